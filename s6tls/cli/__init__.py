@@ -1,0 +1,1 @@
+"""One small module per command: options in, exit code out."""

@@ -1,0 +1,82 @@
+"""The edge of every program: where failures become one line on stderr and an exit code.
+
+Inside, code raises typed failures; only here do they turn into numbers.  Whatever
+happens, a user sees ``PROGRAM: fatal: …`` and never a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
+
+from s6tls.cli.options import Synopsis, UsageError
+
+USAGE = 100
+SYSTEM = 111
+
+
+class Failure(Exception):
+    """The program cannot go on: `code` is its exit code, the message completes ``PROGRAM: fatal:``."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def shown(text: bytes | str) -> str:
+    """Return `text` fit for one line of a log: what is not printable ASCII stands as an escape."""
+    raw = os.fsencode(text) if isinstance(text, str) else text
+    return "".join(chr(c) if 32 <= c < 127 else f"\\x{c:02x}" for c in raw)
+
+
+@contextlib.contextmanager
+def unable_to(action: str, code: int = SYSTEM) -> Iterator[None]:
+    """Turn an OSError raised in the block into the Failure ``unable to ACTION: REASON`` with this exit code."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(code, f"unable to {action}: {error.strerror or error}") from error
+
+
+def say(program: str, kind: str, message: str) -> None:
+    """Write ``PROGRAM: KIND: MESSAGE`` to stderr in one write, so that lines of several processes do not mix."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{program}: {kind}: {message}\n".encode("utf-8", "backslashreplace"))
+
+
+def run(synopsis: Synopsis, body: Callable[[list[bytes]], int]) -> NoReturn:
+    """Run a program: `body` gets the words after the program's name and returns the exit code.
+
+    ``--help`` alone prints the option table.
+    """
+    sys.exit(outcome(synopsis, body, [os.fsencode(word) for word in sys.argv[1:]]))
+
+
+def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequence[bytes]) -> int:
+    """Return the exit code that `body` ends with, having said on stderr why when it is not a success."""
+    program = synopsis.program
+    try:
+        if list(argv[:1]) == [b"--help"]:
+            sys.stdout.write(synopsis.help())
+            return 0
+        return body(list(argv))
+    except UsageError as error:
+        say(program, "usage", f"{error}; {synopsis.usage()}" if str(error) else synopsis.usage())
+        return USAGE
+    except Failure as error:
+        say(program, "fatal", str(error))
+        return error.code
+    except OSError as error:
+        say(program, "fatal", f"unable to go on: {error}")
+        return SYSTEM
+    except KeyboardInterrupt:
+        return 130
+    except MemoryError:
+        say(program, "fatal", "unable to go on: out of memory")
+        return SYSTEM
+    except Exception as error:
+        say(program, "fatal", f"unable to go on: {type(error).__name__}: {error}")
+        return SYSTEM

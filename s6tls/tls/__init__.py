@@ -1,0 +1,1 @@
+"""The TLS side: contexts, the engine, and what is exported about a session."""

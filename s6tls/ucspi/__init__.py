@@ -1,0 +1,1 @@
+"""The TCP side: listening, limits, the supervisor, the chain and its stages, identities."""
