@@ -1,0 +1,98 @@
+"""The one door to a rule set, whichever form it has."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Protocol, Self
+
+from s6tls.accessrules import keys
+from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.rule import NOTFOUND, Decision, Rule, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Backend(Protocol):
+    """What a form of rule sets has to offer."""
+
+    stamp: tuple[int, int, int, int, int] | None
+
+    def first(self, keys: Iterable[bytes]) -> tuple[bytes, Rule] | None:
+        """Return the first of `keys` that names a rule, and the rule.  Raises OSError or RuleSetError."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+class RuleSet:
+    """An open rule set, and the questions that can be put to it.
+
+    Every question is answered with a Decision; whatever goes wrong on the way is
+    Verdict.ERROR with a text, never an exception and never an allow.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @classmethod
+    def open(cls, path: str | bytes) -> RuleSet:
+        """Open a rule set: a directory as a tree, anything else as a cdb.  Raises OSError or RuleSetError."""
+        return cls.open_dir(path) if stat.S_ISDIR(os.stat(path).st_mode) else cls.open_cdb(path)
+
+    @classmethod
+    def open_dir(cls, path: str | bytes) -> RuleSet:
+        """Open a directory tree, which will be read afresh at every question.  Raises OSError."""
+        from s6tls.accessrules.fs import DirectoryBackend
+
+        return cls(DirectoryBackend(path))
+
+    @classmethod
+    def open_cdb(cls, path: str | bytes, *, private: bool = False) -> RuleSet:
+        """Open a cdb file.  Raises OSError or RuleSetError.
+
+        Whoever truncates a mapped file stops the process that mapped it with SIGBUS at its next
+        look.  A long-lived server passes `private` and works on a copy in memory.
+        """
+        from s6tls.accessrules.cdb import CdbBackend
+
+        return cls(CdbBackend(path, private))
+
+    @property
+    def stamp(self) -> tuple[int, int, int, int, int] | None:
+        """Device, inode, size, mtime and ctime (ns) of a cdb file when it was opened; None for a directory."""
+        return self._backend.stamp
+
+    def close(self) -> None:
+        """Let go of the files; closing twice does no harm."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def check_address(self, address: str | bytes) -> Decision:
+        """Decide about an IPv4 or IPv6 address, given as text.  Raises AddressError if it is none."""
+        packed = keys.parse_address(address)
+        return self._decide(keys.ip4_keys(packed) if len(packed) == 4 else keys.ip6_keys(packed))
+
+    def check_name(self, name: str | bytes) -> Decision:
+        """Decide about a host name."""
+        return self._decide(keys.name_keys(os.fsencode(name)))
+
+    def check_uidgid(self, uid: int, gid: int, euid: int | None = None, egid: int | None = None) -> Decision:
+        """Decide about a local client.  `euid` and `egid` say who ``self`` is, by default this process."""
+        return self._decide(keys.uidgid_keys(uid, gid, euid, egid))
+
+    def _decide(self, probes: Iterable[bytes]) -> Decision:
+        try:
+            found = self._backend.first(probes)
+        except (OSError, RuleSetError) as error:
+            return Decision(Verdict.ERROR, error=str(error))
+        if found is None:
+            return NOTFOUND
+        key, rule = found
+        return Decision(Verdict.ALLOW if rule.allow else Verdict.DENY, key, rule.env, rule.exec)
