@@ -13,6 +13,8 @@ from s6tls.accessrules.rule import ALLOW, DENY, Rule
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from s6tls.accessrules.rule import Env, Stamp
+
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -36,7 +38,7 @@ def _exists(path: bytes, directory: int) -> bool:
     return True
 
 
-def _read_env(path: bytes, directory: int) -> tuple[tuple[bytes, bytes | None], ...]:
+def _read_env(path: bytes, directory: int) -> Env:
     try:
         descriptor = os.open(path, DIRECTORY, dir_fd=directory)
     except FileNotFoundError:
@@ -57,7 +59,7 @@ def _read_exec(path: bytes, directory: int) -> bytes:
 class DirectoryBackend:
     """Looks rules up in a directory tree, reading it afresh each time."""
 
-    stamp: tuple[int, int, int, int, int] | None = None
+    stamp: Stamp | None = None
 
     def __init__(self, path: str | bytes) -> None:
         """Open the tree.  Raises OSError."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Env = tuple[tuple[bytes, bytes | None], ...]
+    Stamp = tuple[int, int, int, int, int]
 
 
 class Verdict(enum.Enum):

@@ -13,11 +13,13 @@ from s6tls.accessrules.rule import NOTFOUND, Decision, Rule, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from s6tls.accessrules.rule import Stamp
+
 
 class Backend(Protocol):
     """What a form of rule sets has to offer."""
 
-    stamp: tuple[int, int, int, int, int] | None
+    stamp: Stamp | None
 
     def first(self, keys: Iterable[bytes]) -> tuple[bytes, Rule] | None:
         """Return the first of `keys` that names a rule, and the rule.  Raises OSError or RuleSetError."""
@@ -60,7 +62,7 @@ class RuleSet:
         return cls(CdbBackend(path, private))
 
     @property
-    def stamp(self) -> tuple[int, int, int, int, int] | None:
+    def stamp(self) -> Stamp | None:
         """Device, inode, size, mtime and ctime (ns) of a cdb file when it was opened; None for a directory."""
         return self._backend.stamp
 
