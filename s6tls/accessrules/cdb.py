@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from s6tls.accessrules.rule import Rule, Stamp
 
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _HEADER = struct.Struct("<512I")
 
 
@@ -25,7 +25,7 @@ class CdbBackend:
 
     def __init__(self, path: str | bytes, private: bool = False) -> None:
         """Map the file, or with `private` a copy of it in memory.  Raises OSError or RuleSetError."""
-        descriptor = os.open(path, _READ)
+        descriptor = os.open(path, READ)
         try:
             self.stamp: Stamp | None = _stamp(descriptor)
             if private:
@@ -59,8 +59,10 @@ class CdbBackend:
         return None
 
 
-def check_header(descriptor: int) -> None:
-    """Make sure that all hash tables lie within the file.  Raises OSError, or RuleSetError if they do not.
+def check_header(descriptor: int) -> int:
+    """Make sure that all hash tables lie within the file, and return where its records end.
+
+    Raises OSError, or RuleSetError if a table is out of bounds.
 
     The library checks each access to the file by itself (cdbx 0.3.0, cdb32_read_map), but
     believes the length of a hash table: one of 2**32 - 1 slots, which wrap around at
@@ -77,6 +79,10 @@ def check_header(descriptor: int) -> None:
     for position, slots in zip(numbers[::2], numbers[1::2], strict=True):
         if slots and not _HEADER.size <= position <= size - 8 * slots:
             raise RuleSetError("not a cdb file: a hash table is out of bounds")
+    end: int = numbers[0]
+    if not _HEADER.size <= end <= size:
+        raise RuleSetError("not a cdb file: the first hash table is out of bounds")
+    return end
 
 
 def _stamp(descriptor: int) -> Stamp:

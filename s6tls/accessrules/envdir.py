@@ -7,7 +7,9 @@ for newline.  Files whose name starts with a dot or contains ``=`` are ignored.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,10 +41,9 @@ def contents_of(value: bytes | None) -> bytes:
 
 
 def read(directory: int) -> Env:
-    """Return the changes that the directory open as `directory` asks for, in its own order.  Raises OSError."""
+    """Return the changes that the directory open as `directory` asks for, by name.  Raises OSError."""
     changes = []
-    for entry in os.listdir(directory):
-        name = os.fsencode(entry)
+    for name in sorted(map(os.fsencode, os.listdir(directory))):
         if not ignored(name):
             changes.append((name, value_of(read_file(name, directory, MAX_FILE))))
     return tuple(changes)
@@ -51,7 +52,7 @@ def read(directory: int) -> Env:
 def read_file(name: bytes, directory: int, limit: int) -> bytes:
     """Return the first `limit` bytes of a file.  Raises OSError.
 
-    A FIFO without a writer reads as empty rather than waiting for one.
+    Never waits: a FIFO is refused, for it could keep a server waiting, or say nothing where something is meant.
     """
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=directory)
     try:
@@ -59,6 +60,8 @@ def read_file(name: bytes, directory: int, limit: int) -> bytes:
         while piece and len(contents) < limit:
             piece = os.read(descriptor, limit - len(contents))
             contents += piece
+        if not contents and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is a FIFO", name)
         return contents
     finally:
         os.close(descriptor)

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import envdir
+from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.record import MAX_EXEC
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
 
@@ -72,14 +73,15 @@ class DirectoryBackend:
             self._directory = -1
 
     def first(self, keys: Iterable[bytes]) -> tuple[bytes, Rule] | None:
-        """Return the first of `keys` that names a rule, and the rule.  Raises OSError."""
+        """Return the first of `keys` that names a rule, and the rule.  Raises RuleSetError."""
         for key in keys:
             try:
                 rule = read_rule(key, self._directory)
             except OSError as error:
                 if error.errno == errno.ENAMETOOLONG:  # no rule can have this name
                     continue
-                raise
+                shown = key.decode("ascii", "backslashreplace")
+                raise RuleSetError(f"unable to read {shown}: {error.strerror}") from error
             if rule is not None:
                 return key, rule
         return None

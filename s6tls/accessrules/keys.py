@@ -5,19 +5,17 @@ Keys are made lazily: a rule that matches early saves the making of the rest.
 A client's address lies in 33 or 129 networks, and the time of a lookup is the time
 to write down their keys; asking a cdb for one takes a tenth of a microsecond.  Hence:
 
-Networks are written a *batch* at a time, one octet (IPv4) or one 16-bit group
-(IPv6) after the other, from the last to the first.  Within a batch only that one number varies, for
-what stands before it is the address's own and what stands after it is zeros.  So a
-batch costs one look at the whole address, and each of its keys a masking and a
-concatenation or two.
+Networks are written a *batch* of eight at a time, one octet after the other, from the
+last to the first.  Within a batch only that octet varies, for what stands before it is
+the address's own and what stands after it is zeros.  So a key costs a masking and two
+concatenations, and whatever can be written down beforehand stands in tables.
 
-For IPv6, the text around the number depends on where ``::`` falls.  The rule is: the
-longest run of two or more zero groups, the first of equals.  If the masked group is not
-zero, the candidates are the runs in the groups before it, which are the same for the
-whole batch, and the zeros after it; so ``_ip6_shapes`` decides once per group.  If it
-is zero, then the network's text is that of the network that ends just before this
-group, its *parent*.  Neighbouring networks often are one number with two
-lengths, and then even the text is the last one's.
+For IPv6, an octet is half of a 16-bit *group*, and the text around the group depends on
+where ``::`` falls.  The rule is: the longest run of two or more zero groups, the first of equals.
+If the masked group is not zero, the candidates are the runs in the groups before it,
+which are the same for all sixteen networks that end within the group, and the zeros
+after it; so ``_ip6_shapes`` decides once per group.  If the masked group is zero, then the
+network's text is that of the network that ends just before the group, its *parent*.
 """
 
 from __future__ import annotations
@@ -33,14 +31,27 @@ from s6tls.accessrules.errors import AddressError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# For each octet, or 16-bit group, what its networks differ in: the mask, and what follows the masked number.
+_OCTET = [b"%d" % octet for octet in range(256)]
+_HEX = [b"%x" % octet for octet in range(256)]
+_HEX_PAIR = [b"%02x" % octet for octet in range(256)]
+
+# For each octet, what its eight networks differ in: the mask, and what follows the masked number.
 _IP4_STEPS = [
     [(0xFF << (8 - n) & 0xFF, b".0" * (3 - i) + b"_%d" % (8 * i + n)) for n in range(8, 0, -1)] for i in range(4)
 ]
-_IP6_STEPS = [[(0xFFFF << (16 - n) & 0xFFFF, b"_%d" % (16 * i + n)) for n in range(16, 0, -1)] for i in range(8)]
 
-_OCTET = [b"%d" % octet for octet in range(256)]
-_DECIMAL = [b"%d." % octet for octet in range(256)]
+
+def _ip6_steps(i: int, zeros: bytes) -> tuple[list[tuple[int, bytes, bytes]], list[tuple[int, bytes, bytes]]]:
+    """Return the same for the two halves of 16-bit group `i`, and the length alone; `zeros` is the text after it."""
+    high = [(0xFF << (8 - n) & 0xFF, b"00" + zeros, b"_%d" % (16 * i + n)) for n in range(8, 0, -1)]
+    low = [(0xFF << (8 - n) & 0xFF, zeros, b"_%d" % (16 * i + 8 + n)) for n in range(8, 0, -1)]
+    return (
+        [(mask, after + length, length) for mask, after, length in high],
+        [(mask, after + length, length) for mask, after, length in low],
+    )
+
+
+_IP6_STEPS = [(_ip6_steps(i, b":0" * (7 - i)), _ip6_steps(i, b"::")) for i in range(8)]
 
 
 def parse_address(text: str | bytes) -> bytes:
@@ -63,7 +74,7 @@ def ip4_keys(address: bytes) -> Iterator[bytes]:
 
 def _ip4_batches(address: bytes) -> Iterator[list[bytes]]:
     for i in range(3, -1, -1):
-        before = b"ip4/" + b"".join([_DECIMAL[octet] for octet in address[:i]])
+        before = b"ip4/" + b"".join([b"%d." % octet for octet in address[:i]])
         octet = address[i]
         yield [before + _OCTET[octet & mask] + after for mask, after in _IP4_STEPS[i]]
     yield [b"ip4/0.0.0.0_0"]
@@ -75,51 +86,43 @@ def ip6_keys(address: bytes) -> Iterator[bytes]:
 
 
 def _ip6_batches(address: bytes) -> Iterator[list[bytes]]:
-    groups = struct.unpack(">8H", address)
-    shapes = _ip6_shapes(groups)
+    shapes = _ip6_shapes(address)
     for i in range(7, -1, -1):
-        group = groups[i]
-        before, after, parent = shapes[i]
-        last, text = -1, b""
-        keys = []
-        for mask, length in _IP6_STEPS[i]:
-            masked = group & mask
-            if masked != last:
-                text = before + b"%x" % masked + after if masked else parent
-                last = masked
-            keys.append(text + length)
-        yield keys
+        before, compressed, parent = shapes[i]
+        high_steps, low_steps = _IP6_STEPS[i][compressed]
+        high, low = address[2 * i], address[2 * i + 1]
+        if high:
+            head = before + _HEX[high]
+            yield [head + _HEX_PAIR[low & mask] + after for mask, after, _ in low_steps]
+        else:
+            yield [before + _HEX[n] + after if (n := low & mask) else parent + end for mask, after, end in low_steps]
+        yield [before + _HEX[n] + after if (n := high & mask) else parent + end for mask, after, end in high_steps]
     yield [b"ip6/::_0"]
 
 
-def _ip6_shapes(groups: tuple[int, ...]) -> list[tuple[bytes, bytes, bytes]]:
-    """Return, for each group, what stands before and after it in a network that ends within it, and its parent.
-
-    The parent is the text of the network that ends just before the group.
-    """
-    shapes = []
+def _ip6_shapes(address: bytes) -> list[tuple[bytes, bool, bytes]]:
+    """Return, for each group, the text before it, whether the zeros after it become ``::``, and its parent."""
+    groups = struct.unpack(">8H", address)
     words = [b"%x" % group for group in groups]
+    shapes = []
     parent = b"ip6/::"
     start = length = run = 0  # the longest run of zeros among the groups passed; the run at hand
     for i, group in enumerate(groups):
         if group == 0:
-            shapes.append((b"", b"", parent))
+            shapes.append((b"", False, parent))
             run += 1
             if run > length:
                 start, length = i + 1 - run, run
             continue
         run = 0
         zeros = 7 - i
-        if zeros > length and zeros >= 2:
-            before, after = b":".join([*words[:i], b""]), b"::"
-        elif length >= 2:
-            before = b":".join(words[:start]) + b"::" + b":".join([*words[start + length : i], b""])
-            after = b":0" * zeros
+        compressed = zeros >= 2 and zeros > length
+        if length >= 2 and not compressed:
+            before = b"ip6/" + b":".join(words[:start]) + b"::" + b":".join([*words[start + length : i], b""])
         else:
-            before, after = b":".join([*words[:i], b""]), b":0" * zeros
-        before = b"ip6/" + before
-        shapes.append((before, after, parent))
-        parent = before + words[i] + after
+            before = b"ip6/" + b":".join([*words[:i], b""])
+        shapes.append((before, compressed, parent))
+        parent = before + words[i] + (b"::" if compressed else b":0" * zeros)
     return shapes
 
 

@@ -31,21 +31,21 @@ def decode(value: bytes) -> Rule | None:
     """
     if value == _PLAIN_ALLOW:
         return ALLOW
-    if value[:1] == b"D":
-        if len(value) > MAX_VALUE:
-            raise MalformedRecord("record too long")
-        return DENY
     if not value:
         raise MalformedRecord("record is empty")
     if len(value) > MAX_VALUE:
-        raise MalformedRecord("record too long")
-    if value[:1] != b"A":
+        raise MalformedRecord("record is too long")
+    kind = value[:1]
+    if kind == b"D":
+        return DENY
+    if kind != b"A":
         return None
-    env, exec_ = _split(value)
+    env, exec_ = split(value)
     return Rule(True, decode_env(env), exec_)
 
 
-def _split(value: bytes) -> tuple[bytes, bytes]:
+def split(value: bytes) -> tuple[bytes, bytes]:
+    """Return the environment and the exec of a value, whatever its first byte.  Raises MalformedRecord."""
     env_end = 3 + int.from_bytes(value[1:3], "big")
     exec_start = env_end + 2
     exec_end = exec_start + int.from_bytes(value[env_end:exec_start], "big")

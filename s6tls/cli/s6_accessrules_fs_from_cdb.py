@@ -1,0 +1,39 @@
+"""s6-accessrules-fs-from-cdb: decompile a rule set from a cdb file into a directory tree."""
+
+from __future__ import annotations
+
+from s6tls.accessrules.decompile import decompile
+from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.interruption import Interrupted, Interruption
+from s6tls.cli.options import Synopsis, UsageError
+from s6tls.cli.program import SYSTEM, Failure, run, say
+
+SYNOPSIS = Synopsis("s6-accessrules-fs-from-cdb", (), "dir cdbfile")
+
+
+def main() -> None:
+    """Run the program."""
+    run(SYNOPSIS, decompile_from)
+
+
+def decompile_from(argv: list[bytes]) -> int:
+    """Decompile what these words say.  Returns 0 or raises what `run` turns into an exit code."""
+    _, words = SYNOPSIS.parse(argv)
+    if len(words) < 2:
+        raise UsageError
+    directory, cdbfile = words[:2]
+    shown = cdbfile.decode("ascii", "backslashreplace")
+    try:
+        with Interruption() as interruption:
+            decompile(directory, cdbfile, warn=_warn, checkpoint=interruption.checkpoint)
+    except RuleSetError as error:
+        raise Failure(SYSTEM, f"unable to decompile {shown}: {error}") from error
+    except OSError as error:
+        raise Failure(SYSTEM, f"unable to decompile {shown}: {error.strerror or error}") from error
+    except Interrupted:
+        raise Failure(SYSTEM, "interrupted") from None
+    return 0
+
+
+def _warn(message: str) -> None:
+    say(SYNOPSIS.program, "warning", message)
