@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from typing import TYPE_CHECKING
 
 import cdbx
 
 from s6tls.accessrules import record
-from s6tls.accessrules.errors import MalformedRecord, RuleSetError
+from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from s6tls.accessrules.rule import Rule, Stamp
 
-READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _HEADER = struct.Struct("<512I")
 
 
@@ -25,7 +26,7 @@ class CdbBackend:
 
     def __init__(self, path: str | bytes, private: bool = False) -> None:
         """Map the file, or with `private` a copy of it in memory.  Raises OSError or RuleSetError."""
-        descriptor = os.open(path, READ)
+        descriptor = open_file(path)
         try:
             self.stamp: Stamp | None = _stamp(descriptor)
             if private:
@@ -53,10 +54,19 @@ class CdbBackend:
                 if rule is not None:
                     return key, rule
         except MalformedRecord as error:
-            raise MalformedRecord(f"{key.decode('ascii', 'backslashreplace')}: {error}") from error
+            raise MalformedRecord(f"{shown(key)}: {error}") from error
         except Exception as error:
             raise RuleSetError(f"unable to look up a rule: {error or type(error).__name__}") from error
         return None
+
+
+def open_file(path: str | bytes) -> int:
+    """Open a cdb file for reading; return the descriptor.  Raises OSError, or RuleSetError if it is no plain file."""
+    descriptor = os.open(path, _READ)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RuleSetError("not a cdb file: not a regular file")
+    return descriptor
 
 
 def check_header(descriptor: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cdbx
 
 from s6tls.accessrules import record
-from s6tls.accessrules.errors import RuleSetError, UsageProblem
+from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
 from s6tls.accessrules.fs import DIRECTORY, read_rule
 from s6tls.accessrules.record import MAX_EXEC
 
@@ -47,7 +47,7 @@ def compile_tree(
             for key, rule in read_tree(directory):
                 checkpoint()
                 if len(rule.exec) == MAX_EXEC:
-                    warn(f"exec of {_shown(key)} cut at {MAX_EXEC} bytes")
+                    warn(f"exec of {shown(key)} cut at {MAX_EXEC} bytes")
                 maker.add(key, _encode(key, rule))
             maker.commit()
             os.fsync(descriptor)
@@ -67,7 +67,7 @@ def _encode(key: bytes, rule: Rule) -> bytes:
     try:
         return record.encode(rule)
     except UsageProblem as error:
-        raise UsageProblem(f"{_shown(key)}: {error}") from error
+        raise UsageProblem(f"{shown(key)}: {error}") from error
 
 
 def read_tree(directory: str | bytes) -> Iterator[tuple[bytes, Rule]]:
@@ -83,7 +83,7 @@ def read_tree(directory: str | bytes) -> Iterator[tuple[bytes, Rule]]:
                     try:
                         rule = read_rule(name, names)
                     except OSError as error:
-                        raise RuleSetError(f"unable to read {_shown(key)}: {error.strerror}") from error
+                        raise RuleSetError(f"unable to read {shown(key)}: {error.strerror}") from error
                     if rule is not None:
                         yield key, rule
 
@@ -93,7 +93,7 @@ def _opened(path: bytes, directory: int | None = None) -> Iterator[int]:
     try:
         descriptor = os.open(path, DIRECTORY, dir_fd=directory)
     except OSError as error:
-        raise RuleSetError(f"unable to open directory {_shown(path)}: {error.strerror}") from error
+        raise RuleSetError(f"unable to open directory {shown(path)}: {error.strerror}") from error
     try:
         yield descriptor
     finally:
@@ -102,7 +102,3 @@ def _opened(path: bytes, directory: int | None = None) -> Iterator[int]:
 
 def _names(directory: int) -> list[bytes]:
     return sorted(os.fsencode(name) for name in os.listdir(directory) if not name.startswith("."))
-
-
-def _shown(path: bytes) -> str:
-    return path.decode("ascii", "backslashreplace")

@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import dump, envdir, record
-from s6tls.accessrules.errors import MalformedRecord, RuleSetError
+from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
 from s6tls.accessrules.fs import DIRECTORY
 from s6tls.accessrules.rule import ALLOW
 
@@ -47,7 +47,7 @@ def decompile(
                     _write_record(key, value, root, warn)
                 except (MalformedRecord, OSError) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
-                    raise RuleSetError(f"unable to write rule {_shown(key)}: {reason}") from error
+                    raise RuleSetError(f"unable to write rule {shown(key)}: {reason}") from error
         finally:
             os.close(root)
     except BaseException:
@@ -75,7 +75,7 @@ def _decode(key: bytes, value: bytes, warn: Callable[[str], None]) -> Rule | Non
     if len(value) > 2:
         record.split(value)
     elif value[:1] == b"A":
-        warn(f"incomplete record taken for a plain allow: {_shown(key)}")
+        warn(f"incomplete record taken for a plain allow: {shown(key)}")
         return ALLOW
     return record.decode(value)
 
@@ -101,13 +101,12 @@ def _write_rule(key: bytes, rule: Rule, root: int) -> None:
 def _write_env(path: bytes, env: Env, root: int) -> None:
     _make_directory(path, root)
     for name, value in env:
-        shown = _shown(name)
         if _unfit(name) or envdir.ignored(name):
-            raise MalformedRecord(f"variable {shown} cannot be a file")
+            raise MalformedRecord(f"variable {shown(name)} cannot be a file")
         try:
             contents = envdir.contents_of(value)
         except ValueError as error:
-            raise MalformedRecord(f"variable {shown}: {error}") from error
+            raise MalformedRecord(f"variable {shown(name)}: {error}") from error
         _write_file(path + b"/" + name, contents, root)
 
 
@@ -135,7 +134,3 @@ def _write_file(path: bytes, contents: bytes, root: int) -> None:
     with open(descriptor, "wb", buffering=0) as file:
         while contents:
             contents = contents[file.write(contents) :]
-
-
-def _shown(path: bytes) -> str:
-    return path.decode("ascii", "backslashreplace")

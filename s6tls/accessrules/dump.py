@@ -8,11 +8,10 @@ All numbers have 32 bits and are little-endian.
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.cdb import READ, check_header
+from s6tls.accessrules.cdb import check_header, open_file
 from s6tls.accessrules.errors import MalformedRecord
 from s6tls.accessrules.record import MAX_VALUE
 
@@ -30,7 +29,7 @@ def records(cdbfile: str | bytes) -> Iterator[tuple[bytes, bytes]]:
     Takes time in proportion to the file, and memory for one record.  Raises OSError, RuleSetError
     if the file is no cdb, and MalformedRecord for a record that goes beyond the end or that no rule can have.
     """
-    with open(os.open(cdbfile, READ), "rb") as file:
+    with open(open_file(cdbfile), "rb") as file:
         end = check_header(file.fileno())
         file.seek(_HEADER_SIZE)
         position = _HEADER_SIZE

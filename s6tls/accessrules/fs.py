@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import envdir
-from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.accessrules.record import MAX_EXEC
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
 
@@ -80,8 +80,7 @@ class DirectoryBackend:
             except OSError as error:
                 if error.errno == errno.ENAMETOOLONG:  # no rule can have this name
                     continue
-                shown = key.decode("ascii", "backslashreplace")
-                raise RuleSetError(f"unable to read {shown}: {error.strerror}") from error
+                raise RuleSetError(f"unable to read {shown(key)}: {error.strerror}") from error
             if rule is not None:
                 return key, rule
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules import keys
 from s6tls.accessrules.compile import read_tree
+from s6tls.accessrules.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ def problems(directory: str | bytes) -> Iterator[str]:
         if family in (b"ip4", b"ip6"):
             problem = address_problem(family, name)
             if problem:
-                yield f"{key.decode('ascii', 'backslashreplace')} can never match: {problem}"
+                yield f"{shown(key)} can never match: {problem}"
 
 
 def address_problem(family: bytes, name: bytes) -> str:

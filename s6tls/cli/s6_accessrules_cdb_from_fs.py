@@ -6,7 +6,7 @@ from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree
 from s6tls.accessrules.errors import RuleSetError, UsageProblem
 from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.cli.options import Option, Synopsis, UsageError
-from s6tls.cli.program import SYSTEM, USAGE, Failure, run, say
+from s6tls.cli.program import SYSTEM, USAGE, Failure, run, say, shown
 
 SYNOPSIS = Synopsis(
     "s6-accessrules-cdb-from-fs",
@@ -50,7 +50,7 @@ def _compile(cdbfile: bytes, directory: bytes, mode: int) -> None:
     except RuleSetError as error:
         raise Failure(SYSTEM, str(error)) from error
     except OSError as error:
-        raise Failure(SYSTEM, f"unable to write {_shown(cdbfile)}: {error.strerror or error}") from error
+        raise Failure(SYSTEM, f"unable to write {shown(cdbfile)}: {error.strerror or error}") from error
     except Interrupted:
         raise Failure(SYSTEM, "interrupted") from None
 
@@ -71,13 +71,9 @@ def _refuse_problems(directory: bytes) -> None:
 
 def _mode(value: bytes) -> int:
     if not value or len(value) > 5 or value.strip(b"01234567") or int(value, 8) > 0o7777:
-        raise Failure(USAGE, f"mode is not an octal number up to 7777: {_shown(value)}")
+        raise Failure(USAGE, f"mode is not an octal number up to 7777: {shown(value)}")
     return int(value, 8)
 
 
 def _warn(message: str) -> None:
     say(SYNOPSIS.program, "warning", message)
-
-
-def _shown(word: bytes) -> str:
-    return word.decode("ascii", "backslashreplace")

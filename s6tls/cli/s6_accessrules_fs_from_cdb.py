@@ -6,7 +6,7 @@ from s6tls.accessrules.decompile import decompile
 from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.cli.options import Synopsis, UsageError
-from s6tls.cli.program import SYSTEM, Failure, run, say
+from s6tls.cli.program import SYSTEM, Failure, run, say, shown
 
 SYNOPSIS = Synopsis("s6-accessrules-fs-from-cdb", (), "dir cdbfile")
 
@@ -22,14 +22,13 @@ def decompile_from(argv: list[bytes]) -> int:
     if len(words) < 2:
         raise UsageError
     directory, cdbfile = words[:2]
-    shown = cdbfile.decode("ascii", "backslashreplace")
     try:
         with Interruption() as interruption:
             decompile(directory, cdbfile, warn=_warn, checkpoint=interruption.checkpoint)
     except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to decompile {shown}: {error}") from error
+        raise Failure(SYSTEM, f"unable to decompile {shown(cdbfile)}: {error}") from error
     except OSError as error:
-        raise Failure(SYSTEM, f"unable to decompile {shown}: {error.strerror or error}") from error
+        raise Failure(SYSTEM, f"unable to decompile {shown(cdbfile)}: {error.strerror or error}") from error
     except Interrupted:
         raise Failure(SYSTEM, "interrupted") from None
     return 0
