@@ -5,21 +5,27 @@ Keys are made lazily: a rule that matches early saves the making of the rest.
 A client's address lies in 33 or 129 networks, and the time of a lookup is the time
 to write down their keys; asking a cdb for one takes a tenth of a microsecond.  Hence:
 
-Networks are written a *batch* of eight at a time, one octet after the other, from the
-last to the first.  Within a batch only that octet varies, for what stands before it is
-the address's own and what stands after it is zeros.  So a key costs a masking and two
-concatenations, and whatever can be written down beforehand stands in tables.
+Networks are written a *batch* at a time, one octet (IPv4) or one 16-bit group (IPv6)
+after the other, from the last to the first.  Within a batch only that one number
+varies, for what stands before it is the address's own and what stands after it is zeros.
+What can be written down beforehand stands in tables.
 
-For IPv6, an octet is half of a 16-bit *group*, and the text around the group depends on
-where ``::`` falls.  The rule is: the longest run of two or more zero groups, the first of equals.
-If the masked group is not zero, the candidates are the runs in the groups before it,
-which are the same for all sixteen networks that end within the group, and the zeros
-after it; so ``_ip6_shapes`` decides once per group.  If the masked group is zero, then the
-network's text is that of the network that ends just before the group, its *parent*.
+For IPv6, the text around the group depends on where ``::`` falls.  The rule is: the
+longest run of two or more zero groups, the first of equals.  If the masked group is not zero, the
+candidates are the runs in the groups before it, which are the same for all sixteen
+networks that end within the group, and the zeros after it; so ``_ip6_shapes`` decides
+once per group.  If the masked group is zero, then the network's text is that of the
+network that ends just before the group, its *parent*.
+
+So a key is one of two beginnings and an ending that depends on one octet only.
+Adding them up one by one would still be most of the time; ``beginning.join(endings)``
+writes eight keys in one go, if each ending closes with a separator and an empty one stands in
+front, and ``split()`` takes them apart.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import struct
@@ -33,7 +39,6 @@ if TYPE_CHECKING:
 
 _OCTET = [b"%d" % octet for octet in range(256)]
 _HEX = [b"%x" % octet for octet in range(256)]
-_HEX_PAIR = [b"%02x" % octet for octet in range(256)]
 
 # For each octet, what its eight networks differ in: the mask, and what follows the masked number.
 _IP4_STEPS = [
@@ -41,17 +46,32 @@ _IP4_STEPS = [
 ]
 
 
-def _ip6_steps(i: int, zeros: bytes) -> tuple[list[tuple[int, bytes, bytes]], list[tuple[int, bytes, bytes]]]:
-    """Return the same for the two halves of 16-bit group `i`, and the length alone; `zeros` is the text after it."""
-    high = [(0xFF << (8 - n) & 0xFF, b"00" + zeros, b"_%d" % (16 * i + n)) for n in range(8, 0, -1)]
-    low = [(0xFF << (8 - n) & 0xFF, zeros, b"_%d" % (16 * i + 8 + n)) for n in range(8, 0, -1)]
-    return (
-        [(mask, after + length, length) for mask, after, length in high],
-        [(mask, after + length, length) for mask, after, length in low],
-    )
+_Endings = tuple[list[bytes], list[bytes]]
 
 
-_IP6_STEPS = [(_ip6_steps(i, b":0" * (7 - i)), _ip6_steps(i, b"::")) for i in range(8)]
+@functools.cache
+def _ip6_endings(i: int, octet: int, half: int, compressed: bool) -> _Endings:
+    """Return what ends the keys of the eight networks within one octet of group `i`, as input for bytes.join().
+
+    First for those in which the masked group is not zero: the octet, the zeros after it, and the length.
+    Then for the rest: the length alone.  `half` is _HIGH for a group's high octet, _LOW
+    for its low octet, and _LOW_AFTER for a low octet that digits stand before.
+    """
+    zeros = (b"00" if half == _HIGH else b"") + (b"::" if compressed else b":0" * (7 - i))
+    digits = b"%02x" if half == _LOW_AFTER else b"%x"
+    first = 16 * i + (0 if half == _HIGH else 8)
+    nonzero, zero = [b""], [b""]
+    for n in range(8, 0, -1):
+        length = b"_%d " % (first + n)
+        masked = octet & 0xFF << (8 - n)
+        if masked or half == _LOW_AFTER:
+            nonzero.append(digits % masked + zeros + length)
+        else:
+            zero.append(length)
+    return nonzero, zero
+
+
+_HIGH, _LOW, _LOW_AFTER = range(3)
 
 
 def parse_address(text: str | bytes) -> bytes:
@@ -89,40 +109,44 @@ def _ip6_batches(address: bytes) -> Iterator[list[bytes]]:
     shapes = _ip6_shapes(address)
     for i in range(7, -1, -1):
         before, compressed, parent = shapes[i]
-        high_steps, low_steps = _IP6_STEPS[i][compressed]
         high, low = address[2 * i], address[2 * i + 1]
+        nonzero, zero = _ip6_endings(i, high, _HIGH, compressed)
+        keys = before.join(nonzero) + parent.join(zero)
         if high:
-            head = before + _HEX[high]
-            yield [head + _HEX_PAIR[low & mask] + after for mask, after, _ in low_steps]
+            keys = (before + _HEX[high]).join(_ip6_endings(i, low, _LOW_AFTER, compressed)[0]) + keys
         else:
-            yield [before + _HEX[n] + after if (n := low & mask) else parent + end for mask, after, end in low_steps]
-        yield [before + _HEX[n] + after if (n := high & mask) else parent + end for mask, after, end in high_steps]
+            nonzero, zero = _ip6_endings(i, low, _LOW, compressed)
+            keys = before.join(nonzero) + parent.join(zero) + keys
+        yield keys.split()
     yield [b"ip6/::_0"]
 
 
 def _ip6_shapes(address: bytes) -> list[tuple[bytes, bool, bytes]]:
     """Return, for each group, the text before it, whether the zeros after it become ``::``, and its parent."""
-    groups = struct.unpack(">8H", address)
-    words = [b"%x" % group for group in groups]
     shapes = []
     parent = b"ip6/::"
-    start = length = run = 0  # the longest run of zeros among the groups passed; the run at hand
-    for i, group in enumerate(groups):
+    plain = b"ip6/"  # the groups passed, in full
+    short = head = b""  # the same with the longest run of zeros as ::, if it is long enough; what stands before a run
+    longest = run = 0
+    for zeros, group in zip(range(7, -1, -1), struct.unpack(">8H", address), strict=True):
+        word = b"%x:" % group
         if group == 0:
             shapes.append((b"", False, parent))
+            if run == 0:
+                head = plain
             run += 1
-            if run > length:
-                start, length = i + 1 - run, run
-            continue
-        run = 0
-        zeros = 7 - i
-        compressed = zeros >= 2 and zeros > length
-        if length >= 2 and not compressed:
-            before = b"ip6/" + b":".join(words[:start]) + b"::" + b":".join([*words[start + length : i], b""])
+            short += word
+            if run > longest:
+                longest = run
+                short = head.removesuffix(b":") + b"::"
         else:
-            before = b"ip6/" + b":".join([*words[:i], b""])
-        shapes.append((before, compressed, parent))
-        parent = before + words[i] + (b"::" if compressed else b":0" * zeros)
+            run = 0
+            compressed = zeros >= 2 and zeros > longest
+            before = short if longest >= 2 and not compressed else plain
+            shapes.append((before, compressed, parent))
+            parent = before + word[:-1] + (b"::" if compressed else b":0" * zeros)
+            short += word
+        plain += word
     return shapes
 
 

@@ -84,6 +84,10 @@ def test_keys_that_are_no_place_in_a_tree(place: bytes, key: bytes) -> None:
     assert _refused(place, (b"ip4/good", PLAIN), (key, PLAIN))
 
 
+def test_bytes_from_the_file_stand_in_messages_as_escapes(place: bytes) -> None:
+    assert "a\\x0a\\xff/b/c:" in _refused(place, (b"a\n\xff/b/c", PLAIN))
+
+
 @pytest.mark.parametrize("name", [b"a/b", b"../x", b"/etc/x", b".x", b".", b"..", b"", b"x" * 256])
 @pytest.mark.parametrize("value", [b"", b"=1"])
 def test_variables_that_are_no_file(place: bytes, name: bytes, value: bytes) -> None:
