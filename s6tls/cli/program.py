@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from s6tls.cli.options import Synopsis, UsageError
+from s6tls.ucspi.image import Refused
+from s6tls.ucspi.process import log, log_refusal, occupy_standard_descriptors
 
 USAGE = 100
 SYSTEM = 111
@@ -42,9 +44,8 @@ def unable_to(action: str, code: int = SYSTEM) -> Iterator[None]:
 
 
 def say(program: str, kind: str, message: str) -> None:
-    """Write ``PROGRAM: KIND: MESSAGE`` to stderr in one write, so that lines of several processes do not mix."""
-    with contextlib.suppress(OSError):
-        os.write(2, f"{program}: {kind}: {message}\n".encode("utf-8", "backslashreplace"))
+    """Write ``PROGRAM: KIND: MESSAGE`` to stderr."""
+    log(program, kind, message)
 
 
 def run(synopsis: Synopsis, body: Callable[[list[bytes]], int]) -> NoReturn:
@@ -52,6 +53,7 @@ def run(synopsis: Synopsis, body: Callable[[list[bytes]], int]) -> NoReturn:
 
     ``--help`` alone prints the option table.
     """
+    occupy_standard_descriptors()
     sys.exit(outcome(synopsis, body, [os.fsencode(word) for word in sys.argv[1:]]))
 
 
@@ -69,6 +71,9 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
     except Failure as error:
         say(program, "fatal", str(error))
         return error.code
+    except Refused as refused:
+        log_refusal(refused)
+        return refused.code
     except OSError as error:
         say(program, "fatal", f"unable to go on: {error}")
         return SYSTEM

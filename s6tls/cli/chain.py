@@ -1,0 +1,114 @@
+"""The chain as data: a command line of this project's programs becomes a list of stages and what they run.
+
+``s6-tcpserver-access -x rules.cdb s6-tlsd httpd`` is, to any of our programs, two stages
+and ``httpd``: no exec is needed between links that we know.  A word is one of ours
+when it names one of our programs and would be found where this program stands; a
+program of the same name from elsewhere is run, not imitated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from s6tls.cli.options import Synopsis, UsageError
+from s6tls.cli.program import run
+from s6tls.ucspi.image import Image, Stage
+from s6tls.ucspi.process import execute, initial_environment, log_start
+
+_LINKS = {
+    b"s6-tcpserver-access": "s6tls.cli.s6_tcpserver_access",
+    b"s6-tlsd": "s6tls.cli.s6_tlsd",
+    b"s6-applyuidgid": "s6tls.cli.s6_applyuidgid",
+    b"s6-connlimit": "s6tls.cli.s6_connlimit",
+}
+
+
+class Surroundings(Protocol):
+    """Where a chain runs: in a command that becomes the next program, or in the long-lived server."""
+
+    @property
+    def long_lived(self) -> bool:
+        """Whether what is made for the chain will serve many connections."""
+
+    def tls_carrier(self) -> object:
+        """Return what puts TLS engines behind connections (an `s6tls.tls.stage.Carrier`)."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of one connection: it applies a single stage, then becomes the next program."""
+
+    long_lived: bool = False
+
+    def tls_carrier(self) -> object:
+        """An engine is a child of this process."""
+        from s6tls.tls.child import ChildEngine
+
+        return ChildEngine()
+
+
+class Link(Protocol):
+    """What a module of a chain's command provides."""
+
+    SYNOPSIS: Synopsis
+
+    def stage(self, options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Stage:
+        """Make the stage from its parsed options.  Raises UsageError."""
+
+
+def parse(argv: Sequence[bytes], surroundings: Surroundings) -> tuple[list[Stage], list[bytes]]:
+    """Take our own links off the front of `argv`; return their stages and what is left, a program and its words.
+
+    Raises UsageError when nothing is left to run, or a link's options are wrong.
+    """
+    stages: list[Stage] = []
+    words = list(argv)
+    while words and (module := _our_link(words[0])):
+        link: Link = importlib.import_module(module)
+        options, words = link.SYNOPSIS.parse(words[1:])
+        stages.append(link.stage(options, surroundings))
+    if not words:
+        raise UsageError("no program to run")
+    return stages, words
+
+
+def run_link(synopsis: Synopsis) -> NoReturn:
+    """Be one of the chain's commands: apply its stage, and those of our links that follow, then become the program."""
+    run(synopsis, lambda argv: _become([synopsis.program.encode(), *argv]))
+
+
+def _become(argv: Sequence[bytes]) -> NoReturn:
+    stages, words = parse(argv, Command())
+    image = Image(initial_environment(), words, stages=deque(stages))
+    while image.stages:
+        waiting = image.stages.popleft().apply(image)
+        if waiting is not None:
+            while not waiting.resume():
+                pass
+            waiting.close()
+    log_start(image, os.getpid())
+    execute(image)
+
+
+def _our_link(word: bytes) -> str | None:
+    module = _LINKS.get(os.path.basename(word))
+    if module is None:
+        return None
+    found = word if b"/" in word else _search(word)
+    here = os.path.dirname(os.path.realpath(os.fsencode(sys.argv[0])))
+    return module if found is None or os.path.dirname(os.path.realpath(found)) == here else None
+
+
+def _search(word: bytes) -> bytes | None:
+    """Return what exec would find, or None; a name that is found nowhere can only mean our own."""
+    for directory in os.get_exec_path():
+        candidate = os.path.join(os.fsencode(directory), word)
+        if os.access(candidate, os.X_OK):
+            return candidate
+    return None

@@ -1,0 +1,79 @@
+"""s6-tlsd: TLS between the network and a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from s6tls.cli.chain import Surroundings, run_link
+from s6tls.cli.options import Option, Synopsis, number
+from s6tls.tls.material import Options
+from s6tls.tls.stage import Tlsd
+
+if TYPE_CHECKING:
+    from s6tls.tls.stage import Carrier
+
+ENGINE_OPTIONS = (
+    Option(
+        "S",
+        ("close-notify",),
+        None,
+        "end with close_notify and break the connection at the program's end of file",
+    ),
+    Option("s", ("no-close-notify",), None, "end by half-closing the connection (the default)"),
+    Option(
+        "J",
+        ("enforce-close-notify",),
+        None,
+        "take end of file without close_notify from the peer for an error",
+    ),
+    Option("j", ("no-enforce-close-notify",), None, "take it for a normal end (the default)"),
+    Option("Y", ("client-cert",), None, "ask for an optional client certificate"),
+    Option("y", ("mandatory-client-cert",), None, "ask for a mandatory client certificate"),
+    Option("K", ("handshake-timeout",), "kimeout", "end a handshake after this many milliseconds; 0 is never"),
+    Option("k", ("sni-level", "snilevel"), "snilevel", "1: also KEYFILE:name and CERTFILE:name; 2: only those"),
+)
+KEEP_OPTIONS = (
+    Option("Z", ("keep",), None, "keep the variables that name keys and certificates"),
+    Option("z", ("no-keep",), None, "remove them from the program's environment (the default)"),
+)
+SYNOPSIS = Synopsis(
+    "s6-tlsd",
+    (
+        Option("v", ("verbosity",), "verbosity", "accepted for the reference's sake"),
+        *ENGINE_OPTIONS,
+        *KEEP_OPTIONS,
+    ),
+    "prog...",
+)
+
+
+def engine_options(options: Sequence[tuple[str, bytes]]) -> Options:
+    """Read what the engine must know.  Raises UsageError."""
+    close_notify = demand = False
+    certificate, sni_level, timeout = "", 0, 0
+    for name, value in options:
+        if name in "Ss":
+            close_notify = name == "S"
+        elif name in "Jj":
+            demand = name == "J"
+        elif name in "Yy":
+            certificate = "optional" if name == "Y" else "mandatory"
+        elif name == "k":
+            sni_level = min(number("-k", value), 2)
+        elif name == "K":
+            timeout = number("-K", value)
+        elif name == "v":
+            number("-v", value)
+    return Options(close_notify, demand, certificate, sni_level, timeout)
+
+
+def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Tlsd:
+    """Make the stage.  Raises UsageError."""
+    keep = [name for name, _ in options if name in "Zz"][-1:] == ["Z"]
+    return Tlsd(engine_options(options), keep, cast("Carrier", surroundings.tls_carrier()))
+
+
+def main() -> NoReturn:
+    """Run the command."""
+    run_link(SYNOPSIS)

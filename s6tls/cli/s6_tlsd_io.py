@@ -1,0 +1,47 @@
+"""s6-tlsd-io: the TLS engine on its own, between the network on 0 and 1 and two descriptors of clear text."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from s6tls.cli.options import Option, Synopsis, UsageError, number
+from s6tls.cli.program import run, unable_to
+from s6tls.cli.s6_tlsd import ENGINE_OPTIONS, engine_options
+from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.material import Sources
+from s6tls.ucspi.process import initial_environment
+
+SYNOPSIS = Synopsis(
+    "s6-tlsd-io",
+    (
+        Option("v", ("verbosity",), "verbosity", "accepted for the reference's sake"),
+        Option("d", ("notification-fd",), "notif", "write session variables here when the handshake is done"),
+        *ENGINE_OPTIONS,
+    ),
+    "fdr fdw",
+)
+
+
+def body(argv: list[bytes]) -> int:
+    """Carry one session; return its exit code."""
+    given, words = SYNOPSIS.parse(argv)
+    if len(words) != 2:
+        raise UsageError
+    fdr, fdw = (number("a descriptor", word, 3, 2**20) for word in words)
+    notify = number("-d", dict(given)["d"], 3, 2**20) if "d" in dict(given) else -1
+    for fd in {fdr, fdw, notify} - {-1}:
+        with unable_to(f"use descriptor {fd}"):
+            os.fstat(fd)
+    options = engine_options([pair for pair in given if pair[0] != "d"])
+    sources = Sources.from_environment(initial_environment(), options)
+    material = sources.read()
+
+    from s6tls.tls import engine
+
+    return engine.run(engine.settle(material, options, sources.identity), options, Descriptors(0, 1, fdr, fdw, notify))
+
+
+def main() -> NoReturn:
+    """Run the command."""
+    run(SYNOPSIS, body)

@@ -1,0 +1,90 @@
+"""s6-tlsserver: the whole chain in one command.
+
+It is the command line ``s6-tcpserver … [s6-tcpserver-access …] s6-tlsd …
+[s6-applyuidgid …] prog…``, written for you.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from s6tls.cli import s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
+from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.program import run
+from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
+from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits, serve
+
+SYNOPSIS = Synopsis(
+    "s6-tlsserver",
+    (
+        *s6_tcpserver.VERBOSITY_OPTIONS,
+        *LIMIT_OPTIONS,
+        BACKLOG,
+        *s6_tcpserver_access.ACCESS_OPTIONS,
+        Option("e", (), None, "run the access stage in any case (an older option)"),
+        *s6_tlsd.ENGINE_OPTIONS,
+        *s6_tlsd.KEEP_OPTIONS,
+        *s6_applyuidgid.IDENTITY_OPTIONS,
+        *s6_tcpserver.FAMILY_OPTIONS,
+        ISOLATION,
+    ),
+    "ip port prog...",
+)
+
+
+def chain_words(options: Sequence[tuple[str, bytes]], prog: Sequence[bytes]) -> list[bytes]:
+    """Return the command line that follows s6-tcpserver's own words."""
+    access = _pick(options, s6_tcpserver_access.ACCESS_OPTIONS)
+    words: list[bytes] = []
+    if any(word != b"-H" for word in access) or any(name == "e" for name, _ in options):
+        verbosity = b"-v%d" % s6_tcpserver.verbosity(options)
+        words += [_ours(b"s6-tcpserver-access"), verbosity, *access, b"--"]
+    words += [_ours(b"s6-tlsd"), *_pick(options, (*s6_tlsd.ENGINE_OPTIONS, *s6_tlsd.KEEP_OPTIONS)), b"--"]
+    identity = _pick(options, s6_applyuidgid.IDENTITY_OPTIONS)
+    if identity:
+        unexport = [b"-z"] if b"-U" in identity else []
+        words += [_ours(b"s6-applyuidgid"), *unexport, *identity, b"--"]
+    return [*words, *prog]
+
+
+def _pick(options: Iterable[tuple[str, bytes]], table: Iterable[Option]) -> list[bytes]:
+    """Write the options that belong to `table` as words again."""
+    valued = {option.letter: option.value is not None for option in table}
+    return [
+        word
+        for name, value in options
+        if name in valued
+        for word in ([b"-" + name.encode(), value] if valued[name] else [b"-" + name.encode()])
+    ]
+
+
+def _ours(program: bytes) -> bytes:
+    return os.path.join(os.path.dirname(os.path.realpath(os.fsencode(sys.argv[0]))), program)
+
+
+def body(argv: list[bytes]) -> int:
+    """Serve until told to stop."""
+    options, words = SYNOPSIS.parse(argv)
+    if len(words) < 3:
+        raise UsageError
+    given = dict(options)
+    bounds = limits(given)
+    server = Server(given.get("isolation", b"connection"))
+    bind_options = [pair for pair in options if pair[0] in "b46"]
+    fd = s6_tcpserver.listening_socket(bind_options, words[0], words[1])
+    return serve(
+        fd,
+        server,
+        chain_words(options, words[2:]),
+        bounds,
+        s6_tcpserver.verbosity(options),
+        announced="1" in given,
+    )
+
+
+def main() -> NoReturn:
+    """Run the command."""
+    run(SYNOPSIS, body)

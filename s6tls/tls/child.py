@@ -1,0 +1,25 @@
+"""An engine as a child of the process whose descriptors it takes: s6-tlsd on its own."""
+
+from __future__ import annotations
+
+from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.material import Options, Sources
+from s6tls.ucspi.process import exits, fork
+
+
+class ChildEngine:
+    """Carries a connection by forking."""
+
+    def prepare(self, sources: Sources, options: Options) -> None:
+        """Nothing can be got ready for a single connection."""
+
+    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> None:
+        """Fork an engine.  Raises Refused when the files cannot be read."""
+        material = sources.read()
+        if fork() == 0:
+            with exits():
+                from s6tls.tls import engine
+
+                fds.close_others()
+                raise SystemExit(engine.run(engine.settle(material, options, sources.identity), options, fds, peer))
+        fds.close()

@@ -1,0 +1,126 @@
+"""TLS contexts from the bytes of key and certificate files: PEM or DER, RSA, ECDSA or Ed25519.
+
+TLS 1.2 and 1.3, forward secrecy and authenticated encryption only, the server's
+order of preference, no renegotiation.  Session tickets are made with keys that
+live in the context and nowhere else; each set of parameters has its own context, so
+a ticket from one is noise to another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from OpenSSL import SSL, crypto
+
+from s6tls.tls.material import Material, Options
+
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
+_PEM = b"-----BEGIN"
+_ENABLE_PARTIAL_WRITE = 0x1
+"""SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h: pyOpenSSL sets it and does not export it."""
+
+
+class BadConfiguration(Exception):
+    """A key or certificate that cannot be used; the message says which and why."""
+
+
+def build(material: Material, options: Options) -> SSL.Context:
+    """Make the context for one set of parameters.
+
+    Raises BadConfiguration for keys and certificates that do not parse or do not match.
+    """
+    trusted = [certificate for data in material.trusted for certificate in _certificates(data, "CA")]
+    name = hashlib.sha256(repr((material, options)).encode()).digest()
+    contexts: dict[bytes, SSL.Context] = {}
+    for server, key, chain in material.keypairs:
+        contexts[server] = _empty_context(name, trusted, options)
+        _use_keypair(contexts[server], key, chain, server)
+    if not options.sni_level:
+        return contexts[b""]
+    # Without a default pair, a client that asks for no name that we have meets a context without a certificate.
+    first = contexts.get(b"") or _empty_context(name, trusted, options)
+    _choose_by_name(first, contexts)
+    return first
+
+
+def _empty_context(session_name: bytes, trusted: list[crypto.X509], options: Options) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(_CIPHERS)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.clear_mode(_ENABLE_PARTIAL_WRITE)
+    context.set_session_id(session_name)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    if options.client_certificate:
+        _ask_for_certificate(context, trusted, options)
+    return context
+
+
+def _use_keypair(context: SSL.Context, key: bytes, chain: bytes, server: bytes) -> None:
+    which = f" for {server.decode('ascii', 'backslashreplace')}" if server else ""
+    certificates = _certificates(chain, "certificate")
+    try:
+        context.use_privatekey(crypto.PKey.from_cryptography_key(_private_key(key)))
+        context.use_certificate(certificates[0])
+        for certificate in certificates[1:]:
+            context.add_extra_chain_cert(certificate)
+        context.check_privatekey()
+    except (SSL.Error, crypto.Error, TypeError, ValueError) as error:
+        raise BadConfiguration(f"unable to use keypair{which}: {_reason(error)}") from error
+
+
+def _private_key(data: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
+    try:
+        key = (load_pem_private_key if _PEM in data else load_der_private_key)(data, None)
+    except Exception as error:
+        raise BadConfiguration(f"unable to read private key: {_reason(error)}") from error
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+        raise BadConfiguration("unable to use private key: neither RSA, ECDSA nor Ed25519")
+    return key
+
+
+def _certificates(data: bytes, kind: str) -> list[crypto.X509]:
+    try:
+        if _PEM in data:
+            found = x509.load_pem_x509_certificates(data)
+        else:
+            found = [x509.load_der_x509_certificate(data)]
+    except Exception as error:
+        raise BadConfiguration(f"unable to read {kind}: {_reason(error)}") from error
+    return [crypto.X509.from_cryptography(certificate) for certificate in found]
+
+
+def _ask_for_certificate(context: SSL.Context, trusted: list[crypto.X509], options: Options) -> None:
+    store = context.get_cert_store()
+    if store is None:
+        raise BadConfiguration("unable to get the certificate store")
+    for certificate in trusted:
+        store.add_cert(certificate)
+        context.add_client_ca(certificate)
+    mode = SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE
+    if options.client_certificate == "mandatory":
+        mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+    context.set_verify(mode)
+
+
+def _choose_by_name(first: SSL.Context, contexts: dict[bytes, SSL.Context]) -> None:
+    """Serve each server name its own keypair; a name's first label may be covered by ``*``."""
+
+    def choose(connection: SSL.Connection) -> None:
+        asked = (connection.get_servername() or b"").lower().rstrip(b".")
+        chosen = contexts.get(asked) or contexts.get(b"*." + asked.partition(b".")[2])
+        if asked and chosen is not None:
+            connection.set_context(chosen)
+
+    first.set_tlsext_servername_callback(choose)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of a library's message, on one line."""
+    if isinstance(error, SSL.Error | crypto.Error) and error.args and isinstance(error.args[0], list):
+        return "; ".join(str(entry[-1]) for entry in error.args[0]) or "unusable"
+    return " ".join(str(error).split())[:200] or type(error).__name__

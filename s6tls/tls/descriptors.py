@@ -1,0 +1,36 @@
+"""The ends of a TLS session, as they travel from the chain to the engine."""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """A session's ends; whoever holds them closes them.  `net_in` and `net_out` may be the same.
+
+    `from_application` and `to_application` are clear text; `notify` is where the end
+    of the handshake is told, or -1.
+    """
+
+    net_in: int
+    net_out: int
+    from_application: int
+    to_application: int
+    notify: int = -1
+
+    def close(self) -> None:
+        """Close them all."""
+        for fd in {self.net_in, self.net_out, self.from_application, self.to_application, self.notify} - {-1}:
+            os.close(fd)
+
+    def close_others(self) -> None:
+        """Close every descriptor of the process but these and stderr."""
+        kept = sorted({2, self.net_in, self.net_out, self.from_application, self.to_application, self.notify} - {-1})
+        first = 0
+        for fd in kept:
+            os.closerange(first, fd)
+            first = fd + 1
+        os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])

@@ -1,0 +1,89 @@
+"""The engine: TLS sessions in this process, under ids that cannot do anything else.
+
+`settle` is where root ends; nothing from the network is read before it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from OpenSSL import SSL
+
+from s6tls.tls import context, report
+from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.material import BAD_CONFIGURATION, PROGRAM, Material, Options
+from s6tls.tls.pump import Pump, TLSFailure
+from s6tls.tls.session import Session
+from s6tls.ucspi.identity import BadIdentity, Identity
+from s6tls.ucspi.image import Refused
+from s6tls.ucspi.process import log
+from s6tls.ucspi.reactor import Reactor
+
+BAD_HANDSHAKE = 97
+BROKEN = 98
+
+
+def settle(material: Material, options: Options, identity: Identity | None) -> SSL.Context:
+    """Give privileges up, then make the context from the files' bytes.
+
+    Raises Refused: 111 when the ids cannot be taken, 96 when the files are no good.
+    """
+    if identity is not None:
+        try:
+            identity.take()
+        except (OSError, BadIdentity) as error:
+            raise Refused(PROGRAM, 111, f"unable to drop privileges: {error}") from error
+    try:
+        return context.build(material, options)
+    except context.BadConfiguration as error:
+        raise Refused(PROGRAM, BAD_CONFIGURATION, str(error)) from error
+
+
+def carry(
+    reactor: Reactor,
+    settled: SSL.Context,
+    options: Options,
+    fds: Descriptors,
+    peer: str,
+    ended: Callable[[int], None],
+) -> None:
+    """Carry one session on `fds`; say on stderr what breaks it, and call `ended` with its exit code.
+
+    `peer` names the client in that message.
+    """
+    for fd in (fds.net_in, fds.net_out, fds.from_application, fds.to_application):
+        os.set_blocking(fd, False)
+
+    def over(failure: TLSFailure | None) -> None:
+        if failure is None:
+            ended(0)
+            return
+        stage = "complete the handshake" if failure.during_handshake else "go on"
+        log(PROGRAM, "fatal", f"unable to {stage}{' with ' + peer if peer else ''}: {failure}")
+        ended(BAD_HANDSHAKE if failure.during_handshake else BROKEN)
+
+    Session(
+        reactor,
+        Pump(settled, options.close_notify, options.demand_close_notify),
+        fds,
+        report.notification,
+        over,
+        handshake_timeout=options.handshake_timeout / 1000,
+        one_way_close=options.close_notify,
+    )
+
+
+def run(settled: SSL.Context, options: Options, fds: Descriptors, peer: str = "") -> int:
+    """Carry one session until it ends and return its exit code."""
+    codes: list[int] = []
+    reactor = Reactor()
+
+    def ended(code: int) -> None:
+        codes.append(code)
+        reactor.stop()
+
+    carry(reactor, settled, options, fds, peer, ended)
+    if not codes:
+        reactor.run()
+    return codes[0]

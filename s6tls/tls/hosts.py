@@ -1,0 +1,104 @@
+"""Which host carries a connection: one for each set of TLS parameters in use.
+
+The files behind the parameters are looked at for each connection, so that a new
+key or certificate serves the next client; sessions under the old one go on.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from s6tls.tls import host
+from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.material import BAD_CONFIGURATION, PROGRAM, Options, Sources, Stamp
+from s6tls.ucspi.image import Refused
+from s6tls.ucspi.reactor import WRITABLE, Reactor
+
+_MOST_HOSTS = 64
+
+
+@dataclass
+class _Entry:
+    host: host.Host
+    stamps: tuple[Stamp, ...]
+    failed: bool = False
+
+
+class Hosts:
+    """Carries connections by processes of their own (see `s6tls.tls.host`)."""
+
+    def __init__(self, reactor: Reactor, isolation: host.Isolation) -> None:
+        self._reactor, self._isolation = reactor, isolation
+        self._entries: dict[tuple[Sources, Options], _Entry] = {}
+
+    def prepare(self, sources: Sources, options: Options) -> None:
+        """Have a host ready.  Raises Refused when the files cannot be read."""
+        self._entry(sources, options)
+
+    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> None:
+        """Hand a connection to the host of its parameters.
+
+        Raises Refused when the files cannot be read or have been found to be no good; the
+        descriptors are then still the caller's.
+        """
+        entry = self._entry(sources, options)
+        if entry.failed:
+            raise Refused(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
+        try:
+            entry.host.carry(fds, peer)
+        except OSError as error:
+            self._drop((sources, options))
+            raise Refused(PROGRAM, 111, f"unable to reach the TLS engine: {error.strerror}") from error
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """Take note that a child has ended; tell whether it was a host.
+
+        A host that failed is remembered until its files change, so that a broken key
+        costs no fork for each client.  One that was killed is started again when needed.
+        """
+        for key, entry in self._entries.items():
+            if entry.host.pid == pid:
+                if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+                    self._forget_control(entry)
+                    entry.failed = True
+                else:
+                    self._drop(key)
+                return True
+        return False
+
+    def _entry(self, sources: Sources, options: Options) -> _Entry:
+        key = (sources, options)
+        stamps = sources.stamps()
+        entry = self._entries.pop(key, None)
+        if entry is not None and entry.stamps != stamps:
+            self._retire(entry)
+            entry = None
+        if entry is None:
+            entry = _Entry(host.start(sources.read(), options, sources.identity, self._isolation), stamps)
+            self._reactor.watch(entry.host.control.fileno(), WRITABLE, lambda _: self._flush(key))
+            if len(self._entries) >= _MOST_HOSTS:
+                self._drop(next(iter(self._entries)))
+        self._entries[key] = entry
+        return entry
+
+    def _flush(self, key: tuple[Sources, Options]) -> None:
+        entry = self._entries.get(key)
+        if entry is not None and not entry.failed:
+            try:
+                entry.host.flush()
+            except OSError:
+                self._drop(key)
+
+    def _drop(self, key: tuple[Sources, Options]) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._retire(entry)
+
+    def _retire(self, entry: _Entry) -> None:
+        if not entry.failed:
+            self._forget_control(entry)
+
+    def _forget_control(self, entry: _Entry) -> None:
+        self._reactor.forget(entry.host.control.fileno())
+        entry.host.retire()

@@ -1,0 +1,162 @@
+"""What a rule or the environment says about TLS: which files, which ids; and the bytes of those files.
+
+Files are read by whoever has the right to (root, before any byte of the network),
+and only read: they are parsed in the process that has given its rights up.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from s6tls.ucspi.identity import BadIdentity, Identity, parse_id
+from s6tls.ucspi.image import Refused
+
+PROGRAM = "s6-tlsd-io"
+BAD_CONFIGURATION = 96
+_LARGEST_FILE = 4 * 2**20
+_LARGEST_DIRECTORY = 4096
+
+Stamp = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How sessions are to be held, from the command line of s6-tlsd.
+
+    `client_certificate` is "" for none, "optional" or "mandatory"; `sni_level` 0, 1 or 2;
+    `handshake_timeout` in milliseconds, 0 for none.
+    """
+
+    close_notify: bool = False
+    demand_close_notify: bool = False
+    client_certificate: str = ""
+    sni_level: int = 0
+    handshake_timeout: int = 0
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where TLS parameters come from: paths and ids, as the environment names them.
+
+    `keypairs` are (server name, key path, certificate path); the name b"" is the default pair.
+    """
+
+    keypairs: tuple[tuple[bytes, bytes, bytes], ...]
+    ca_dir: bytes = b""
+    ca_file: bytes = b""
+    identity: Identity | None = None
+
+    @classmethod
+    def from_environment(cls, env: Mapping[bytes, bytes], options: Options) -> Sources:
+        """Read the variables.  Raises Refused (96) when one that is needed is missing, or an id is none."""
+        keypairs: list[tuple[bytes, bytes, bytes]] = []
+        if options.sni_level < 2:
+            keypairs.append((b"", _needed(env, b"KEYFILE"), _needed(env, b"CERTFILE")))
+        if options.sni_level:
+            for name, value in sorted(env.items()):
+                if name.startswith(b"KEYFILE:"):
+                    server = name.partition(b":")[2].lower()
+                    keypairs.append((server, value, _needed(env, b"CERTFILE:" + name.partition(b":")[2])))
+        if not keypairs:
+            raise Refused(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
+        ca_dir = ca_file = b""
+        if options.client_certificate:
+            ca_dir, ca_file = env.get(b"CADIR", b""), env.get(b"CAFILE", b"")
+            if not (ca_dir or ca_file):
+                raise Refused(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
+        return cls(tuple(keypairs), ca_dir, ca_file, _identity(env))
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        """Return what changes when one of the files does.  Raises Refused (96) for a file that is not there."""
+        return tuple(_stamp(path) for path in self._paths())
+
+    def read(self) -> Material:
+        """Read all files.  Raises Refused (96) when one cannot be read."""
+        keypairs = tuple((name, _read(key), _read(cert)) for name, key, cert in self.keypairs)
+        trusted = [_read(self.ca_file)] if self.ca_file else []
+        trusted += [_read(path) for path in self._ca_dir_files()]
+        return Material(keypairs, tuple(trusted))
+
+    def _paths(self) -> list[bytes]:
+        paths = [path for _, key, cert in self.keypairs for path in (key, cert)]
+        paths += [self.ca_file] if self.ca_file else []
+        if self.ca_dir:
+            paths += [self.ca_dir, *self._ca_dir_files()]
+        return paths
+
+    def _ca_dir_files(self) -> list[bytes]:
+        if not self.ca_dir:
+            return []
+        try:
+            names = sorted(os.listdir(self.ca_dir))
+        except OSError as error:
+            raise _unable(self.ca_dir, error) from error
+        if len(names) > _LARGEST_DIRECTORY:
+            raise Refused(PROGRAM, BAD_CONFIGURATION, f"too many files in {_shown(self.ca_dir)}")
+        paths = [os.path.join(self.ca_dir, name) for name in names if not name.startswith(b".")]
+        return [path for path in paths if os.path.isfile(path)]
+
+
+@dataclass(frozen=True)
+class Material:
+    """The files' bytes: (server name, key, certificate chain) triples, and the trusted CA files."""
+
+    keypairs: tuple[tuple[bytes, bytes, bytes], ...]
+    trusted: tuple[bytes, ...]
+
+
+TLS_VARIABLES = (b"CADIR", b"CAFILE", b"KEYFILE", b"CERTFILE", b"TLS_UID", b"TLS_GID")
+TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
+
+
+def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
+    value = env.get(name, b"")
+    if not value:
+        raise Refused(PROGRAM, BAD_CONFIGURATION, f"{_shown(name)} not set")
+    return value
+
+
+def _identity(env: Mapping[bytes, bytes]) -> Identity | None:
+    """The engine's ids.  Only root can take others, so without root they are not asked for."""
+    if os.geteuid() != 0 or not (b"TLS_UID" in env or b"TLS_GID" in env):
+        return None
+    try:
+        uid = parse_id(env[b"TLS_UID"]) if b"TLS_UID" in env else None
+        gid = parse_id(env[b"TLS_GID"]) if b"TLS_GID" in env else None
+    except BadIdentity as error:
+        raise Refused(PROGRAM, BAD_CONFIGURATION, f"TLS_UID or TLS_GID: {error}") from error
+    return Identity(uid, gid)
+
+
+def _stamp(path: bytes) -> Stamp:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise _unable(path, error) from error
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _read(path: bytes) -> bytes:
+    """Read a regular file of reasonable size; a FIFO or a device could hold the server up."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {_shown(path)}: not a regular file")
+            data = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        raise _unable(path, error) from error
+    if len(data) > _LARGEST_FILE:
+        raise Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {_shown(path)}: file too large")
+    return data
+
+
+def _unable(path: bytes, error: OSError | ValueError) -> Refused:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {_shown(path)}: {reason}")
+
+
+def _shown(text: bytes) -> str:
+    return text.decode("ascii", "backslashreplace")

@@ -1,0 +1,278 @@
+"""The rim of a TLS session: a pump between the network's descriptors and the application's.
+
+Each turn moves at most one chunk along each of the four ways, and the turns go on
+while something moves.  A session that could go on for long gives way to the others
+after a few rounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.pump import CHUNK, Pump, TLSFailure
+from s6tls.ucspi.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
+
+_ROUNDS = 8
+_PIECES = 16
+
+
+class Session:
+    """Moves bytes until both directions have ended, then calls `ended(failure)` with None or what broke it."""
+
+    __slots__ = (
+        "_app_readable",
+        "_app_writable",
+        "_ended",
+        "_failure",
+        "_fds",
+        "_from_app",
+        "_impatience",
+        "_net_open",
+        "_net_readable",
+        "_net_writable",
+        "_notify",
+        "_one_way",
+        "_over",
+        "_pump",
+        "_reactor",
+        "_report",
+        "_shut",
+        "_to_app",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        pump: Pump,
+        fds: Descriptors,
+        report: Callable[[Pump], bytes],
+        ended: Callable[[TLSFailure | None], None],
+        handshake_timeout: float = 0,
+        one_way_close: bool = False,
+    ) -> None:
+        """Start.  `report` makes the notification; `handshake_timeout` is in seconds, 0 for none.
+
+        `one_way_close` ends both directions once the application's has (close_notify mode).
+        """
+        self._reactor, self._pump, self._fds = reactor, pump, fds
+        self._report, self._ended = report, ended
+        self._one_way = one_way_close
+        self._from_app, self._to_app = fds.from_application, fds.to_application
+        self._notify = fds.notify
+        self._net_open = True
+        self._shut = False
+        self._over = False
+        self._failure: TLSFailure | None = None
+        self._net_readable = self._net_writable = self._app_readable = self._app_writable = True
+        self._impatience: Timer | None = (
+            reactor.after(handshake_timeout, self._out_of_time) if handshake_timeout else None
+        )
+        if fds.net_in == fds.net_out:
+            reactor.watch(fds.net_in, READABLE | WRITABLE, self._net_changed)
+        else:
+            reactor.watch(fds.net_in, READABLE, self._net_changed)
+            reactor.watch(fds.net_out, WRITABLE, self._net_changed)
+        reactor.watch(self._from_app, READABLE, self._from_app_changed)
+        reactor.watch(self._to_app, WRITABLE, self._to_app_changed)
+        self.advance()
+
+    def _net_changed(self, events: int) -> None:
+        if events & (READABLE | BROKEN):
+            self._net_readable = True
+        if events & (WRITABLE | BROKEN):
+            self._net_writable = True
+        self.advance()
+
+    def _from_app_changed(self, _: int) -> None:
+        self._app_readable = True
+        self.advance()
+
+    def _to_app_changed(self, events: int) -> None:
+        if events & BROKEN:
+            self._close_to_app()
+        self._app_writable = True
+        self.advance()
+
+    def advance(self) -> None:
+        """Move what can be moved."""
+        if self._over:
+            return
+        try:
+            for _ in range(_ROUNDS):
+                moved = self._read_network()
+                moved |= self._write_application()
+                moved |= self._read_application()
+                moved |= self._write_network()
+                if not moved:
+                    break
+            else:
+                self._reactor.soon(self.advance)
+        except TLSFailure as failure:
+            self._fail(failure)
+        self._conclude()
+
+    def _read_network(self) -> bool:
+        if not (self._net_readable and self._pump.wants_network):
+            return False
+        try:
+            data = os.read(self._fds.net_in, CHUNK)
+        except BlockingIOError:
+            self._net_readable = False
+            return False
+        except OSError as error:
+            raise TLSFailure(f"unable to read from the network: {error.strerror}", self._handshaking) from error
+        was_established = self._pump.established
+        try:
+            self._pump.feed_network(data)
+        finally:
+            self._write_network()
+        if self._pump.established and not was_established:
+            self._handshake_done()
+        if self._to_app < 0:
+            self._pump.to_application.clear()
+        return True
+
+    def _write_application(self) -> bool:
+        chunks = self._pump.to_application
+        if not (chunks and self._app_writable and self._to_app >= 0):
+            return False
+        try:
+            self._pump.delivered(_write(self._to_app, chunks))
+        except BlockingIOError:
+            self._app_writable = False
+            return False
+        except OSError:
+            self._close_to_app()
+        return True
+
+    def _read_application(self) -> bool:
+        if not (self._app_readable and self._from_app >= 0 and self._pump.wants_application):
+            return False
+        try:
+            data = os.read(self._from_app, CHUNK)
+        except BlockingIOError:
+            self._app_readable = False
+            return False
+        except OSError as error:
+            raise TLSFailure(f"unable to read from the application: {error.strerror}", False) from error
+        self._pump.feed_application(data)
+        if not data:
+            self._close_from_app()
+        return True
+
+    def _write_network(self) -> bool:
+        chunks = self._pump.to_network
+        if not (chunks and self._net_writable):
+            return False
+        try:
+            self._pump.sent(_write(self._fds.net_out, chunks))
+        except BlockingIOError:
+            self._net_writable = False
+            return False
+        except OSError as error:
+            raise TLSFailure(f"unable to write to the network: {error.strerror}", self._handshaking) from error
+        return True
+
+    @property
+    def _handshaking(self) -> bool:
+        return not self._pump.established
+
+    def _handshake_done(self) -> None:
+        self._stop_waiting()
+        if self._notify >= 0:
+            try:
+                os.write(self._notify, self._report(self._pump))
+            except OSError as error:
+                raise TLSFailure(f"unable to notify: {error.strerror}", during_handshake=True) from error
+            self._close_notify()
+
+    def _conclude(self) -> None:
+        """Hand on the ends of file that are due, and end when both directions have."""
+        pump = self._pump
+        if pump.network_ended and not pump.to_application:
+            self._close_to_app()
+        if pump.application_ended and not pump.to_network and not self._shut:
+            self._shut = True
+            _shut_down(self._fds.net_out)
+            if self._one_way:
+                self._close_to_app()
+        if self._to_app < 0 and pump.network_ended and (self._shut or not self._net_open):
+            self._end()
+
+    def _fail(self, failure: TLSFailure) -> None:
+        """Nothing more comes from the network or goes to it.
+
+        The application still gets what the client sent before; its own writing is refused at once.
+        """
+        self._failure = failure
+        self._pump.network_ended = True
+        self._pump.sent(self._pump.unsent)
+        self._close_network()
+        self._close_from_app()
+        self._close_notify()
+        self._stop_waiting()
+
+    def _out_of_time(self) -> None:
+        self._fail(TLSFailure("the handshake took too long", during_handshake=True))
+        self._conclude()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._close_network()
+            self._close_from_app()
+            self._ended(self._failure)
+
+    def _stop_waiting(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
+
+    def _close_network(self) -> None:
+        if self._net_open:
+            self._net_open = False
+            for fd in {self._fds.net_in, self._fds.net_out}:
+                self._reactor.forget(fd)
+                os.close(fd)
+
+    def _close_from_app(self) -> None:
+        if self._from_app >= 0:
+            self._reactor.forget(self._from_app)
+            os.close(self._from_app)
+            self._from_app = -1
+
+    def _close_to_app(self) -> None:
+        """The application hears no more: what is decrypted from now on is dropped, and read on all the same.
+
+        Reading on matters: closing a socket with unread bytes in it makes the kernel
+        reset the connection, and the client may lose the answer it has not read yet.
+        """
+        if self._to_app >= 0:
+            self._reactor.forget(self._to_app)
+            os.close(self._to_app)
+            self._to_app = -1
+        self._pump.to_application.clear()
+
+    def _close_notify(self) -> None:
+        if self._notify >= 0:
+            os.close(self._notify)
+            self._notify = -1
+
+
+def _write(fd: int, chunks: deque[bytes]) -> int:
+    """Write as many of the chunks as one call takes."""
+    if len(chunks) == 1:
+        return os.write(fd, chunks[0])
+    return os.writev(fd, list(islice(chunks, _PIECES)))
+
+
+def _shut_down(fd: int) -> None:
+    """Send end of file: half-close a socket; anything else is left to be closed at the end."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
+        connection.shutdown(socket.SHUT_WR)

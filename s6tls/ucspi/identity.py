@@ -1,0 +1,104 @@
+"""User, group and supplementary groups: read from text, taken in order, and verified.
+
+`Identity.take` drops root for good.  Order matters (groups can only be set by
+root, and the group only while the user is still root), and each step is checked
+afterwards: a drop that can be undone is not a drop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from s6tls.ucspi.image import Image, Refused
+
+_HIGHEST_ID = 2**32 - 2
+
+
+class BadIdentity(ValueError):
+    """Text that is no id, or an id that could not be taken for good."""
+
+
+def parse_id(text: bytes) -> int:
+    """Read a decimal user or group id.  Raises BadIdentity for anything else, 2^32-1 included."""
+    if not (text.isdigit() and len(text) <= 10 and int(text) <= _HIGHEST_ID):
+        raise BadIdentity(f"invalid id: {text.decode('ascii', 'backslashreplace')}")
+    return int(text)
+
+
+def parse_groups(text: bytes) -> tuple[int, ...]:
+    """Read a comma-separated list of group ids; empty text is the empty list.  Raises BadIdentity."""
+    return tuple(parse_id(part) for part in text.split(b",")) if text else ()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The ids to run under.  None leaves that id as it is; the supplementary groups are always replaced."""
+
+    uid: int | None
+    gid: int | None
+    groups: tuple[int, ...] = ()
+
+    def take(self) -> None:
+        """Make this process run under these ids, for good.
+
+        Raises OSError when the kernel refuses, BadIdentity when root could be had back.
+        """
+        os.setgroups(self.groups)
+        if self.gid is not None:
+            os.setresgid(self.gid, self.gid, self.gid)
+        if self.uid is not None:
+            os.setresuid(self.uid, self.uid, self.uid)
+        self._verify()
+
+    def _verify(self) -> None:
+        if set(os.getgroups()) != set(self.groups):
+            raise BadIdentity("supplementary groups are not those asked for")
+        if self.gid is not None and set(os.getresgid()) != {self.gid}:
+            raise BadIdentity("group id is not the one asked for")
+        if self.uid is None:
+            return
+        if set(os.getresuid()) != {self.uid}:
+            raise BadIdentity("user id is not the one asked for")
+        if self.uid != 0:
+            try:
+                os.setuid(0)
+            except OSError:
+                return
+            raise BadIdentity("root could be had back")
+
+
+@dataclass(frozen=True)
+class ApplyUidGid:
+    """The stage of s6-applyuidgid: options over the variables UID, GID and GIDLIST.
+
+    `uid`, `gid` and `groups` are those of the command line, None where not given.
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None
+    from_env: bool = False
+    unexport: bool = False
+    program: str = "s6-applyuidgid"
+
+    def apply(self, image: Image) -> None:
+        """Give `image` its identity.  Raises Refused (100) for a missing or invalid variable."""
+        uid, gid, groups = self.uid, self.gid, self.groups
+        if self.from_env:
+            try:
+                uid = parse_id(self._variable(image.env, b"UID")) if uid is None else uid
+                gid = parse_id(self._variable(image.env, b"GID")) if gid is None else gid
+                groups = parse_groups(image.env.get(b"GIDLIST", b"")) if groups is None else groups
+            except BadIdentity as error:
+                raise Refused(self.program, 100, str(error)) from error
+        if self.unexport:
+            image.unset((b"UID", b"GID", b"GIDLIST"))
+        if (uid, gid, groups) != (None, None, None):
+            image.identity = Identity(uid, gid, groups or ())
+
+    def _variable(self, env: Mapping[bytes, bytes], name: bytes) -> bytes:
+        if name not in env:
+            raise Refused(self.program, 100, f"{name.decode()} not set")
+        return env[name]

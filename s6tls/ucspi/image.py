@@ -1,0 +1,90 @@
+"""What a connection carries through the chain, and what a stage may do to it.
+
+A stage is an object with one method, `apply(image)`.  It changes the image in
+place and returns None when it is done, or a `Waiting` when it must hear from a
+descriptor first; it raises `Refused` to end the connection.  Who applies the
+stages, a command to its own process or the server to each connection, is not
+the stage's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from s6tls.ucspi.identity import Identity
+
+
+class Refused(Exception):
+    """The connection ends here: `code` is the exit code, `program` the stage that said so.
+
+    `kind` is the word of the log line ("fatal", "info") and `message` its text; no
+    message means nothing is logged.
+    """
+
+    def __init__(self, program: str, code: int, message: str = "", kind: str = "fatal") -> None:
+        super().__init__(message)
+        self.program, self.code, self.kind = program, code, kind
+
+
+class Waiting(Protocol):
+    """A stage that is not done: call `resume` whenever `fd` is readable, until it returns True.
+
+    `resume` raises Refused when the connection is to end.  `close` releases `fd`.
+    """
+
+    fd: int
+
+    def resume(self) -> bool:
+        """Take in what `fd` holds; tell whether the stage is done."""
+
+    def close(self) -> None:
+        """Release the descriptor."""
+
+
+class Stage(Protocol):
+    """One link of the chain."""
+
+    program: str
+
+    def apply(self, image: Image) -> Waiting | None:
+        """Change `image`; return None when done.  Raises Refused."""
+
+
+@dataclass(slots=True)
+class Image:
+    """The next program as it stands: environment, argument words, descriptors, identity.
+
+    `stdin` and `stdout` are descriptors that become 0 and 1; they may be the same one.
+    `identity` is None while the ids are the process's own.  `stages` are the links not
+    yet applied.  `on_start` holds (program, text) log lines to write when the program
+    starts; ``{pid}`` in a text becomes its process id.
+    """
+
+    env: dict[bytes, bytes]
+    argv: list[bytes]
+    stdin: int = 0
+    stdout: int = 1
+    identity: Identity | None = None
+    stages: deque[Stage] = field(default_factory=deque)
+    on_start: list[tuple[str, str]] = field(default_factory=list)
+
+    def replace_rest(self, argv: Iterable[bytes]) -> None:
+        """Run `argv` instead of the whole rest of the chain."""
+        self.stages.clear()
+        self.argv = list(argv)
+
+    def unset(self, names: Iterable[bytes]) -> None:
+        """Remove the variables that are there among `names`."""
+        for name in names:
+            self.env.pop(name, None)
+
+    def close(self) -> None:
+        """Close `stdin` and `stdout`, unless they are the process's own 0 and 1."""
+        for fd in {self.stdin, self.stdout} - {0, 1}:
+            os.close(fd)
+        self.stdin, self.stdout = 0, 1

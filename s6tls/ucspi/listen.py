@@ -1,0 +1,61 @@
+"""Listening sockets: made by s6-tcpserver-socketbinder, or found on a descriptor."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An address to bind and how.  `backlog` 0 makes a socket that does not listen."""
+
+    ip: bytes
+    port: int
+    backlog: int = socket.SOMAXCONN
+    reuse: bool = True
+    datagram: bool = False
+    blocking: bool = False
+
+
+def bind(binding: Binding) -> socket.socket:
+    """Make the socket.  IPv6 sockets are IPv6 only.
+
+    Raises ValueError for text that is no IP address, OSError when the system refuses.
+    """
+    family = socket.AF_INET6 if b":" in binding.ip else socket.AF_INET
+    try:
+        ip = binding.ip.decode("ascii")
+        socket.inet_pton(family, ip)
+    except (OSError, ValueError):
+        raise ValueError(f"invalid IP address: {binding.ip.decode('ascii', 'backslashreplace')}") from None
+    made = socket.socket(family, socket.SOCK_DGRAM if binding.datagram else socket.SOCK_STREAM)
+    try:
+        made.setblocking(binding.blocking)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if binding.reuse:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((ip, binding.port))
+        if binding.backlog:
+            made.listen(binding.backlog)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def inherited(fd: int) -> socket.socket:
+    """Take over a bound and listening TCP socket.
+
+    Raises OSError when `fd` is none, ValueError when it is another kind of socket.
+    """
+    found = socket.socket(fileno=fd)
+    if found.family not in (socket.AF_INET, socket.AF_INET6) or found.type != socket.SOCK_STREAM:
+        found.detach()
+        raise ValueError("not a TCP socket")
+    if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        found.detach()
+        raise ValueError("not a listening socket")
+    found.setblocking(False)
+    return found

@@ -1,0 +1,171 @@
+"""The edge to the kernel's processes: a clean start for ourselves, and starting the next program.
+
+The next program must find exactly what the chain made for it: descriptors 0, 1
+and 2 and no others (all of ours are close-on-exec), every signal at its default
+and none blocked, and no variable that the Python interpreter set for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+from typing import NoReturn
+
+from s6tls.ucspi.identity import BadIdentity
+from s6tls.ucspi.image import Image, Refused
+
+_RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+
+
+def initial_environment() -> dict[bytes, bytes]:
+    """Return the environment that this process was given, without what the interpreter added.
+
+    In a C locale the interpreter sets LC_CTYPE for itself (PEP 538); the kernel
+    remembers the block that exec handed over.
+    """
+    env = dict(os.environb)
+    if b"LC_CTYPE" in env:
+        with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as block:
+            if not any(entry.startswith(b"LC_CTYPE=") for entry in block.read().split(b"\0")):
+                del env[b"LC_CTYPE"]
+    return env
+
+
+def occupy_standard_descriptors() -> None:
+    """Open /dev/null on whichever of 0, 1 and 2 is closed, so that nothing else can land there."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
+            os.set_inheritable(fd, True)
+
+
+def default_signals() -> None:
+    """Set every signal to its default and unblock all."""
+    for number in _RESETTABLE:
+        with contextlib.suppress(OSError, ValueError):
+            if signal.getsignal(number) is not signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def spawn(image: Image) -> int:
+    """Start the image's program as a child and return its process id.
+
+    With ids of our own, by posix_spawn: the parent's memory is neither copied nor
+    marked for copying.  With other ids a fork is needed, because they must be taken
+    and verified before the exec; the child then reports a failed exec by its exit code.
+    Raises Refused (126, 127 or 111) when the program cannot be started.
+    """
+    if image.identity is None:
+        try:
+            return os.posix_spawnp(
+                image.argv[0],
+                image.argv,
+                image.env,
+                file_actions=[(os.POSIX_SPAWN_DUP2, image.stdin, 0), (os.POSIX_SPAWN_DUP2, image.stdout, 1)],
+                setsigmask=(),
+                setsigdef=_RESETTABLE,
+            )
+        except OSError as error:
+            raise _exec_failure(image, error) from error
+    pid = fork()
+    if pid == 0:
+        with exits():
+            execute(image)
+    return pid
+
+
+def fork() -> int:
+    """Fork; the child starts with default signals, none blocked, and no signal meant for it reaches our loop."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = os.fork()
+    if pid == 0:
+        signal.set_wakeup_fd(-1)
+        default_signals()
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    else:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return pid
+
+
+def execute(image: Image) -> NoReturn:
+    """Become the image's program.  Raises Refused when that fails."""
+    try:
+        _become(image)
+    except BadIdentity as error:
+        raise Refused("s6-applyuidgid", 111, f"unable to drop privileges: {error}") from error
+    try:
+        os.execvpe(image.argv[0], image.argv, image.env)
+    except OSError as error:
+        raise _exec_failure(image, error) from error
+
+
+def _become(image: Image) -> None:
+    """Move descriptors, reset signals and take the identity of `image`."""
+    # When stdout comes from 0 it must be moved before 0 is overwritten.
+    stdout = os.dup(image.stdout) if image.stdout == 0 and image.stdin != 0 else image.stdout
+    if image.stdin != 0:
+        os.dup2(image.stdin, 0)
+    if stdout != 1:
+        os.dup2(stdout, 1)
+    default_signals()
+    if image.identity is not None:
+        try:
+            image.identity.take()
+        except OSError as error:
+            raise Refused("s6-applyuidgid", 111, f"unable to change ids: {error.strerror}") from error
+
+
+def _exec_failure(image: Image, error: OSError) -> Refused:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        code = 127
+    elif error.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        code = 126
+    else:
+        code = 111
+    name = image.argv[0].decode("ascii", "backslashreplace") if image.argv else ""
+    return Refused("s6tls", code, f"unable to exec {name}: {error.strerror}")
+
+
+class exits:
+    """A block of a forked child: leaving it, in whatever way, ends the process without cleaning up for the parent.
+
+    A Refused is logged and gives its code; anything else gives 111.
+    """
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
+        code = 0
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else 111
+        elif isinstance(error, Refused):
+            log_refusal(error)
+            code = error.code
+        elif error is not None:
+            log("s6tls", "fatal", f"unable to go on: {type(error).__name__}: {error}")
+            code = 111
+        os._exit(code)
+
+
+def log(program: str, kind: str, message: str) -> None:
+    """Write ``PROGRAM: KIND: MESSAGE`` to stderr, in one write so that lines of several processes do not mix."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{program}: {kind}: {message}\n".encode("utf-8", "backslashreplace"))
+
+
+def log_refusal(refused: Refused) -> None:
+    """Log why a connection ends, if there is something to say."""
+    if str(refused):
+        log(refused.program, refused.kind, str(refused))
+
+
+def log_start(image: Image, pid: int) -> None:
+    """Write the lines that waited for the program's process id."""
+    for program, text in image.on_start:
+        log(program, "info", text.format(pid=pid))

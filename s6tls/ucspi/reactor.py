@@ -1,0 +1,131 @@
+"""An event loop: descriptors, timers and signals, one callback each.
+
+Descriptors are watched edge-triggered.  A callback is told once that something
+changed and owns the descriptor until it has seen EAGAIN (or has asked `soon` for
+another turn); in exchange a busy connection costs no system call to say what it
+waits for.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+
+READABLE = select.EPOLLIN
+WRITABLE = select.EPOLLOUT
+BROKEN = select.EPOLLERR | select.EPOLLHUP
+_EDGE = select.EPOLLET
+_EVENTS_A_TURN = 256
+
+
+class Timer:
+    """A callback at a moment; `cancel` forgets it."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self.callback = None
+
+
+class Reactor:
+    """Calls back when descriptors change, moments come and signals arrive, until stopped."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._soon: deque[Callable[[], None]] = deque()
+        self._running = False
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call `callback(events)` whenever one of `events`, or an error, newly holds for `fd`."""
+        self._epoll.register(fd, events | _EDGE)
+        self._watched[fd] = callback
+
+    def forget(self, fd: int) -> None:
+        """Stop watching `fd`; do this before closing it, since a copy may live on in another process."""
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back after the other descriptors have had their turn."""
+        self._soon.append(callback)
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back once, in `seconds`."""
+        timer = Timer(callback)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
+        return timer
+
+    def watch_signals(self, callbacks: dict[int, Callable[[], None]]) -> None:
+        """Call back, from the loop and never from a handler, when one of these signals has arrived."""
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in callbacks:
+            signal.signal(number, _enqueue_only)
+
+        def arrived(_: int) -> None:
+            for number in dict.fromkeys(_drain(reading)):
+                if number in callbacks:
+                    callbacks[number]()
+
+        self.watch(reading, READABLE, arrived)
+
+    def run(self) -> None:
+        """Go round until `stop`."""
+        self._running = True
+        while self._running:
+            for fd, events in self._epoll.poll(self._patience(), _EVENTS_A_TURN):
+                callback = self._watched.get(fd)
+                if callback is not None:
+                    callback(events)
+            for _ in range(len(self._soon)):
+                self._soon.popleft()()
+            self._call_timers()
+
+    def stop(self) -> None:
+        """Let `run` return after this turn."""
+        self._running = False
+
+    def close(self) -> None:
+        """Release the loop's own descriptor (in a forked child: the parent's loop is not touched)."""
+        self._epoll.close()
+
+    def _patience(self) -> float:
+        """Seconds that the next poll may wait; -1 is for ever."""
+        if self._soon or not self._running:
+            return 0
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+
+    def _call_timers(self) -> None:
+        while self._timers and (self._timers[0][2].callback is None or self._timers[0][0] <= time.monotonic()):
+            callback = heapq.heappop(self._timers)[2].callback
+            if callback is not None:
+                callback()
+
+
+def _enqueue_only(_number: int, _frame: object) -> None:
+    """The handler: the interpreter has already written the signal's number to the wakeup descriptor."""
+
+
+def _drain(fd: int) -> bytes:
+    data = b""
+    try:
+        while chunk := os.read(fd, 4096):
+            data += chunk
+    except BlockingIOError:
+        pass
+    return data
