@@ -11,6 +11,7 @@ lint:
 
 types:
 	$(PYTHON) -m mypy
+	for tool in $$(grep -l python3 tools/*); do $(PYTHON) -m mypy $$tool || exit 1; done
 
 test:
 	$(PYTHON) -m pytest -n 2 -q

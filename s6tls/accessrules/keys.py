@@ -87,6 +87,13 @@ def parse_address(text: str | bytes) -> bytes:
         raise AddressError(f"not an address: {text!r}") from None
 
 
+def address_text(address: bytes) -> bytes:
+    """Return the canonical text of a 4- or 16-byte address: that of its keys, which no library's version changes."""
+    if len(address) == 4:
+        return b"%d.%d.%d.%d" % tuple(address)
+    return next(ip6_keys(address))[len(b"ip6/") : -len(b"_128")]
+
+
 def ip4_keys(address: bytes) -> Iterator[bytes]:
     """Return the keys of the networks that hold a 4-byte address, /32 first and /0 last."""
     return chain.from_iterable(_ip4_batches(address))

@@ -19,7 +19,8 @@ from typing import NoReturn, Protocol
 from s6tls.cli.options import Synopsis, UsageError
 from s6tls.cli.program import run
 from s6tls.ucspi.image import Image, Stage
-from s6tls.ucspi.process import execute, initial_environment, log_start
+from s6tls.ucspi.log import log_start
+from s6tls.ucspi.process import execute, initial_environment
 
 _LINKS = {
     b"s6-tcpserver-access": "s6tls.cli.s6_tcpserver_access",
@@ -87,7 +88,7 @@ def _become(argv: Sequence[bytes]) -> NoReturn:
     stages, words = parse(argv, Command())
     image = Image(initial_environment(), words, stages=deque(stages))
     while image.stages:
-        waiting = image.stages.popleft().apply(image)
+        waiting = image.apply_next()
         if waiting is not None:
             while not waiting.resume():
                 pass

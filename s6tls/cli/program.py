@@ -14,7 +14,8 @@ from typing import NoReturn
 
 from s6tls.cli.options import Synopsis, UsageError
 from s6tls.ucspi.image import Refused
-from s6tls.ucspi.process import log, log_refusal, occupy_standard_descriptors
+from s6tls.ucspi.log import log, log_refusal
+from s6tls.ucspi.process import occupy_standard_descriptors
 
 USAGE = 100
 SYSTEM = 111
@@ -28,12 +29,6 @@ class Failure(Exception):
         self.code = code
 
 
-def shown(text: bytes | str) -> str:
-    """Return `text` fit for one line of a log: what is not printable ASCII stands as an escape."""
-    raw = os.fsencode(text) if isinstance(text, str) else text
-    return "".join(chr(c) if 32 <= c < 127 else f"\\x{c:02x}" for c in raw)
-
-
 @contextlib.contextmanager
 def unable_to(action: str, code: int = SYSTEM) -> Iterator[None]:
     """Turn an OSError raised in the block into the Failure ``unable to ACTION: REASON`` with this exit code."""
@@ -41,11 +36,6 @@ def unable_to(action: str, code: int = SYSTEM) -> Iterator[None]:
         yield
     except OSError as error:
         raise Failure(code, f"unable to {action}: {error.strerror or error}") from error
-
-
-def say(program: str, kind: str, message: str) -> None:
-    """Write ``PROGRAM: KIND: MESSAGE`` to stderr."""
-    log(program, kind, message)
 
 
 def run(synopsis: Synopsis, body: Callable[[list[bytes]], int]) -> NoReturn:
@@ -66,22 +56,22 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
             return 0
         return body(list(argv))
     except UsageError as error:
-        say(program, "usage", f"{error}; {synopsis.usage()}" if str(error) else synopsis.usage())
+        log(program, "usage", f"{error}; {synopsis.usage()}" if str(error) else synopsis.usage())
         return USAGE
     except Failure as error:
-        say(program, "fatal", str(error))
+        log(program, "fatal", str(error))
         return error.code
     except Refused as refused:
         log_refusal(refused)
         return refused.code
     except OSError as error:
-        say(program, "fatal", f"unable to go on: {error}")
+        log(program, "fatal", f"unable to go on: {error}")
         return SYSTEM
     except KeyboardInterrupt:
         return 130
     except MemoryError:
-        say(program, "fatal", "unable to go on: out of memory")
+        log(program, "fatal", "unable to go on: out of memory")
         return SYSTEM
     except Exception as error:
-        say(program, "fatal", f"unable to go on: {type(error).__name__}: {error}")
+        log(program, "fatal", f"unable to go on: {type(error).__name__}: {error}")
         return SYSTEM

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree
-from s6tls.accessrules.errors import RuleSetError, UsageProblem
+from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.cli.options import Option, Synopsis, UsageError
-from s6tls.cli.program import SYSTEM, USAGE, Failure, run, say, shown
+from s6tls.cli.program import SYSTEM, USAGE, Failure, run
+from s6tls.ucspi.log import log
 
 SYNOPSIS = Synopsis(
     "s6-accessrules-cdb-from-fs",
@@ -61,7 +62,7 @@ def _refuse_problems(directory: bytes) -> None:
     found = 0
     try:
         for problem in problems(directory):
-            say(SYNOPSIS.program, "error", problem)
+            log(SYNOPSIS.program, "error", problem)
             found += 1
     except RuleSetError as error:
         raise Failure(SYSTEM, str(error)) from error
@@ -76,4 +77,4 @@ def _mode(value: bytes) -> int:
 
 
 def _warn(message: str) -> None:
-    say(SYNOPSIS.program, "warning", message)
+    log(SYNOPSIS.program, "warning", message)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from s6tls.accessrules.decompile import decompile
-from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.cli.options import Synopsis, UsageError
-from s6tls.cli.program import SYSTEM, Failure, run, say, shown
+from s6tls.cli.program import SYSTEM, Failure, run
+from s6tls.ucspi.log import log
 
 SYNOPSIS = Synopsis("s6-accessrules-fs-from-cdb", (), "dir cdbfile")
 
@@ -35,4 +36,4 @@ def decompile_from(argv: list[bytes]) -> int:
 
 
 def _warn(message: str) -> None:
-    say(SYNOPSIS.program, "warning", message)
+    log(SYNOPSIS.program, "warning", message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from s6tls.cli.options import Option, UsageError, number
 from s6tls.cli.program import Failure, unable_to
 from s6tls.ucspi import listen
 from s6tls.ucspi.image import Refused
-from s6tls.ucspi.process import default_signals, initial_environment, log_refusal
+from s6tls.ucspi.log import log_refusal
+from s6tls.ucspi.process import default_signals, initial_environment, keep_from_programs
 from s6tls.ucspi.reactor import Reactor
 from s6tls.ucspi.supervisor import Limits, Supervisor, announce
 
@@ -75,6 +77,8 @@ def serve(fd: int, server: Server, argv: Sequence[bytes], bounds: Limits, verbos
         except ValueError as error:
             raise Failure(100, f"unable to use the listening socket: {error}") from error
     default_signals()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
+    keep_from_programs()
     _occupy(0)
     for stage in stages:
         _prepare(stage, env)

@@ -17,7 +17,7 @@ from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
 from s6tls.ucspi.identity import BadIdentity, Identity
 from s6tls.ucspi.image import Refused
-from s6tls.ucspi.process import log
+from s6tls.ucspi.log import log
 from s6tls.ucspi.reactor import Reactor
 
 BAD_HANDSHAKE = 97

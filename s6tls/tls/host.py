@@ -38,7 +38,8 @@ from typing import TYPE_CHECKING
 
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.material import PROGRAM, Material, Options
-from s6tls.ucspi.process import exits, fork, log
+from s6tls.ucspi.log import log
+from s6tls.ucspi.process import exits, fork
 from s6tls.ucspi.reactor import READABLE, Reactor
 
 if TYPE_CHECKING:

@@ -3,13 +3,26 @@
 Each turn moves at most one chunk along each of the four ways, and the turns go on
 while something moves.  A session that could go on for long gives way to the others
 after a few rounds.
+
+Two ends are easy to get wrong:
+
+- A client may send its request and close at once, before it has read what TLS itself
+  sends after the handshake; the kernel then resets the connection, and our next write
+  fails.  What the client sent is still there to be read, and the application gets it.
+- When the application is gone and everything is sent, the client may still be
+  sending.  That is read and dropped, because closing a socket with unread bytes in it
+  makes the kernel reset the connection, and the client may lose the answer that it has
+  not read yet.  But a client that has acknowledged everything and never closes would
+  hold the session for ever; it gets `_LINGER` seconds, twice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
+import termios
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -20,6 +33,7 @@ from s6tls.ucspi.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
 
 _ROUNDS = 8
 _PIECES = 16
+_LINGER = 30.0
 
 
 class Session:
@@ -33,6 +47,7 @@ class Session:
         "_fds",
         "_from_app",
         "_impatience",
+        "_mute",
         "_net_open",
         "_net_readable",
         "_net_writable",
@@ -66,7 +81,7 @@ class Session:
         self._from_app, self._to_app = fds.from_application, fds.to_application
         self._notify = fds.notify
         self._net_open = True
-        self._shut = False
+        self._mute = self._shut = False
         self._over = False
         self._failure: TLSFailure | None = None
         self._net_readable = self._net_writable = self._app_readable = self._app_writable = True
@@ -168,6 +183,8 @@ class Session:
 
     def _write_network(self) -> bool:
         chunks = self._pump.to_network
+        if self._mute:
+            self._pump.sent(self._pump.unsent)
         if not (chunks and self._net_writable):
             return False
         try:
@@ -176,7 +193,9 @@ class Session:
             self._net_writable = False
             return False
         except OSError as error:
-            raise TLSFailure(f"unable to write to the network: {error.strerror}", self._handshaking) from error
+            self._failure = TLSFailure(f"unable to write to the network: {error.strerror}", self._handshaking)
+            self._mute = True
+            self._close_from_app()
         return True
 
     @property
@@ -197,13 +216,28 @@ class Session:
         pump = self._pump
         if pump.network_ended and not pump.to_application:
             self._close_to_app()
-        if pump.application_ended and not pump.to_network and not self._shut:
+        if (self._mute or (pump.application_ended and not pump.to_network)) and not self._shut:
             self._shut = True
             _shut_down(self._fds.net_out)
             if self._one_way:
                 self._close_to_app()
-        if self._to_app < 0 and pump.network_ended and (self._shut or not self._net_open):
-            self._end()
+        if self._to_app < 0 and (self._shut or not self._net_open):
+            if pump.network_ended:
+                self._end()
+            elif self._impatience is None:
+                self._linger(acknowledged=False)
+
+    def _linger(self, acknowledged: bool) -> None:
+        """Wait for the client's end of file, but not for ever once it has `acknowledged` everything."""
+
+        def look_again() -> None:
+            done = _all_acknowledged(self._fds.net_out)
+            if acknowledged and done:
+                self._end()
+            else:
+                self._linger(done)
+
+        self._impatience = self._reactor.after(_LINGER, look_again)
 
     def _fail(self, failure: TLSFailure) -> None:
         """Nothing more comes from the network or goes to it.
@@ -225,6 +259,7 @@ class Session:
     def _end(self) -> None:
         if not self._over:
             self._over = True
+            self._stop_waiting()
             self._close_network()
             self._close_from_app()
             self._ended(self._failure)
@@ -248,11 +283,7 @@ class Session:
             self._from_app = -1
 
     def _close_to_app(self) -> None:
-        """The application hears no more: what is decrypted from now on is dropped, and read on all the same.
-
-        Reading on matters: closing a socket with unread bytes in it makes the kernel
-        reset the connection, and the client may lose the answer it has not read yet.
-        """
+        """The application hears no more: what is decrypted from now on is dropped."""
         if self._to_app >= 0:
             self._reactor.forget(self._to_app)
             os.close(self._to_app)
@@ -270,6 +301,14 @@ def _write(fd: int, chunks: deque[bytes]) -> int:
     if len(chunks) == 1:
         return os.write(fd, chunks[0])
     return os.writev(fd, list(islice(chunks, _PIECES)))
+
+
+def _all_acknowledged(fd: int) -> bool:
+    """Tell whether the peer's kernel has everything, end of file included; anything but a socket has."""
+    try:
+        return fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)) == bytes(4)
+    except OSError:
+        return True
 
 
 def _shut_down(fd: int) -> None:

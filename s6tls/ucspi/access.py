@@ -13,7 +13,9 @@ from typing import Protocol
 
 from s6tls.accessrules import Decision, Verdict
 from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.process import locate
 
+_DEBIAN_SCRIPT, _DEBIAN_BIN = b"/usr/bin/execlineb", b"/usr/lib/execline/bin"
 _DENIED, _USAGE, _BROKEN = 1, 100, 111
 
 
@@ -56,6 +58,7 @@ class Access:
             image.env = decision.apply_env(image.env)
             if decision.exec:
                 image.replace_rest([b"execlineb", b"-c", decision.exec])
+                _shorten_debian_path(image)
         if self.verbosity >= 1:
             image.on_start.append((self.program, f"allow pid {{pid}} ip {shown}"))
         image.unset((proto + b"REMOTEHOST", proto + b"REMOTEINFO", proto + b"LOCALHOST"))
@@ -105,6 +108,20 @@ class Access:
         except OSError as error:
             if self.verbosity >= 1:
                 image.on_start.append((self.program, f"unable to disable Nagle's algorithm: {error.strerror}"))
+
+
+def _shorten_debian_path(image: Image) -> None:
+    """Run Debian's execlineb itself instead of the script that stands for it on the usual PATH.
+
+    The script puts the directory of execline's programs in front of PATH and runs the execlineb in there: so
+    do we, and save the five programs that the script runs to do it.
+    """
+    try:
+        stand_in = locate(image) == _DEBIAN_SCRIPT and os.access(_DEBIAN_BIN + b"/execlineb", os.X_OK)
+    except Refused:
+        return
+    if stand_in:
+        image.env[b"PATH"] = _DEBIAN_BIN + b":" + image.env.get(b"PATH", os.fsencode(os.defpath))
 
 
 def _is_address(text: bytes) -> bool:

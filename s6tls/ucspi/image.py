@@ -61,8 +61,8 @@ class Image:
 
     `stdin` and `stdout` are descriptors that become 0 and 1; they may be the same one.
     `identity` is None while the ids are the process's own.  `stages` are the links not
-    yet applied.  `on_start` holds (program, text) log lines to write when the program
-    starts; ``{pid}`` in a text becomes its process id.
+    yet applied, `link` names the last one that was.  `on_start` holds (program, text) log
+    lines to write when the program starts; ``{pid}`` in a text becomes its process id.
     """
 
     env: dict[bytes, bytes]
@@ -71,7 +71,14 @@ class Image:
     stdout: int = 1
     identity: Identity | None = None
     stages: deque[Stage] = field(default_factory=deque)
+    link: str = "s6-tcpserverd"
     on_start: list[tuple[str, str]] = field(default_factory=list)
+
+    def apply_next(self) -> Waiting | None:
+        """Apply the next stage; return None when it is done.  Raises Refused."""
+        stage = self.stages.popleft()
+        self.link = stage.program
+        return stage.apply(self)
 
     def replace_rest(self, argv: Iterable[bytes]) -> None:
         """Run `argv` instead of the whole rest of the chain."""

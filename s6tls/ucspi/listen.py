@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from typing import Any
+
+from s6tls.accessrules.keys import address_text
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ def bind(binding: Binding) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def endpoint(name: tuple[Any, ...]) -> tuple[str, int]:
+    """Return address and port of a socket's name, the address in canonical text and without a scope."""
+    text: str = name[0].partition("%")[0]
+    if ":" in text:
+        text = address_text(socket.inet_pton(socket.AF_INET6, text)).decode()
+    return text, name[1]
 
 
 def inherited(fd: int) -> socket.socket:

@@ -13,8 +13,10 @@ import os
 import signal
 from typing import NoReturn
 
+from s6tls.accessrules.errors import shown
 from s6tls.ucspi.identity import BadIdentity
 from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.log import log, log_refusal
 
 _RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
@@ -43,6 +45,14 @@ def occupy_standard_descriptors() -> None:
             os.set_inheritable(fd, True)
 
 
+def keep_from_programs() -> None:
+    """Mark every descriptor above 2 close-on-exec, those included that our own starter left open."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)
+
+
 def default_signals() -> None:
     """Set every signal to its default and unblock all."""
     for number in _RESETTABLE:
@@ -60,10 +70,11 @@ def spawn(image: Image) -> int:
     and verified before the exec; the child then reports a failed exec by its exit code.
     Raises Refused (126, 127 or 111) when the program cannot be started.
     """
+    program = locate(image)
     if image.identity is None:
         try:
-            return os.posix_spawnp(
-                image.argv[0],
+            return os.posix_spawn(
+                program,
                 image.argv,
                 image.env,
                 file_actions=[(os.POSIX_SPAWN_DUP2, image.stdin, 0), (os.POSIX_SPAWN_DUP2, image.stdout, 1)],
@@ -75,8 +86,26 @@ def spawn(image: Image) -> int:
     pid = fork()
     if pid == 0:
         with exits():
-            execute(image)
+            _become(image, program)
     return pid
+
+
+def locate(image: Image) -> bytes:
+    """Return the path of the image's program, as found on the image's PATH.  Raises Refused (126, 127).
+
+    The PATH is the one that the program will have: a rule may have set it.
+    """
+    name = image.argv[0]
+    if b"/" in name:
+        return name
+    found = errno.ENOENT
+    for directory in image.env.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
+        candidate = os.path.join(directory or b".", name)
+        if os.path.isfile(candidate):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            found = errno.EACCES
+    raise _exec_failure(image, OSError(found, os.strerror(found)))
 
 
 def fork() -> int:
@@ -94,18 +123,10 @@ def fork() -> int:
 
 def execute(image: Image) -> NoReturn:
     """Become the image's program.  Raises Refused when that fails."""
-    try:
-        _become(image)
-    except BadIdentity as error:
-        raise Refused("s6-applyuidgid", 111, f"unable to drop privileges: {error}") from error
-    try:
-        os.execvpe(image.argv[0], image.argv, image.env)
-    except OSError as error:
-        raise _exec_failure(image, error) from error
+    _become(image, locate(image))
 
 
-def _become(image: Image) -> None:
-    """Move descriptors, reset signals and take the identity of `image`."""
+def _become(image: Image, program: bytes) -> NoReturn:
     # When stdout comes from 0 it must be moved before 0 is overwritten.
     stdout = os.dup(image.stdout) if image.stdout == 0 and image.stdin != 0 else image.stdout
     if image.stdin != 0:
@@ -116,8 +137,12 @@ def _become(image: Image) -> None:
     if image.identity is not None:
         try:
             image.identity.take()
-        except OSError as error:
-            raise Refused("s6-applyuidgid", 111, f"unable to change ids: {error.strerror}") from error
+        except (OSError, BadIdentity) as error:
+            raise Refused(image.link, 111, f"unable to drop privileges: {error}") from error
+    try:
+        os.execve(program, image.argv, image.env)
+    except OSError as error:
+        raise _exec_failure(image, error) from error
 
 
 def _exec_failure(image: Image, error: OSError) -> Refused:
@@ -127,8 +152,7 @@ def _exec_failure(image: Image, error: OSError) -> Refused:
         code = 126
     else:
         code = 111
-    name = image.argv[0].decode("ascii", "backslashreplace") if image.argv else ""
-    return Refused("s6tls", code, f"unable to exec {name}: {error.strerror}")
+    return Refused(image.link, code, f"unable to exec {shown(image.argv[0])}: {error.strerror}")
 
 
 class exits:
@@ -151,21 +175,3 @@ class exits:
             log("s6tls", "fatal", f"unable to go on: {type(error).__name__}: {error}")
             code = 111
         os._exit(code)
-
-
-def log(program: str, kind: str, message: str) -> None:
-    """Write ``PROGRAM: KIND: MESSAGE`` to stderr, in one write so that lines of several processes do not mix."""
-    with contextlib.suppress(OSError):
-        os.write(2, f"{program}: {kind}: {message}\n".encode("utf-8", "backslashreplace"))
-
-
-def log_refusal(refused: Refused) -> None:
-    """Log why a connection ends, if there is something to say."""
-    if str(refused):
-        log(refused.program, refused.kind, str(refused))
-
-
-def log_start(image: Image, pid: int) -> None:
-    """Write the lines that waited for the program's process id."""
-    for program, text in image.on_start:
-        log(program, "info", text.format(pid=pid))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from s6tls.accessrules import Decision, RuleSet, RuleSetError
+from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
 
 
 class CdbSource:
@@ -44,9 +44,13 @@ class DirectorySource:
         self._path = path
 
     def check_address(self, address: bytes) -> Decision:
-        """Decide about an address.  Raises OSError when the directory cannot be opened."""
+        """Decide about an address.  Raises OSError when the directory cannot be opened.
+
+        A directory that is not there holds no rule for anybody, as in the reference; nobody passes.
+        """
         try:
-            with RuleSet.open_dir(self._path) as rules:
-                return rules.check_address(address)
-        except RuleSetError as error:
-            raise OSError(str(error)) from error
+            rules = RuleSet.open_dir(self._path)
+        except FileNotFoundError:
+            return Decision(Verdict.NOTFOUND)
+        with rules:
+            return rules.check_address(address)

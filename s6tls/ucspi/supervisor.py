@@ -18,7 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from s6tls.ucspi.image import Image, Refused, Stage, Waiting
-from s6tls.ucspi.process import log, log_refusal, log_start, spawn
+from s6tls.ucspi.listen import endpoint
+from s6tls.ucspi.log import log, log_refusal, log_start
+from s6tls.ucspi.process import spawn
 from s6tls.ucspi.reactor import READABLE, Reactor
 
 PROGRAM = "s6-tcpserverd"
@@ -80,7 +82,7 @@ class Supervisor:
     def serve(self) -> None:
         """Accept connections until SIGTERM, SIGQUIT or SIGABRT."""
         if self._verbosity >= 2:
-            ip, port = self._listener.getsockname()[:2]
+            ip, port = endpoint(self._listener.getsockname())
             log(PROGRAM, "info", f"starting - bound to ip {ip} port {port}")
             self._log_status()
         self._reactor.watch_signals(
@@ -116,7 +118,7 @@ class Supervisor:
             except OSError as error:
                 self._accept_failed(error)
                 return
-            self._admit(accepted, client[0], client[1])
+            self._admit(accepted, *endpoint(client))
         self._reactor.soon(self._accept)
 
     def _accept_failed(self, error: OSError) -> None:
@@ -135,7 +137,7 @@ class Supervisor:
                 log(PROGRAM, "info", f"reject {address}_{port} count {already}/{self._limits.per_address}")
             return
         try:
-            local_ip, local_port = accepted.getsockname()[:2]
+            local_ip, local_port = endpoint(accepted.getsockname())
         except OSError:
             accepted.close()
             return
@@ -158,7 +160,7 @@ class Supervisor:
         image = connection.image
         try:
             while image.stages:
-                waiting = image.stages.popleft().apply(image)
+                waiting = image.apply_next()
                 if waiting is not None:
                     self._wait(connection, waiting)
                     return
