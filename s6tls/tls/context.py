@@ -2,13 +2,13 @@
 
 TLS 1.2 and 1.3, forward secrecy and authenticated encryption only, the server's
 order of preference, no renegotiation.  Session tickets are made with keys that
-live in the context and nowhere else; each set of parameters has its own context, so
-a ticket from one is noise to another.
+live in the context and nowhere else, and name it; each set of parameters has its own
+context, so a ticket from one is noise to another.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -19,6 +19,7 @@ from s6tls.tls.material import Material, Options
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
 _PEM = b"-----BEGIN"
+_SESSION_NAME_LENGTH = 32
 _ENABLE_PARTIAL_WRITE = 0x1
 """SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h: pyOpenSSL sets it and does not export it."""
 
@@ -32,8 +33,9 @@ def build(material: Material, options: Options) -> SSL.Context:
 
     Raises BadConfiguration for keys and certificates that do not parse or do not match.
     """
-    trusted = [certificate for data in material.trusted for certificate in _certificates(data, "CA")]
-    name = hashlib.sha256(repr((material, options)).encode()).digest()
+    # In a directory of CAs most are there twice, under a name and under a hash.
+    trusted = list(dict.fromkeys(found for data in material.trusted for found in _certificates(data, "CA")))
+    name = os.urandom(_SESSION_NAME_LENGTH)
     contexts: dict[bytes, SSL.Context] = {}
     for server, key, chain in material.keypairs:
         contexts[server] = _empty_context(name, trusted, options)
@@ -46,7 +48,7 @@ def build(material: Material, options: Options) -> SSL.Context:
     return first
 
 
-def _empty_context(session_name: bytes, trusted: list[crypto.X509], options: Options) -> SSL.Context:
+def _empty_context(session_name: bytes, trusted: list[x509.Certificate], options: Options) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(_CIPHERS)
@@ -64,7 +66,7 @@ def _use_keypair(context: SSL.Context, key: bytes, chain: bytes, server: bytes) 
     which = f" for {server.decode('ascii', 'backslashreplace')}" if server else ""
     certificates = _certificates(chain, "certificate")
     try:
-        context.use_privatekey(crypto.PKey.from_cryptography_key(_private_key(key)))
+        context.use_privatekey(_private_key(key))
         context.use_certificate(certificates[0])
         for certificate in certificates[1:]:
             context.add_extra_chain_cert(certificate)
@@ -83,24 +85,23 @@ def _private_key(data: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey 
     return key
 
 
-def _certificates(data: bytes, kind: str) -> list[crypto.X509]:
+def _certificates(data: bytes, kind: str) -> list[x509.Certificate]:
     try:
-        if _PEM in data:
-            found = x509.load_pem_x509_certificates(data)
-        else:
-            found = [x509.load_der_x509_certificate(data)]
+        return x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
     except Exception as error:
         raise BadConfiguration(f"unable to read {kind}: {_reason(error)}") from error
-    return [crypto.X509.from_cryptography(certificate) for certificate in found]
 
 
-def _ask_for_certificate(context: SSL.Context, trusted: list[crypto.X509], options: Options) -> None:
+def _ask_for_certificate(context: SSL.Context, trusted: list[x509.Certificate], options: Options) -> None:
     store = context.get_cert_store()
     if store is None:
         raise BadConfiguration("unable to get the certificate store")
-    for certificate in trusted:
-        store.add_cert(certificate)
-        context.add_client_ca(certificate)
+    try:
+        for certificate in trusted:
+            store.add_cert(crypto.X509.from_cryptography(certificate))
+            context.add_client_ca(certificate)
+    except (SSL.Error, crypto.Error) as error:
+        raise BadConfiguration(f"unable to use CA: {_reason(error)}") from error
     mode = SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE
     if options.client_certificate == "mandatory":
         mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT

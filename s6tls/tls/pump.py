@@ -30,11 +30,17 @@ from collections import deque
 from OpenSSL import SSL
 
 CHUNK = 65536
-"""Bytes to read at once from either side; what one session holds at most, each way, besides the library's own."""
+"""Bytes to read at once from either side."""
 
 _RECORD = 16384
 _CIPHERTEXT = CHUNK + 8192
 _TOO_MUCH = 4 * CHUNK
+
+MOST_TO_APPLICATION = CHUNK + _RECORD
+"""Bytes that `to_application` may come to: a chunk, and the record that it completes."""
+
+MOST_TO_NETWORK = _TOO_MUCH + 2 * CHUNK
+"""Bytes that `to_network` may come to: a chunk from each side may be added to not quite too much."""
 
 
 class TLSFailure(Exception):

@@ -1,0 +1,112 @@
+"""A TLS client in memory: OpenSSL's, and what it says and hears as bytes."""
+
+from __future__ import annotations
+
+import tempfile
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
+
+from s6tls.tls.pump import Pump
+from tests.tls import pki
+
+VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
+NAMES = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
+
+
+def client_context(
+    version: int | None = None, trusted: bytes = b"", certificate: pki.Pair | None = None, ciphers: bytes = b""
+) -> SSL.Context:
+    """A client's context: any version or just one, checking the server if told whom to trust."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_info_callback(_note_state)
+    if version is not None:
+        context.set_min_proto_version(version)
+        context.set_max_proto_version(version)
+    if ciphers:
+        context.set_cipher_list(ciphers)
+    if trusted:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(trusted)
+            file.flush()
+            context.load_verify_locations(file.name)
+        context.set_verify(SSL.VERIFY_PEER)
+    if certificate is not None:
+        context.use_privatekey(load_pem_private_key(certificate.key, None))  # type: ignore[arg-type]
+        context.use_certificate(x509.load_pem_x509_certificate(certificate.chain))
+    return context
+
+
+def _note_state(connection: SSL.Connection, _where: int, _result: int) -> None:
+    connection.get_app_data().append(connection.get_state_string().decode())
+
+
+class Client:
+    """One client session over memory."""
+
+    def __init__(
+        self, context: SSL.Context, server_name: bytes | None = b"server.example", session: SSL.Session | None = None
+    ) -> None:
+        self.connection = SSL.Connection(context, None)
+        self._states: list[str] = []
+        self.connection.set_app_data(self._states)
+        self.connection.set_connect_state()
+        if server_name:
+            self.connection.set_tlsext_host_name(server_name)
+        if session is not None:
+            self.connection.set_session(session)
+        self.established = False
+        self.received = b""
+        self.heard_close_notify = False
+
+    def hear(self, data: bytes = b"") -> None:
+        """Take in what the network brought, as far as it goes.  Raises SSL.Error."""
+        if data:
+            self.connection.bio_write(data)
+        try:
+            if not self.established:
+                self.connection.do_handshake()
+                self.established = True
+            while True:
+                self.received += self.connection.recv(65536)
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.heard_close_notify = True
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the handshake was done without the server showing its certificate."""
+        return self.established and not any("server certificate" in state for state in self._states)
+
+    def said(self) -> bytes:
+        """Return what is to go to the network."""
+        data = b""
+        try:
+            while True:
+                data += self.connection.bio_read(65536)
+        except SSL.WantReadError:
+            return data
+
+
+def drain(pump: Pump) -> bytes:
+    """Take everything that the pump has for the network."""
+    data = b"".join(pump.to_network)
+    pump.sent(len(data))
+    return data
+
+
+def take(pump: Pump) -> bytes:
+    """Take everything that the pump has for the application."""
+    data = b"".join(pump.to_application)
+    pump.delivered(len(data))
+    return data
+
+
+def shake_hands(pump: Pump, client: Client) -> None:
+    """Let both talk until neither has anything to say.  Raises SSL.Error or TLSFailure."""
+    client.hear()
+    while data := client.said():
+        pump.feed_network(data)
+        client.hear(drain(pump))

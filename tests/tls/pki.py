@@ -1,0 +1,120 @@
+"""Keys, certificates and the files they are in, made for the tests by tools that are not ours."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from s6tls.tls.material import Material, Sources
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
+SERVER = "server.example"
+FOREVER = datetime.timedelta(days=3650)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The bytes of a key file and of a certificate file."""
+
+    key: bytes
+    chain: bytes
+
+    def write(self, place: Path, name: str = "server") -> tuple[bytes, bytes]:
+        """Write both files and return their paths."""
+        for suffix, data in ((".key", self.key), (".crt", self.chain)):
+            replace(place / (name + suffix), data)
+        return os.fsencode(place / (name + ".key")), os.fsencode(place / (name + ".crt"))
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file the careful way: a new one in the old one's place."""
+    new = path.with_name(path.name + ".new")
+    new.write_bytes(data)
+    new.rename(path)
+
+
+@functools.cache
+def authority(name: str) -> trustme.CA:
+    return trustme.CA(organization_name=name)
+
+
+@functools.cache
+def pair(*names: str, by: str = "ours", rsa_key: bool = False) -> Pair:
+    """A key and a chain for these server (or client) names, by one of our authorities."""
+    kind = trustme.KeyType.RSA if rsa_key else trustme.KeyType.ECDSA
+    issued = authority(by).issue_cert(*(names or (SERVER,)), key_type=kind)
+    return Pair(issued.private_key_pem.bytes(), b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+
+
+@functools.cache
+def pair_by_intermediate() -> Pair:
+    """A chain of two: the server's certificate and that of the authority between it and the root."""
+    issued = authority("ours").create_child_ca().issue_cert(SERVER)
+    return Pair(issued.private_key_pem.bytes(), b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+
+
+def root(by: str = "ours") -> bytes:
+    """The authority's own certificate, PEM."""
+    return authority(by).cert_pem.bytes()
+
+
+def self_signed(key: Key, subject: x509.Name | None = None) -> x509.Certificate:
+    """A certificate for `key`, signed with it (a DSA key gets one whose public key is another's)."""
+    name = subject or x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER)])
+    now = datetime.datetime.now(datetime.UTC)
+    signer = ec.generate_private_key(ec.SECP256R1()) if isinstance(key, dsa.DSAPrivateKey) else key
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(signer.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + FOREVER)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(signer, None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    )
+
+
+def key_bytes(key: Key, der: bool = False, traditional: bool = False, password: bytes = b"") -> bytes:
+    return key.private_bytes(
+        Encoding.DER if der else Encoding.PEM,
+        PrivateFormat.TraditionalOpenSSL if traditional else PrivateFormat.PKCS8,
+        BestAvailableEncryption(password) if password else NoEncryption(),
+    )
+
+
+def as_der(pair: Pair) -> Pair:
+    """The same key and (first) certificate in DER."""
+    key = load_pem_private_key(pair.key, None)
+    return Pair(
+        key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        x509.load_pem_x509_certificate(pair.chain).public_bytes(Encoding.DER),
+    )
+
+
+def material(*keypairs: tuple[bytes, Pair], default: Pair | None = None, trusted: tuple[bytes, ...] = ()) -> Material:
+    """Parameters as they come from the files: a default pair, and pairs for server names."""
+    pairs = ([(b"", default)] if default else []) + list(keypairs)
+    return Material(tuple((name, one.key, one.chain) for name, one in pairs), trusted)
+
+
+def sources(place: Path, pair: Pair) -> Sources:
+    """Write a pair's files and return where they are, as a rule would name them."""
+    return Sources(((b"", *pair.write(place)),))

@@ -1,0 +1,409 @@
+"""What a context accepts as key and certificate, what it serves to whom, and which tickets it takes."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+
+from s6tls.tls.context import BadConfiguration, build
+from s6tls.tls.material import Material, Options
+from s6tls.tls.pump import Pump, TLSFailure
+from tests.tls import pki
+from tests.tls.memory import NAMES, VERSIONS, Client, client_context, shake_hands, take
+from tests.tls.pki import Pair
+
+DEFAULT = Options()
+MANDATORY = Options(client_certificate="mandatory")
+OPTIONAL = Options(client_certificate="optional")
+EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
+
+
+@functools.cache
+def rsa_key(bits: int = 2048) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, bits)
+
+
+@functools.cache
+def dsa_key() -> dsa.DSAPrivateKey:
+    return dsa.generate_private_key(1024)
+
+
+def connect(
+    server: SSL.Context,
+    client: SSL.Context | None = None,
+    name: bytes | None = b"server.example",
+    session: SSL.Session | None = None,
+) -> Client:
+    """Carry a session as far as the first bytes in both directions.  Raises TLSFailure or SSL.Error."""
+    pump, talking = Pump(server), Client(client or client_context(), name, session)
+    shake_hands(pump, talking)
+    talking.connection.send(b"hello")
+    pump.feed_network(talking.said())
+    assert take(pump) == b"hello"
+    return talking
+
+
+def served(client: Client) -> x509.Certificate:
+    certificate = client.connection.get_peer_certificate(as_cryptography=True)
+    assert certificate is not None
+    return certificate
+
+
+def served_names(client: Client) -> list[str]:
+    extension = served(client).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return extension.value.get_values_for_type(x509.DNSName)
+
+
+# Keys and certificates
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        rsa_key(),
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP384R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+    ],
+    ids=["RSA", "P-256", "P-384", "Ed25519"],
+)
+@pytest.mark.parametrize("der", [False, True], ids=["PEM", "DER"])
+@EACH_VERSION
+def test_each_kind_of_key_serves_in_either_encoding_and_version(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, der: bool, version: int
+) -> None:
+    certificate = pki.self_signed(key)
+    pair = Pair(pki.key_bytes(key, der), certificate.public_bytes(Encoding.DER if der else Encoding.PEM))
+    client = connect(build(pki.material(default=pair), DEFAULT), client_context(version))
+    assert served(client) == certificate
+    assert client.connection.get_protocol_version_name() == NAMES[version]
+
+
+@pytest.mark.parametrize("der", [False, True], ids=["PEM", "DER"])
+@pytest.mark.parametrize("key", [rsa_key(), ec.generate_private_key(ec.SECP256R1())], ids=["RSA", "ECDSA"])
+def test_the_older_key_formats_are_read_too(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, der: bool) -> None:
+    pair = Pair(pki.key_bytes(key, der, traditional=True), pki.self_signed(key).public_bytes(Encoding.PEM))
+    connect(build(pki.material(default=pair), DEFAULT))
+
+
+def test_curve_parameters_before_the_key_are_passed_over() -> None:
+    parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    key = ec.generate_private_key(ec.SECP256R1())
+    pair = Pair(parameters + pki.key_bytes(key, traditional=True), pki.self_signed(key).public_bytes(Encoding.PEM))
+    connect(build(pki.material(default=pair), DEFAULT))
+
+
+@pytest.mark.parametrize("key_first", [True, False])
+def test_key_and_certificate_may_share_a_file(key_first: bool) -> None:
+    pair = pki.pair()
+    both = pair.key + pair.chain if key_first else pair.chain + pair.key
+    connect(build(pki.material(default=Pair(both, both)), DEFAULT))
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_text_around_pem_blocks_is_passed_over(ending: bytes) -> None:
+    pair = pki.pair()
+    noisy = Pair(
+        (b"Bag Attributes: none\n" + pair.key).replace(b"\n", ending),
+        (b"# the server's\n" + pair.chain + b"\n\n").replace(b"\n", ending),
+    )
+    connect(build(pki.material(default=noisy), DEFAULT))
+
+
+def test_clients_get_the_intermediates_and_can_verify_up_to_the_root() -> None:
+    server = build(pki.material(default=pki.pair_by_intermediate()), DEFAULT)
+    client = connect(server, client_context(trusted=pki.root()))
+    assert len(client.connection.get_peer_cert_chain(as_cryptography=True) or []) == 2
+
+
+def broken() -> dict[str, tuple[Material, Options]]:
+    good, other = pki.pair(), pki.pair("other.example")
+    weak = rsa.generate_private_key(65537, 1024)
+    pairs = {
+        "certificate of another key": Pair(good.key, other.chain),
+        "certificate of another kind of key": Pair(good.key, pki.self_signed(rsa_key()).public_bytes(Encoding.PEM)),
+        "garbage for a key": Pair(b"garbage\xff\0", good.chain),
+        "garbage for a certificate": Pair(good.key, b"garbage\xff\0"),
+        "PEM garbage for a key": Pair(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", good.chain),
+        "PEM garbage for a certificate": Pair(
+            good.key, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        ),
+        "half a key": Pair(good.key[: len(good.key) // 2], good.chain),
+        "half a certificate": Pair(good.key, good.chain[: len(good.chain) // 2]),
+        "an empty key file": Pair(b"", good.chain),
+        "an empty certificate file": Pair(good.key, b""),
+        "key and certificate swapped": Pair(good.chain, good.key),
+        "an encrypted key": Pair(pki.key_bytes(rsa_key(), password=b"secret"), good.chain),
+        "an encrypted key, older format": Pair(
+            pki.key_bytes(rsa_key(), traditional=True, password=b"secret"), good.chain
+        ),
+        "a DSA key": Pair(pki.key_bytes(dsa_key()), pki.self_signed(dsa_key()).public_bytes(Encoding.PEM)),
+        "a key too short to be safe": Pair(pki.key_bytes(weak), pki.self_signed(weak).public_bytes(Encoding.PEM)),
+        "a broken intermediate": Pair(
+            good.key, good.chain + b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        ),
+    }
+    cases = {what: (pki.material(default=pair), DEFAULT) for what, pair in pairs.items()}
+    cases["a broken CA file"] = pki.material(default=good, trusted=(b"garbage",)), MANDATORY
+    cases["an empty CA file"] = pki.material(default=good, trusted=(b"",)), OPTIONAL
+    cases["one broken CA file of two"] = pki.material(default=good, trusted=(pki.root(), b"garbage")), MANDATORY
+    cases["a broken pair for a name"] = (
+        pki.material((b"a.example", Pair(good.key, other.chain)), default=good),
+        Options(sni_level=1),
+    )
+    return cases
+
+
+BROKEN = broken()
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_cannot_be_used_is_refused_with_one_clear_line(what: str) -> None:
+    with pytest.raises(BadConfiguration) as error:
+        build(*BROKEN[what])
+    message = str(error.value)
+    assert message.startswith("unable to ") and message.isprintable() and len(message) < 300
+    assert message.partition(": ")[2]
+    connect(build(pki.material(default=pki.pair()), DEFAULT))  # the library's error queue must be clean
+
+
+def test_a_broken_pair_is_named() -> None:
+    with pytest.raises(BadConfiguration, match=r"for a\.example"):
+        build(*BROKEN["a broken pair for a name"])
+
+
+# Versions and ciphers
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_1_VERSION])
+def test_old_versions_are_refused(version: int) -> None:
+    with pytest.raises(TLSFailure, match="protocol") as failure:
+        connect(build(pki.material(default=pki.pair()), DEFAULT), client_context(version, ciphers=b"ALL:@SECLEVEL=0"))
+    assert failure.value.during_handshake
+
+
+@pytest.mark.parametrize(
+    "cipher", [b"ECDHE-ECDSA-AES128-SHA256", b"ECDHE-ECDSA-AES256-SHA", b"AES128-GCM-SHA256", b"AES256-SHA"]
+)
+def test_ciphers_without_forward_secrecy_or_authenticated_encryption_are_refused(cipher: bytes) -> None:
+    server = build(pki.material(default=pki.pair()), DEFAULT)
+    with pytest.raises(TLSFailure, match="no shared cipher"):
+        connect(server, client_context(SSL.TLS1_2_VERSION, ciphers=cipher + b":@SECLEVEL=0"))
+
+
+@pytest.mark.parametrize("rsa_pair", [False, True], ids=["ECDSA", "RSA"])
+@pytest.mark.parametrize("family", [b"AES128-GCM-SHA256", b"AES256-GCM-SHA384", b"CHACHA20-POLY1305"])
+def test_modern_ciphers_are_served(rsa_pair: bool, family: bytes) -> None:
+    cipher = (b"ECDHE-RSA-" if rsa_pair else b"ECDHE-ECDSA-") + family
+    server = build(pki.material(default=pki.pair(rsa_key=rsa_pair)), DEFAULT)
+    client = connect(server, client_context(SSL.TLS1_2_VERSION, ciphers=cipher))
+    assert (client.connection.get_cipher_name() or "").encode() == cipher
+
+
+def test_the_server_s_order_of_preference_counts() -> None:
+    server = build(pki.material(default=pki.pair()), DEFAULT)
+    client = client_context(SSL.TLS1_2_VERSION, ciphers=b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384")
+    assert connect(server, client).connection.get_cipher_name() == "ECDHE-ECDSA-AES256-GCM-SHA384"
+
+
+# Clients' certificates
+
+
+@EACH_VERSION
+@pytest.mark.parametrize("options", [MANDATORY, OPTIONAL], ids=["mandatory", "optional"])
+def test_a_client_certificate_of_the_right_authority_is_welcome(options: Options, version: int) -> None:
+    server = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), options)
+    connect(server, client_context(version, certificate=pki.pair("client.example", by="clients")))
+
+
+@EACH_VERSION
+def test_a_client_without_certificate_is_welcome_only_where_it_is_optional(version: int) -> None:
+    material = pki.material(default=pki.pair(), trusted=(pki.root("clients"),))
+    connect(build(material, OPTIONAL), client_context(version))
+    with pytest.raises(TLSFailure, match="peer did not return a certificate") as failure:
+        connect(build(material, MANDATORY), client_context(version))
+    assert failure.value.during_handshake
+
+
+@EACH_VERSION
+@pytest.mark.parametrize("options", [MANDATORY, OPTIONAL], ids=["mandatory", "optional"])
+def test_a_client_certificate_of_another_authority_is_refused_even_where_it_is_optional(
+    options: Options, version: int
+) -> None:
+    server = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), options)
+    with pytest.raises(TLSFailure, match="certificate verify failed") as failure:
+        connect(server, client_context(version, certificate=pki.pair("client.example", by="strangers")))
+    assert failure.value.during_handshake
+
+
+def test_an_expired_client_certificate_is_refused() -> None:
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    issued = pki.authority("clients").issue_cert("client.example", not_after=yesterday)
+    expired = Pair(issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
+    server = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
+    with pytest.raises(TLSFailure, match="certificate verify failed"):
+        connect(server, client_context(certificate=expired))
+
+
+def test_the_client_is_told_each_acceptable_authority_once() -> None:
+    trusted = (pki.root("clients"), pki.root("partners") + pki.root("clients"))
+    client = connect(build(pki.material(default=pki.pair(), trusted=trusted), OPTIONAL))
+    assert len(client.connection.get_client_ca_list()) == 2
+
+
+def test_each_of_several_authorities_is_trusted() -> None:
+    trusted = (pki.root("clients") + pki.root("partners"), pki.root("others"))
+    server = build(pki.material(default=pki.pair(), trusted=trusted), MANDATORY)
+    for by in ("clients", "partners", "others"):
+        connect(server, client_context(certificate=pki.pair("client.example", by=by)))
+
+
+def test_without_client_certificates_none_is_asked_for() -> None:
+    client = connect(build(pki.material(default=pki.pair()), DEFAULT))
+    assert client.connection.get_client_ca_list() == []
+
+
+# Server names
+
+NAMED = (
+    (b"a.example", pki.pair("a.example")),
+    (b"*.b.example", pki.pair("*.b.example")),
+    (b"x.b.example", pki.pair("x.b.example")),
+)
+
+
+@EACH_VERSION
+@pytest.mark.parametrize(
+    ("asked", "gets"),
+    [
+        (b"a.example", "a.example"),
+        (b"A.Example", "a.example"),
+        (b"a.example.", "a.example"),
+        (b"y.b.example", "*.b.example"),
+        (b"x.b.example", "x.b.example"),
+        (b"b.example", "server.example"),
+        (b"z.y.b.example", "server.example"),
+        (b"elsewhere.example", "server.example"),
+        (None, "server.example"),
+    ],
+)
+def test_each_server_name_gets_its_own_certificate_and_others_the_default(
+    asked: bytes | None, gets: str, version: int
+) -> None:
+    server = build(pki.material(*NAMED, default=pki.pair()), Options(sni_level=1))
+    assert served_names(connect(server, client_context(version), asked)) == [gets]
+
+
+@EACH_VERSION
+def test_without_a_default_other_names_are_refused(version: int) -> None:
+    server = build(pki.material(*NAMED), Options(sni_level=2))
+    assert served_names(connect(server, client_context(version), b"a.example")) == ["a.example"]
+    for asked in (b"elsewhere.example", b"b.example", None):
+        with pytest.raises(TLSFailure) as failure:
+            connect(server, client_context(version), asked)
+        assert failure.value.during_handshake
+
+
+def test_names_are_ignored_when_not_asked_to_heed_them() -> None:
+    server = build(pki.material(default=pki.pair()), DEFAULT)
+    assert served_names(connect(server, name=b"a.example")) == ["server.example"]
+
+
+@EACH_VERSION
+def test_a_client_certificate_is_demanded_whatever_name_is_asked_for(version: int) -> None:
+    server = build(
+        pki.material(*NAMED, default=pki.pair(), trusted=(pki.root("clients"),)),
+        Options(sni_level=1, client_certificate="mandatory"),
+    )
+    right = client_context(version, certificate=pki.pair("client.example", by="clients"))
+    wrong = client_context(version, certificate=pki.pair("client.example", by="strangers"))
+    for asked in (b"a.example", b"y.b.example", b"elsewhere.example"):
+        connect(server, right, asked)
+        for client in (wrong, client_context(version)):
+            with pytest.raises(TLSFailure):
+                connect(server, client, asked)
+
+
+# Resumption
+
+
+def ticket(server: SSL.Context, client: SSL.Context, name: bytes = b"server.example") -> SSL.Session:
+    connection = connect(server, client, name).connection
+    session = connection.get_session()
+    connection.shutdown()  # OpenSSL does not resume a session that was not ended
+    assert session is not None
+    return session
+
+
+@EACH_VERSION
+def test_a_session_resumes_with_the_context_that_gave_the_ticket(version: int) -> None:
+    server = build(pki.material(default=pki.pair()), DEFAULT)
+    client = client_context(version)
+    again = connect(server, client, session=ticket(server, client))
+    assert again.resumed
+
+
+@EACH_VERSION
+def test_a_session_under_a_name_resumes_under_that_name(version: int) -> None:
+    server = build(pki.material(*NAMED, default=pki.pair()), Options(sni_level=1))
+    client = client_context(version)
+    assert connect(server, client, b"a.example", ticket(server, client, b"a.example")).resumed
+
+
+@EACH_VERSION
+def test_whatever_is_resumed_the_name_is_the_one_now_asked_for(version: int) -> None:
+    server = build(pki.material(*NAMED, default=pki.pair()), Options(sni_level=1))
+    client = client_context(version)
+    pump, elsewhere = Pump(server), Client(client, b"x.b.example", ticket(server, client, b"a.example"))
+    shake_hands(pump, elsewhere)
+    assert pump.connection.get_servername() == b"x.b.example"
+    if not elsewhere.resumed:  # TLS 1.3 ties a session to no name (RFC 8446, 4.6.1), TLS 1.2 does
+        assert served_names(elsewhere) == ["x.b.example"]
+
+
+@EACH_VERSION
+def test_a_resumed_session_still_has_the_client_s_certificate(version: int) -> None:
+    server = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
+    client = client_context(version, certificate=pki.pair("client.example", by="clients"))
+    pump = Pump(server)
+    again = Client(client, session=ticket(server, client))
+    shake_hands(pump, again)
+    assert again.resumed
+    assert pump.connection.get_peer_certificate(as_cryptography=True) is not None
+
+
+@EACH_VERSION
+def test_a_ticket_is_worth_nothing_to_another_context_even_of_the_same_parameters(version: int) -> None:
+    material = pki.material(default=pki.pair())
+    client = client_context(version)
+    session = ticket(build(material, DEFAULT), client)
+    assert not connect(build(material, DEFAULT), client, session=session).resumed
+
+
+@EACH_VERSION
+@pytest.mark.parametrize("by", ["clients", ""])
+def test_a_ticket_got_under_laxer_parameters_does_not_stand_in_for_a_certificate(version: int, by: str) -> None:
+    lax = build(pki.material(default=pki.pair(), trusted=(pki.root("strangers"),)), OPTIONAL)
+    strict = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
+    stranger = client_context(version, certificate=pki.pair("client.example", by="strangers") if by else None)
+    with pytest.raises(TLSFailure):
+        connect(strict, stranger, session=ticket(lax, stranger))
+
+
+def test_a_client_cannot_renegotiate() -> None:
+    pump, client = Pump(build(pki.material(default=pki.pair()), DEFAULT)), Client(client_context(SSL.TLS1_2_VERSION))
+    shake_hands(pump, client)
+    client.connection.renegotiate()
+    with pytest.raises(SSL.WantReadError):
+        client.connection.do_handshake()
+    pump.feed_network(client.said())
+    assert not take(pump)
+    with pytest.raises(SSL.Error, match="no renegotiation"):
+        shake_hands(pump, client)
+        client.hear(b"".join(pump.to_network))
