@@ -11,8 +11,11 @@ import socket
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from s6tls.accessrules import Decision, Verdict
+from s6tls.accessrules import AddressError, Decision, Verdict
+from s6tls.accessrules.errors import shown
+from s6tls.accessrules.keys import parse_address
 from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.log import log
 from s6tls.ucspi.process import locate
 
 _DEBIAN_SCRIPT, _DEBIAN_BIN = b"/usr/bin/execlineb", b"/usr/lib/execline/bin"
@@ -20,7 +23,11 @@ _DENIED, _USAGE, _BROKEN = 1, 100, 111
 
 
 class Rules(Protocol):
-    """Where decisions come from: a rule set that follows its file."""
+    """Where decisions come from: a rule set that follows the file or directory at `path`."""
+
+    @property
+    def path(self) -> bytes:
+        """What messages call it."""
 
     def check_address(self, address: bytes) -> Decision:
         """Decide about an address.  Raises ValueError for text that is none, OSError when rules cannot be read."""
@@ -49,18 +56,17 @@ class Access:
             self._send_banner(image)
         if self.nodelay:
             self._disable_nagle(image)
-        shown = address.decode("ascii", "backslashreplace")
         if self.rules is not None:
             decision = self._decide(self.rules, address)
             if decision.verdict is not Verdict.ALLOW:
-                message = f"deny pid {os.getpid()} ip {shown}" if self.verbosity >= 2 else ""
+                message = f"deny pid {os.getpid()} ip {shown(address)}" if self.verbosity >= 2 else ""
                 raise Refused(self.program, _DENIED, message, kind="info")
             image.env = decision.apply_env(image.env)
             if decision.exec:
                 image.replace_rest([b"execlineb", b"-c", decision.exec])
                 _shorten_debian_path(image)
         if self.verbosity >= 1:
-            image.on_start.append((self.program, f"allow pid {{pid}} ip {shown}"))
+            image.on_start.append((self.program, f"allow pid {{pid}} ip {shown(address)}"))
         image.unset((proto + b"REMOTEHOST", proto + b"REMOTEINFO", proto + b"LOCALHOST"))
         if self.local_name is not None:
             image.env[proto + b"LOCALHOST"] = self.local_name
@@ -72,20 +78,19 @@ class Access:
             raise Refused(self.program, _USAGE, "PROTO not set")
         for suffix in (b"LOCALIP", b"LOCALPORT", b"REMOTEIP", b"REMOTEPORT"):
             value = image.env.get(proto + suffix)
-            shown = (proto + suffix).decode("ascii", "backslashreplace")
             if value is None:
-                raise Refused(self.program, _USAGE, f"{shown} not set")
+                raise Refused(self.program, _USAGE, f"{shown(proto + suffix)} not set")
             if not (_is_address(value) if suffix.endswith(b"IP") else _is_port(value)):
-                raise Refused(self.program, _USAGE, f"invalid ${shown}")
+                raise Refused(self.program, _USAGE, f"invalid ${shown(proto + suffix)}")
         return proto, image.env[proto + b"REMOTEIP"]
 
     def _decide(self, rules: Rules, address: bytes) -> Decision:
         try:
             decision = rules.check_address(address)
         except OSError as error:
-            raise Refused(self.program, _BROKEN, f"unable to read rules: {error.strerror or error}") from error
+            decision = Decision(Verdict.ERROR, error=error.strerror or str(error))
         if decision.verdict is Verdict.ERROR:
-            raise Refused(self.program, _BROKEN, f"unable to read rules: {decision.error}")
+            raise Refused(self.program, _BROKEN, f"unable to check rules in {shown(rules.path)}: {decision.error}")
         return decision
 
     def _send_banner(self, image: Image) -> None:
@@ -107,7 +112,7 @@ class Access:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             if self.verbosity >= 1:
-                image.on_start.append((self.program, f"unable to disable Nagle's algorithm: {error.strerror}"))
+                log(self.program, "warning", f"unable to disable Nagle's algorithm: {error.strerror}")
 
 
 def _shorten_debian_path(image: Image) -> None:
@@ -125,10 +130,9 @@ def _shorten_debian_path(image: Image) -> None:
 
 
 def _is_address(text: bytes) -> bool:
-    family = socket.AF_INET6 if b":" in text else socket.AF_INET
     try:
-        socket.inet_pton(family, text.decode("ascii"))
-    except (OSError, ValueError):
+        parse_address(text)
+    except AddressError:
         return False
     return True
 

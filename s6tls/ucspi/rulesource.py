@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
+
+_TICKS = 50_000_000  # nanoseconds; the kernel's clock for files moves every 1 to 10 milliseconds
 
 
 class CdbSource:
@@ -15,23 +18,30 @@ class CdbSource:
     """
 
     def __init__(self, path: bytes, private: bool) -> None:
-        self._path, self._private = path, private
+        self.path, self._private = path, private
         self._rules: RuleSet | None = None
+        self._settled = False
 
     def check_address(self, address: bytes) -> Decision:
         """Decide about an address.  Raises OSError when the file cannot be opened or is no cdb."""
         return self._current().check_address(address)
 
     def _current(self) -> RuleSet:
-        now = os.stat(self._path)
+        """Return the rules of the file as it is now.
+
+        A file's time moves in ticks: one that was written within the last few may be written again
+        without any outward change.  It is read again until its time is old enough to tell.
+        """
+        now = os.stat(self.path)
         stamp = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
         if self._rules is not None:
-            if self._rules.stamp == stamp:
+            if self._settled and self._rules.stamp == stamp:
                 return self._rules
             self._rules.close()
             self._rules = None
+        self._settled = abs(time.time_ns() - now.st_ctime_ns) > _TICKS
         try:
-            self._rules = RuleSet.open_cdb(self._path, private=self._private)
+            self._rules = RuleSet.open_cdb(self.path, private=self._private)
         except RuleSetError as error:
             raise OSError(str(error)) from error
         return self._rules
@@ -41,7 +51,7 @@ class DirectorySource:
     """Rules of a directory tree, read afresh for each client."""
 
     def __init__(self, path: bytes) -> None:
-        self._path = path
+        self.path = path
 
     def check_address(self, address: bytes) -> Decision:
         """Decide about an address.  Raises OSError when the directory cannot be opened.
@@ -49,7 +59,7 @@ class DirectorySource:
         A directory that is not there holds no rule for anybody, as in the reference; nobody passes.
         """
         try:
-            rules = RuleSet.open_dir(self._path)
+            rules = RuleSet.open_dir(self.path)
         except FileNotFoundError:
             return Decision(Verdict.NOTFOUND)
         with rules:

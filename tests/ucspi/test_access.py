@@ -1,0 +1,197 @@
+"""The stage of s6-tcpserver-access: who passes, and what a rule changes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from s6tls.accessrules import Decision, Verdict
+from s6tls.ucspi.access import Access
+from s6tls.ucspi.connlimit import ConnLimit
+from s6tls.ucspi.image import Image, Refused
+
+UCSPI = {
+    b"PROTO": b"TCP",
+    b"TCPLOCALIP": b"127.0.0.1",
+    b"TCPLOCALPORT": b"443",
+    b"TCPREMOTEIP": b"192.0.2.7",
+    b"TCPREMOTEPORT": b"50000",
+}
+
+
+@dataclass
+class Fixed:
+    """Rules that decide the same about everybody, or cannot be read."""
+
+    decision: Decision | OSError
+    path: bytes = b"rules.cdb"
+    asked: bytes = b""
+
+    def check_address(self, address: bytes) -> Decision:
+        self.asked = address
+        if isinstance(self.decision, OSError):
+            raise self.decision
+        return self.decision
+
+
+def allow(*env: tuple[bytes, bytes | None], exec: bytes = b"") -> Fixed:
+    return Fixed(Decision(Verdict.ALLOW, b"ip4/0.0.0.0_0", env, exec))
+
+
+@pytest.fixture
+def network() -> Iterator[socket.socket]:
+    """The server's end of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            yield accepted
+
+
+def image(**env: bytes | None) -> Image:
+    changed = {**UCSPI, **{name.encode(): value for name, value in env.items()}}
+    return Image({name: value for name, value in changed.items() if value is not None}, [b"prog"])
+
+
+def refusal(stage: Access, of: Image) -> tuple[int, str, str]:
+    with pytest.raises(Refused) as caught:
+        stage.apply(of)
+    return caught.value.code, caught.value.kind, str(caught.value)
+
+
+def test_without_a_rule_set_everybody_passes() -> None:
+    passed = image()
+    Access().apply(passed)
+    assert (passed.env, passed.argv) == (UCSPI, [b"prog"])
+
+
+@pytest.mark.parametrize("verbosity", [0, 1, 2])
+def test_a_pass_is_logged_when_the_program_has_a_process_id(verbosity: int) -> None:
+    passed = image(TCPREMOTEIP=b"2001:db8::1")
+    Access(allow(), verbosity=verbosity).apply(passed)
+    expected = [("s6-tcpserver-access", "allow pid {pid} ip 2001:db8::1")] if verbosity else []
+    assert passed.on_start == expected
+
+
+def test_the_rules_are_asked_about_the_remote_address() -> None:
+    rules = allow()
+    Access(rules).apply(image(TCPREMOTEIP=b"2001:db8::1"))
+    assert rules.asked == b"2001:db8::1"
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DENY, Verdict.NOTFOUND])
+def test_denied_and_not_found_are_1(verdict: Verdict) -> None:
+    stage = Fixed(Decision(verdict))
+    assert refusal(Access(stage), image()) == (1, "info", "")
+    assert refusal(Access(stage, verbosity=2), image()) == (1, "info", f"deny pid {os.getpid()} ip 192.0.2.7")
+
+
+def test_an_error_is_111_and_names_the_rules() -> None:
+    broken = Fixed(Decision(Verdict.ERROR, error="lengths in record do not add up"))
+    message = "unable to check rules in rules.cdb: lengths in record do not add up"
+    assert refusal(Access(broken), image()) == (111, "fatal", message)
+    missing = Fixed(FileNotFoundError(2, "No such file or directory"))
+    message = "unable to check rules in rules.cdb: No such file or directory"
+    assert refusal(Access(missing), image()) == (111, "fatal", message)
+
+
+def test_the_rule_changes_the_environment_and_the_names_go_after() -> None:
+    rules = allow((b"A", b"1"), (b"GONE", None), (b"TCPREMOTEHOST", b"forged"), (b"TCPLOCALHOST", b"forged"))
+    passed = image(GONE=b"x", KEPT=b"y", TCPREMOTEINFO=b"stale")
+    Access(rules).apply(passed)
+    assert passed.env == {**UCSPI, b"A": b"1", b"KEPT": b"y"}
+
+
+def test_the_local_name_is_given_over_the_rules_own() -> None:
+    passed = image()
+    Access(allow((b"TCPLOCALHOST", b"forged")), local_name=b"here").apply(passed)
+    assert passed.env == {**UCSPI, b"TCPLOCALHOST": b"here"}
+
+
+def test_variables_are_under_the_name_in_proto() -> None:
+    env = {name.replace(b"TCP", b"SSL"): value for name, value in UCSPI.items()} | {b"PROTO": b"SSL"}
+    passed = Image({**env, b"SSLREMOTEHOST": b"x", b"TCPREMOTEHOST": b"kept"}, [b"prog"])
+    Access(local_name=b"here").apply(passed)
+    assert passed.env == {**env, b"SSLLOCALHOST": b"here", b"TCPREMOTEHOST": b"kept"}
+
+
+def test_exec_replaces_the_whole_rest_of_the_chain() -> None:
+    passed = image()
+    passed.stages.append(ConnLimit())
+    Access(allow((b"PATH", b"/nowhere"), exec=b"echo $A")).apply(passed)
+    assert passed.argv == [b"execlineb", b"-c", b"echo $A"]
+    assert not passed.stages
+    assert passed.env[b"PATH"] == b"/nowhere"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("PROTO", None, "PROTO not set"),
+        ("TCPLOCALIP", None, "TCPLOCALIP not set"),
+        ("TCPLOCALPORT", None, "TCPLOCALPORT not set"),
+        ("TCPREMOTEIP", None, "TCPREMOTEIP not set"),
+        ("TCPREMOTEPORT", None, "TCPREMOTEPORT not set"),
+        ("TCPREMOTEIP", b"", "invalid $TCPREMOTEIP"),
+        ("TCPREMOTEIP", b"192.0.2.07", "invalid $TCPREMOTEIP"),
+        ("TCPREMOTEIP", b"192.0.2.7 ", "invalid $TCPREMOTEIP"),
+        ("TCPREMOTEIP", b"192.0.2.7.1", "invalid $TCPREMOTEIP"),
+        ("TCPREMOTEIP", b"fe80::1%lo", "invalid $TCPREMOTEIP"),
+        ("TCPREMOTEIP", b"\xff\xfe", "invalid $TCPREMOTEIP"),
+        ("TCPLOCALIP", b"localhost", "invalid $TCPLOCALIP"),
+        ("TCPLOCALPORT", b"65536", "invalid $TCPLOCALPORT"),
+        ("TCPREMOTEPORT", b"", "invalid $TCPREMOTEPORT"),
+        ("TCPREMOTEPORT", b"-1", "invalid $TCPREMOTEPORT"),
+        ("TCPREMOTEPORT", b"1_0", "invalid $TCPREMOTEPORT"),
+        ("TCPREMOTEPORT", "٣".encode(), "invalid $TCPREMOTEPORT"),
+        ("TCPREMOTEPORT", b"9" * 5000, "invalid $TCPREMOTEPORT"),
+        ("PROTO", b"\xff", r"\xffLOCALIP not set"),
+    ],
+)
+def test_a_wrong_environment_is_100(name: str, value: bytes | None, message: str) -> None:
+    rules = allow()
+    assert refusal(Access(rules), image(**{name: value})) == (100, "fatal", message)
+    assert rules.asked == b""
+
+
+def test_the_banner_comes_first_even_to_those_who_are_denied() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        denied = image()
+        denied.stdin = denied.stdout = ours.fileno()
+        refusal(Access(Fixed(Decision(Verdict.DENY)), banner=b"220 hello\r\n"), denied)
+        assert theirs.recv(100) == b"220 hello\r\n"
+        assert os.get_blocking(ours.fileno())
+
+
+def test_a_banner_that_cannot_be_written_refuses_at_once() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        slow = image()
+        slow.stdin = slow.stdout = ours.fileno()
+        message = "unable to write banner: longer than the socket's buffer"
+        assert refusal(Access(banner=b"x" * 2**22), slow) == (111, "fatal", message)
+        theirs.close()
+        assert refusal(Access(banner=b"x"), slow) == (111, "fatal", "unable to write banner: Broken pipe")
+
+
+@pytest.mark.parametrize("nodelay", [True, False])
+def test_nagle(network: socket.socket, nodelay: bool) -> None:
+    passed = image()
+    passed.stdin = passed.stdout = network.fileno()
+    Access(nodelay=nodelay).apply(passed)
+    assert bool(network.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is nodelay
+
+
+def test_no_socket_is_a_warning_when_nagle_is_to_be_disabled(capfd: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    passed = image()
+    passed.stdin, passed.stdout = reading, writing
+    Access(nodelay=True).apply(passed)
+    Access(nodelay=True, verbosity=0).apply(passed)
+    passed.close()
+    message = "unable to disable Nagle's algorithm: Socket operation on non-socket"
+    assert capfd.readouterr().err == f"s6-tcpserver-access: warning: {message}\n"
