@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from s6tls.ucspi.identity import Identity
 
 
+SERVER = "s6-tcpserverd"
+
+
 class Refused(Exception):
     """The connection ends here: `code` is the exit code, `program` the stage that said so.
 
-    `kind` is the word of the log line ("fatal", "info") and `message` its text; no
+    `kind` is the word of the log line ("fatal", "warning", "info") and `message` its text; no
     message means nothing is logged.
     """
 
@@ -49,7 +52,9 @@ class Waiting(Protocol):
 class Stage(Protocol):
     """One link of the chain."""
 
-    program: str
+    @property
+    def program(self) -> str:
+        """The name it has in log lines."""
 
     def apply(self, image: Image) -> Waiting | None:
         """Change `image`; return None when done.  Raises Refused."""
@@ -71,7 +76,7 @@ class Image:
     stdout: int = 1
     identity: Identity | None = None
     stages: deque[Stage] = field(default_factory=deque)
-    link: str = "s6-tcpserverd"
+    link: str = SERVER
     on_start: list[tuple[str, str]] = field(default_factory=list)
 
     def apply_next(self) -> Waiting | None:

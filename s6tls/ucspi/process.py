@@ -11,27 +11,29 @@ import contextlib
 import errno
 import os
 import signal
+from collections.abc import Mapping
 from typing import NoReturn
 
 from s6tls.accessrules.errors import shown
 from s6tls.ucspi.identity import BadIdentity
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import SERVER, Image, Refused
 from s6tls.ucspi.log import log, log_refusal
 
 _RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
 def initial_environment() -> dict[bytes, bytes]:
-    """Return the environment that this process was given, without what the interpreter added.
+    """Return the environment that this process was given, without what the interpreter changed.
 
     In a C locale the interpreter sets LC_CTYPE for itself (PEP 538); the kernel
-    remembers the block that exec handed over.
+    remembers the block that exec handed over.  A variable without a name could not be handed on.
     """
-    env = dict(os.environb)
+    env = {name: value for name, value in os.environb.items() if name}
     if b"LC_CTYPE" in env:
         with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as block:
-            if not any(entry.startswith(b"LC_CTYPE=") for entry in block.read().split(b"\0")):
-                del env[b"LC_CTYPE"]
+            given = [entry[9:] for entry in block.read().split(b"\0") if entry.startswith(b"LC_CTYPE=")]
+            del env[b"LC_CTYPE"]
+            env.update((b"LC_CTYPE", value) for value in given[:1])
     return env
 
 
@@ -81,7 +83,7 @@ def spawn(image: Image) -> int:
                 setsigmask=(),
                 setsigdef=_RESETTABLE,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _exec_failure(image, error) from error
     pid = fork()
     if pid == 0:
@@ -95,17 +97,24 @@ def locate(image: Image) -> bytes:
 
     The PATH is the one that the program will have: a rule may have set it.
     """
-    name = image.argv[0]
+    try:
+        return search(image.argv[0], image.env)
+    except (OSError, ValueError) as error:
+        raise _exec_failure(image, error) from error
+
+
+def search(name: bytes, env: Mapping[bytes, bytes]) -> bytes:
+    """Return the path of what exec would find under `name` with the PATH of `env`.  Raises OSError."""
     if b"/" in name:
         return name
-    found = errno.ENOENT
-    for directory in image.env.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
+    reason = errno.ENOENT
+    for directory in env.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
         candidate = os.path.join(directory or b".", name)
         if os.path.isfile(candidate):
             if os.access(candidate, os.X_OK):
                 return candidate
-            found = errno.EACCES
-    raise _exec_failure(image, OSError(found, os.strerror(found)))
+            reason = errno.EACCES
+    raise OSError(reason, os.strerror(reason))
 
 
 def fork() -> int:
@@ -141,18 +150,26 @@ def _become(image: Image, program: bytes) -> NoReturn:
             raise Refused(image.link, 111, f"unable to drop privileges: {error}") from error
     try:
         os.execve(program, image.argv, image.env)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _exec_failure(image, error) from error
 
 
-def _exec_failure(image: Image, error: OSError) -> Refused:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+def _exec_failure(image: Image, error: OSError | ValueError) -> Refused:
+    """Say what the link that was to become the program would have said; ValueError is for text that exec cannot take.
+
+    When no link was, the server was to start it, and that is no end for a server.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOENT, errno.ENOTDIR):
         code = 127
-    elif error.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
+    elif number in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
         code = 126
     else:
         code = 111
-    return Refused(image.link, code, f"unable to exec {shown(image.argv[0])}: {error.strerror}")
+    what = f"{shown(image.argv[0])}: {error.strerror if isinstance(error, OSError) else error}"
+    if image.link == SERVER:
+        return Refused(SERVER, code, f"unable to spawn {what}", kind="warning")
+    return Refused(image.link, code, f"unable to exec {what}")
 
 
 class exits:
