@@ -23,8 +23,13 @@ SYNOPSIS = Synopsis(
 
 
 def stage(options: Sequence[tuple[str, bytes]], _: Surroundings | None = None) -> ApplyUidGid:
-    """Make the stage.  Raises UsageError for text that is no id."""
-    given = dict(options)
+    """Make the stage; -U overrides what stands before it.  Raises UsageError for text that is no id."""
+    given: dict[str, bytes] = {}
+    for name, value in options:
+        if name == "U":
+            for overridden in "ugG":
+                given.pop(overridden, None)
+        given[name] = value
     try:
         return ApplyUidGid(
             uid=parse_id(given["u"]) if "u" in given else None,

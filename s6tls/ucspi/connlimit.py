@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from s6tls.accessrules.errors import shown
 from s6tls.ucspi.image import Image, Refused
 
 
@@ -22,6 +23,8 @@ class ConnLimit:
         proto = image.env.get(b"PROTO")
         if proto is None:
             raise Refused(self.program, 100, "PROTO not set")
+        if not proto:
+            raise Refused(self.program, 100, "empty PROTO")
         if proto + b"CONNMAX" not in image.env:
             return
         number = self._number(image, proto + b"CONNNUM")
@@ -30,10 +33,9 @@ class ConnLimit:
             raise Refused(self.program, 1, "number of connections from this client limited to " + str(maximum))
 
     def _number(self, image: Image, name: bytes) -> int:
-        shown = name.decode("ascii", "backslashreplace")
         value = image.env.get(name)
         if value is None:
-            raise Refused(self.program, 100, f"{shown} not set")
+            raise Refused(self.program, 100, f"{shown(name)} not set")
         if not (value.isdigit() and len(value) <= 10):
-            raise Refused(self.program, 100, f"invalid {shown}")
+            raise Refused(self.program, 100, f"invalid {shown(name)}")
         return int(value)

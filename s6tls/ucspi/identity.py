@@ -8,12 +8,15 @@ afterwards: a drop that can be undone is not a drop.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from s6tls.accessrules.errors import shown
 from s6tls.ucspi.image import Image, Refused
 
 _HIGHEST_ID = 2**32 - 2
+Read = TypeVar("Read")
 
 
 class BadIdentity(ValueError):
@@ -23,7 +26,7 @@ class BadIdentity(ValueError):
 def parse_id(text: bytes) -> int:
     """Read a decimal user or group id.  Raises BadIdentity for anything else, 2^32-1 included."""
     if not (text.isdigit() and len(text) <= 10 and int(text) <= _HIGHEST_ID):
-        raise BadIdentity(f"invalid id: {text.decode('ascii', 'backslashreplace')}")
+        raise BadIdentity(f"invalid id: {shown(text)}")
     return int(text)
 
 
@@ -87,18 +90,18 @@ class ApplyUidGid:
         """Give `image` its identity.  Raises Refused (100) for a missing or invalid variable."""
         uid, gid, groups = self.uid, self.gid, self.groups
         if self.from_env:
-            try:
-                uid = parse_id(self._variable(image.env, b"UID")) if uid is None else uid
-                gid = parse_id(self._variable(image.env, b"GID")) if gid is None else gid
-                groups = parse_groups(image.env.get(b"GIDLIST", b"")) if groups is None else groups
-            except BadIdentity as error:
-                raise Refused(self.program, 100, str(error)) from error
+            uid = self._variable(image.env, b"UID", parse_id) if uid is None else uid
+            gid = self._variable(image.env, b"GID", parse_id) if gid is None else gid
+            groups = self._variable(image.env, b"GIDLIST", parse_groups) if groups is None else groups
         if self.unexport:
             image.unset((b"UID", b"GID", b"GIDLIST"))
         if (uid, gid, groups) != (None, None, None):
             image.identity = Identity(uid, gid, groups or ())
 
-    def _variable(self, env: Mapping[bytes, bytes], name: bytes) -> bytes:
+    def _variable(self, env: Mapping[bytes, bytes], name: bytes, parse: Callable[[bytes], Read]) -> Read:
         if name not in env:
             raise Refused(self.program, 100, f"{name.decode()} not set")
-        return env[name]
+        try:
+            return parse(env[name])
+        except BadIdentity as error:
+            raise Refused(self.program, 100, f"invalid ${name.decode()}: {shown(env[name])}") from error
