@@ -20,7 +20,7 @@ from s6tls.cli.options import Synopsis, UsageError
 from s6tls.cli.program import run
 from s6tls.ucspi.image import Image, Stage
 from s6tls.ucspi.log import log_start
-from s6tls.ucspi.process import execute, initial_environment
+from s6tls.ucspi.process import execute, initial_environment, search
 
 _LINKS = {
     b"s6-tcpserver-access": "s6tls.cli.s6_tcpserver_access",
@@ -74,7 +74,7 @@ def parse(argv: Sequence[bytes], surroundings: Surroundings) -> tuple[list[Stage
         link: Link = importlib.import_module(module)
         options, words = link.SYNOPSIS.parse(words[1:])
         stages.append(link.stage(options, surroundings))
-    if not words:
+    if not words or not words[0]:
         raise UsageError("no program to run")
     return stages, words
 
@@ -97,19 +97,17 @@ def _become(argv: Sequence[bytes]) -> NoReturn:
     execute(image)
 
 
+def programs_directory() -> bytes:
+    """Return the directory in which this program, and so the project's others, stand."""
+    return os.path.dirname(os.path.realpath(os.fsencode(sys.argv[0])))
+
+
 def _our_link(word: bytes) -> str | None:
     module = _LINKS.get(os.path.basename(word))
     if module is None:
         return None
-    found = word if b"/" in word else _search(word)
-    here = os.path.dirname(os.path.realpath(os.fsencode(sys.argv[0])))
-    return module if found is None or os.path.dirname(os.path.realpath(found)) == here else None
-
-
-def _search(word: bytes) -> bytes | None:
-    """Return what exec would find, or None; a name that is found nowhere can only mean our own."""
-    for directory in os.get_exec_path():
-        candidate = os.path.join(os.fsencode(directory), word)
-        if os.access(candidate, os.X_OK):
-            return candidate
-    return None
+    try:
+        found = search(word, os.environb)
+    except OSError:
+        return module  # a name that is found nowhere can only mean our own
+    return module if os.path.dirname(os.path.realpath(found)) == programs_directory() else None

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from s6tls.accessrules.errors import shown
+
 
 class UsageError(Exception):
     """The command line is wrong; the message says how.  Programs exit 100."""
@@ -20,18 +22,24 @@ class UsageError(Exception):
 class Option:
     """One option: its letter (or "" when it has only a long name), long names, value's name, and one line of help.
 
-    `value` is None for a flag.
+    `value` is None for a flag.  An `alternative` excludes the option before it; the last one given counts.
     """
 
     letter: str
     long: tuple[str, ...]
     value: str | None
     help: str
+    alternative: bool = False
 
     @property
     def name(self) -> str:
         """What the parser's answer calls this option: its letter, or its first long name."""
         return self.letter or self.long[0]
+
+    @property
+    def flag(self) -> str:
+        """The option as it stands on a command line."""
+        return f"-{self.letter}" if self.letter else f"--{self.long[0]}"
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,14 @@ class Synopsis:
 
     def usage(self) -> str:
         """Return the one-line usage message."""
-        shown = [f"[ -{o.letter}{' ' + o.value if o.value else ''} ]" for o in self.options if o.letter]
-        shown += [f"[ --{o.long[0]}{'=' + o.value if o.value else ''} ]" for o in self.options if not o.letter]
-        return " ".join([self.program, *shown, self.words])
+        groups: list[list[str]] = []
+        for option in self.options:
+            text = option.flag + (f"{' ' if option.letter else '='}{option.value}" if option.value else "")
+            if option.alternative:
+                groups[-1].append(text)
+            else:
+                groups.append([text])
+        return " ".join([self.program, *(f"[ {' | '.join(group)} ]" for group in groups), self.words])
 
     def help(self) -> str:
         """Return what ``--help`` prints: the usage line, then a line for each option."""
@@ -83,26 +96,26 @@ class _Parser:
 
     def _parse_long(self, word: bytes, rest: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
         text, equals, value = word[2:].partition(b"=")
-        shown = text.decode("ascii", "backslashreplace")
-        option = self._long.get(shown)
+        name = shown(text)
+        option = self._long.get(name)
         if option is None:
-            raise UsageError(f"unrecognized option: --{shown}")
+            raise UsageError(f"unrecognized option: --{name}")
         if option.value is None and equals:
-            raise UsageError(f"option takes no value: --{shown}")
+            raise UsageError(f"option takes no value: --{name}")
         if option.value is not None and not equals:
-            value = _next_word(rest, f"--{shown}")
+            value = _next_word(rest, f"--{name}")
         yield option.name, value
 
     def _parse_letters(self, word: bytes, rest: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
         for i in range(1, len(word)):
-            shown = word[i : i + 1].decode("ascii", "backslashreplace")
-            option = self._letters.get(shown)
+            letter = shown(word[i : i + 1])
+            option = self._letters.get(letter)
             if option is None:
-                raise UsageError(f"unrecognized option: -{shown}")
+                raise UsageError(f"unrecognized option: -{letter}")
             if option.value is None:
                 yield option.name, b""
             else:
-                yield option.name, word[i + 1 :] or _next_word(rest, f"-{shown}")
+                yield option.name, word[i + 1 :] or _next_word(rest, f"-{letter}")
                 return
 
 
@@ -119,6 +132,5 @@ def number(name: str, value: bytes, lowest: int = 0, highest: int = 2**32 - 1) -
     Raises UsageError, naming the option, for anything but digits and for a number out of bounds.
     """
     if not (value.isdigit() and len(value) <= 20 and lowest <= int(value) <= highest):
-        shown = value.decode("ascii", "backslashreplace")
-        raise UsageError(f"invalid value for {name}: {shown} (expected {lowest} to {highest})")
+        raise UsageError(f"invalid value for {name}: {shown(value)} (expected {lowest} to {highest})")
     return int(value)

@@ -52,7 +52,7 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
     program = synopsis.program
     try:
         if list(argv[:1]) == [b"--help"]:
-            sys.stdout.write(synopsis.help())
+            os.write(1, synopsis.help().encode())
             return 0
         return body(list(argv))
     except UsageError as error:

@@ -12,20 +12,24 @@ from s6tls.ucspi.rulesource import CdbSource, DirectorySource
 
 ACCESS_OPTIONS = (
     Option("W", ("no-strict-resolution",), None, "let a client pass when looking up its name fails (the default)"),
-    Option("w", ("strict-resolution",), None, "refuse a client when looking up its name fails"),
+    Option("w", ("strict-resolution",), None, "refuse a client when looking up its name fails", alternative=True),
     Option("D", ("no-nagle",), None, "disable Nagle's algorithm"),
-    Option("d", ("nagle",), None, "leave Nagle's algorithm on (the default)"),
+    Option("d", ("nagle",), None, "leave Nagle's algorithm on (the default)", alternative=True),
     Option("H", ("no-dns",), None, "do not look names up"),
+    Option("", ("dns",), None, "look names up (the default)", alternative=True),
     Option("h", ("hosts",), None, "look into /etc/hosts before the DNS (not yet)"),
+    Option("", ("no-hosts",), None, "do not (the default)", alternative=True),
     Option("R", ("no-ident",), None, "do not ask the client's IDENT server (the default)"),
-    Option("r", ("ident",), None, "ask the client's IDENT server (not yet)"),
+    Option("r", ("ident",), None, "ask the client's IDENT server (not yet)", alternative=True),
     Option("P", ("no-paranoid",), None, "do not check names forward (the default)"),
-    Option("p", ("paranoid",), None, "drop a name whose addresses do not include the client's (not yet)"),
+    Option(
+        "p", ("paranoid",), None, "drop a name whose addresses do not include the client's (not yet)", alternative=True
+    ),
     Option("l", ("local-name",), "localname", "set the local host name instead of looking it up"),
     Option("B", ("banner",), "banner", "write this to the client first of all"),
     Option("t", ("timeout",), "timeout", "refuse the client (99) after this many milliseconds; 0 is never"),
     Option("i", ("rules-directory",), "rulesdir", "check clients against the rules in this directory"),
-    Option("x", ("rules-file",), "rulesfile", "check clients against the rules in this cdb file"),
+    Option("x", ("rules-file",), "rulesfile", "check clients against the rules in this cdb file", alternative=True),
 )
 SYNOPSIS = Synopsis(
     "s6-tcpserver-access",
@@ -36,7 +40,8 @@ SYNOPSIS = Synopsis(
     "prog...",
 )
 _NOT_YET = {"h": "looking names up in /etc/hosts", "r": "IDENT", "p": "paranoid name checks"}
-_OPPOSITES = {"D": "d", "d": "D", "r": "R", "R": "r", "p": "P", "P": "p", "w": "W", "W": "w"}
+_PAIRS = (("D", "d"), ("r", "R"), ("p", "P"), ("w", "W"), ("H", "dns"), ("h", "no-hosts"))
+_OPPOSITES = {**dict(_PAIRS), **{no: yes for yes, no in _PAIRS}}
 
 
 def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Access:

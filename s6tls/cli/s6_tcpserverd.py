@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import stat
 from typing import NoReturn
 
 from s6tls.cli.options import Option, Synopsis, number
-from s6tls.cli.program import run
-from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits, serve
+from s6tls.cli.program import USAGE, Failure, run, unable_to
+from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
+from s6tls.ucspi import listen
+from s6tls.ucspi.process import initial_environment
 
 SYNOPSIS = Synopsis(
     "s6-tcpserverd",
@@ -29,8 +34,19 @@ def body(argv: list[bytes]) -> int:
     options, words = SYNOPSIS.parse(argv)
     given = dict(options)
     verbosity = number("-v", given.get("v", b"1"))
-    server = Server(given.get("isolation", b"connection"))
-    return serve(0, server, words, limits(given), verbosity, announced="1" in given)
+    server = Server(words, given.get("isolation", b"connection"))
+    return server.serve(_stdin(), initial_environment(), limits(given), verbosity, announced="1" in given)
+
+
+def _stdin() -> socket.socket:
+    """Move the listening socket away from stdin.  Raises Failure."""
+    if not stat.S_ISSOCK(os.fstat(0).st_mode):
+        raise Failure(USAGE, "stdin is not a socket")
+    try:
+        with unable_to("use the socket on stdin"):
+            return listen.inherited(os.dup(0))
+    except ValueError as error:
+        raise Failure(USAGE, f"stdin is {error}") from error
 
 
 def main() -> NoReturn:

@@ -20,22 +20,24 @@ ENGINE_OPTIONS = (
         None,
         "end with close_notify and break the connection at the program's end of file",
     ),
-    Option("s", ("no-close-notify",), None, "end by half-closing the connection (the default)"),
+    Option("s", ("no-close-notify",), None, "end by half-closing the connection (the default)", alternative=True),
     Option(
         "J",
         ("enforce-close-notify",),
         None,
         "take end of file without close_notify from the peer for an error",
     ),
-    Option("j", ("no-enforce-close-notify",), None, "take it for a normal end (the default)"),
+    Option("j", ("no-enforce-close-notify",), None, "take it for a normal end (the default)", alternative=True),
     Option("Y", ("client-cert",), None, "ask for an optional client certificate"),
-    Option("y", ("mandatory-client-cert",), None, "ask for a mandatory client certificate"),
+    Option("y", ("mandatory-client-cert",), None, "ask for a mandatory client certificate", alternative=True),
     Option("K", ("handshake-timeout",), "kimeout", "end a handshake after this many milliseconds; 0 is never"),
     Option("k", ("sni-level", "snilevel"), "snilevel", "1: also KEYFILE:name and CERTFILE:name; 2: only those"),
+    Option("", ("sni",), None, "the same as -k1", alternative=True),
+    Option("", ("mandatory-sni",), None, "the same as -k2", alternative=True),
 )
 KEEP_OPTIONS = (
     Option("Z", ("keep",), None, "keep the variables that name keys and certificates"),
-    Option("z", ("no-keep",), None, "remove them from the program's environment (the default)"),
+    Option("z", ("no-keep",), None, "remove them from the program's environment (the default)", alternative=True),
 )
 SYNOPSIS = Synopsis(
     "s6-tlsd",
@@ -61,6 +63,8 @@ def engine_options(options: Sequence[tuple[str, bytes]]) -> Options:
             certificate = "optional" if name == "Y" else "mandatory"
         elif name == "k":
             sni_level = min(number("-k", value), 2)
+        elif name in ("sni", "mandatory-sni"):
+            sni_level = 1 if name == "sni" else 2
         elif name == "K":
             timeout = number("-K", value)
         elif name == "v":

@@ -7,15 +7,16 @@ It is the command line ``s6-tcpserver … [s6-tcpserver-access …] s6-tlsd …
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from s6tls.cli import s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
+from s6tls.cli.chain import programs_directory
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import run
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
-from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits, serve
+from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
+from s6tls.ucspi.process import initial_environment
 
 SYNOPSIS = Synopsis(
     "s6-tlsserver",
@@ -33,14 +34,16 @@ SYNOPSIS = Synopsis(
     ),
     "ip port prog...",
 )
+_NEED_ACCESS = set("wDrplBtixe")  # -H alone leaves the access stage nothing to do
 
 
 def chain_words(options: Sequence[tuple[str, bytes]], prog: Sequence[bytes]) -> list[bytes]:
     """Return the command line that follows s6-tcpserver's own words."""
-    access = _pick(options, s6_tcpserver_access.ACCESS_OPTIONS)
     words: list[bytes] = []
-    if any(word != b"-H" for word in access) or any(name == "e" for name, _ in options):
+    given = {name for name, _ in options}
+    if "H" not in given or given & _NEED_ACCESS:
         verbosity = b"-v%d" % s6_tcpserver.verbosity(options)
+        access = _pick(options, s6_tcpserver_access.ACCESS_OPTIONS)
         words += [_ours(b"s6-tcpserver-access"), verbosity, *access, b"--"]
     words += [_ours(b"s6-tlsd"), *_pick(options, (*s6_tlsd.ENGINE_OPTIONS, *s6_tlsd.KEEP_OPTIONS)), b"--"]
     identity = _pick(options, s6_applyuidgid.IDENTITY_OPTIONS)
@@ -52,17 +55,17 @@ def chain_words(options: Sequence[tuple[str, bytes]], prog: Sequence[bytes]) -> 
 
 def _pick(options: Iterable[tuple[str, bytes]], table: Iterable[Option]) -> list[bytes]:
     """Write the options that belong to `table` as words again."""
-    valued = {option.letter: option.value is not None for option in table}
-    return [
-        word
-        for name, value in options
-        if name in valued
-        for word in ([b"-" + name.encode(), value] if valued[name] else [b"-" + name.encode()])
-    ]
+    known = {option.name: option for option in table}
+    words: list[bytes] = []
+    for name, value in options:
+        if name in known:
+            words.append(known[name].flag.encode())
+            words += [value] if known[name].value else []
+    return words
 
 
 def _ours(program: bytes) -> bytes:
-    return os.path.join(os.path.dirname(os.path.realpath(os.fsencode(sys.argv[0]))), program)
+    return os.path.join(programs_directory(), program)
 
 
 def body(argv: list[bytes]) -> int:
@@ -72,17 +75,11 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     given = dict(options)
     bounds = limits(given)
-    server = Server(given.get("isolation", b"connection"))
+    server = Server(chain_words(options, words[2:]), given.get("isolation", b"connection"))
     bind_options = [pair for pair in options if pair[0] in "b46"]
-    fd = s6_tcpserver.listening_socket(bind_options, words[0], words[1])
-    return serve(
-        fd,
-        server,
-        chain_words(options, words[2:]),
-        bounds,
-        s6_tcpserver.verbosity(options),
-        announced="1" in given,
-    )
+    listener = s6_tcpserver.listening_socket(bind_options, words[0], words[1])
+    env = initial_environment()
+    return server.serve(listener, env, bounds, s6_tcpserver.verbosity(options), announced="1" in given)
 
 
 def main() -> NoReturn:

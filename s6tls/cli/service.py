@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from s6tls.cli import chain
 from s6tls.cli.options import Option, UsageError, number
-from s6tls.cli.program import Failure, unable_to
-from s6tls.ucspi import listen
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.log import log_refusal
-from s6tls.ucspi.process import default_signals, initial_environment, keep_from_programs
+from s6tls.ucspi.process import default_signals, keep_from_programs
 from s6tls.ucspi.reactor import Reactor
-from s6tls.ucspi.supervisor import Limits, Supervisor, announce
+from s6tls.ucspi.supervisor import Limits, Supervisor
 
 if TYPE_CHECKING:
     from s6tls.tls.hosts import Hosts
@@ -35,58 +35,58 @@ ISOLATION = Option(
 
 
 class Server:
-    """The surroundings of a chain in the long-lived server: what its stages share."""
+    """The long-lived server: its chain, and the surroundings that the chain's stages share."""
 
     long_lived = True
 
-    def __init__(self, isolation: bytes = b"connection") -> None:
+    def __init__(self, argv: Sequence[bytes], isolation: bytes = b"connection") -> None:
+        """Read the chain in `argv`.  Raises UsageError."""
         if isolation not in (b"connection", b"worker"):
             raise UsageError("--isolation is either connection or worker")
         self._isolation = isolation.decode()
-        self.reactor = Reactor()
-        self.hosts: Hosts | None = None
+        self._reactor = Reactor()
+        self._hosts: Hosts | None = None
+        self._stages, self._words = chain.parse(argv, self)
 
     def tls_carrier(self) -> object:
         """Sessions live in processes that outlive one connection."""
-        if self.hosts is None:
+        if self._hosts is None:
             from s6tls.tls.host import Isolation
             from s6tls.tls.hosts import Hosts
 
-            self.hosts = Hosts(self.reactor, Isolation(self._isolation))
-        return self.hosts
+            self._hosts = Hosts(self._reactor, Isolation(self._isolation))
+        return self._hosts
 
-    def reaped(self, pid: int, status: int) -> bool:
-        """Tell whether a child that ended was one of ours."""
-        return self.hosts is not None and self.hosts.reaped(pid, status)
+    def serve(
+        self, listener: socket.socket, env: dict[bytes, bytes], bounds: Limits, verbosity: int, announced: bool
+    ) -> int:
+        """Serve a listening socket until told to stop; return the exit code.
+
+        Programs start with `env`.  `announced` writes the port to stdout when clients are accepted.
+        """
+        default_signals()
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
+        keep_from_programs()
+        _occupy(0)
+        for stage in self._stages:
+            _prepare(stage, env)
+        reaped = self._hosts.reaped if self._hosts is not None else None
+
+        def ready() -> None:
+            if announced:
+                with contextlib.suppress(OSError):
+                    os.write(1, b"%d\n" % listener.getsockname()[1])
+            _occupy(1)
+
+        Supervisor(self._reactor, listener, env, self._stages, self._words, bounds, verbosity, reaped).serve(ready)
+        return 0
 
 
 def limits(given: dict[str, bytes]) -> Limits:
-    """Read -c and -C.  Raises UsageError."""
-    total = number("-c", given.get("c", b"40"), 1, _MOST_CONNECTIONS)
-    per_address = number("-C", given.get("C", b"40"), 1, _MOST_CONNECTIONS)
+    """Read -c and -C; 0 stands for 1, and what is too many for the most there may be.  Raises UsageError."""
+    total = min(max(1, number("-c", given.get("c", b"40"))), _MOST_CONNECTIONS)
+    per_address = max(1, number("-C", given.get("C", b"40")))
     return Limits(total, min(per_address, total))
-
-
-def serve(fd: int, server: Server, argv: Sequence[bytes], bounds: Limits, verbosity: int, announced: bool) -> int:
-    """Serve the listening socket `fd` with the chain in `argv` until told to stop; return the exit code."""
-    stages, words = chain.parse(argv, server)
-    env = initial_environment()
-    with unable_to("use the listening socket"):
-        try:
-            listener = listen.inherited(os.dup(fd))
-        except ValueError as error:
-            raise Failure(100, f"unable to use the listening socket: {error}") from error
-    default_signals()
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
-    keep_from_programs()
-    _occupy(0)
-    for stage in stages:
-        _prepare(stage, env)
-    if announced:
-        announce(listener.getsockname()[1])
-    _occupy(1)
-    Supervisor(server.reactor, listener, env, stages, words, bounds, verbosity, server.reaped).serve()
-    return 0
 
 
 def _prepare(stage: object, env: dict[bytes, bytes]) -> None:

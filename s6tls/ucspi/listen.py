@@ -6,7 +6,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from s6tls.accessrules.keys import address_text
+from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.keys import address_text, parse_address
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,10 @@ def bind(binding: Binding) -> socket.socket:
 
     Raises ValueError for text that is no IP address, OSError when the system refuses.
     """
-    family = socket.AF_INET6 if b":" in binding.ip else socket.AF_INET
     try:
-        ip = binding.ip.decode("ascii")
-        socket.inet_pton(family, ip)
-    except (OSError, ValueError):
-        raise ValueError(f"invalid IP address: {binding.ip.decode('ascii', 'backslashreplace')}") from None
+        family = socket.AF_INET if len(parse_address(binding.ip)) == 4 else socket.AF_INET6
+    except AddressError:
+        raise ValueError(f"invalid IP address: {shown(binding.ip)}") from None
     made = socket.socket(family, socket.SOCK_DGRAM if binding.datagram else socket.SOCK_STREAM)
     try:
         made.setblocking(binding.blocking)
@@ -39,7 +38,7 @@ def bind(binding: Binding) -> socket.socket:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if binding.reuse:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((ip, binding.port))
+        made.bind((binding.ip.decode(), binding.port))
         if binding.backlog:
             made.listen(binding.backlog)
     except BaseException:

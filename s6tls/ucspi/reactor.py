@@ -29,8 +29,8 @@ class Timer:
 
     __slots__ = ("callback",)
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
 
     def cancel(self) -> None:
         """Do not call."""
@@ -42,13 +42,13 @@ class Reactor:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._watched: dict[int, Callable[[int], None]] = {}
+        self._watched: dict[int, Callable[[int], object]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
-        self._soon: deque[Callable[[], None]] = deque()
+        self._soon: deque[Callable[[], object]] = deque()
         self._running = False
 
-    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+    def watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
         """Call `callback(events)` whenever one of `events`, or an error, newly holds for `fd`."""
         self._epoll.register(fd, events | _EDGE)
         self._watched[fd] = callback
@@ -58,17 +58,17 @@ class Reactor:
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def soon(self, callback: Callable[[], object]) -> None:
         """Call back after the other descriptors have had their turn."""
         self._soon.append(callback)
 
-    def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
+    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Call back once, in `seconds`."""
         timer = Timer(callback)
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
         return timer
 
-    def watch_signals(self, callbacks: dict[int, Callable[[], None]]) -> None:
+    def watch_signals(self, callbacks: dict[int, Callable[[], object]]) -> None:
         """Call back, from the loop and never from a handler, when one of these signals has arrived."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)

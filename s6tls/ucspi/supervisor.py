@@ -17,16 +17,26 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from s6tls.ucspi.image import Image, Refused, Stage, Waiting
+from s6tls.ucspi.image import SERVER, Image, Refused, Stage, Waiting
 from s6tls.ucspi.listen import endpoint
 from s6tls.ucspi.log import log, log_refusal, log_start
-from s6tls.ucspi.process import spawn
+from s6tls.ucspi.process import exits, fork, spawn
 from s6tls.ucspi.reactor import READABLE, Reactor
 
-PROGRAM = "s6-tcpserverd"
 _ACCEPTS_A_TURN = 32
 _PAUSE = 0.1
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_CLIENT_IS_GONE = (
+    errno.ECONNABORTED,
+    errno.EINTR,
+    errno.EPROTO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+)  # what accept(2) may report of a connection instead of handing it over
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Supervisor:
 
     `stages` and `argv` are what each connection goes through and then runs, `env` what
     it starts with.  `verbosity` 0 logs fatal errors only, 1 also warnings, 2 every client.
-    `reaped` is asked about children that are not a connection's program.
+    `reaped` is told the pid and status of children that were not a connection's program.
     """
 
     def __init__(
@@ -68,37 +78,40 @@ class Supervisor:
         argv: Sequence[bytes],
         limits: Limits,
         verbosity: int,
-        reaped: Callable[[int, int], bool] = lambda pid, status: False,
+        reaped: Callable[[int, int], object] | None = None,
     ) -> None:
         self._reactor, self._listener = reactor, listener
         self._env, self._stages, self._argv = dict(env), tuple(stages), list(argv)
         self._env[b"PROTO"] = b"TCP"
         self._limits, self._verbosity, self._reaped = limits, verbosity, reaped
         self._programs: dict[int, _Connection] = {}
+        self._waiting: set[_Connection] = set()
         self._per_address: Counter[str] = Counter()
         self._count = 0
         self._accepting = True
+        self._finishing = False
 
-    def serve(self) -> None:
-        """Accept connections until SIGTERM, SIGQUIT or SIGABRT."""
-        if self._verbosity >= 2:
-            ip, port = endpoint(self._listener.getsockname())
-            log(PROGRAM, "info", f"starting - bound to ip {ip} port {port}")
-            self._log_status()
+    def serve(self, ready: Callable[[], None]) -> None:
+        """Accept connections until SIGTERM, SIGQUIT or SIGABRT.  `ready` is called before the first."""
         self._reactor.watch_signals(
             {
                 signal.SIGCHLD: self._reap,
-                signal.SIGTERM: self._reactor.stop,
-                signal.SIGHUP: lambda: self._signal_programs(signal.SIGTERM, signal.SIGCONT),
-                signal.SIGQUIT: lambda: self._stop_with(signal.SIGTERM, signal.SIGCONT),
-                signal.SIGABRT: lambda: self._stop_with(signal.SIGKILL),
+                signal.SIGTERM: self._terminate,
+                signal.SIGHUP: lambda: self._signal_connections("SIGHUP", "SIGTERM and SIGCONT"),
+                signal.SIGQUIT: lambda: self._stop_with("SIGQUIT", "SIGTERM and SIGCONT"),
+                signal.SIGABRT: lambda: self._stop_with("SIGABRT", "SIGKILL"),
             }
         )
+        ip, port = endpoint(self._listener.getsockname())
+        self._inform(f"starting - bound to ip {ip} port {port}")
+        ready()
+        self._log_status()
         self._reactor.watch(self._listener.fileno(), READABLE, lambda _: self._accept())
         self._reap()
         self._reactor.run()
-        if self._verbosity >= 2:
-            log(PROGRAM, "info", "exiting")
+        self._inform("exiting")
+        if self._waiting:
+            self._leave_waiting_to_a_child()
 
     # Accepting
 
@@ -123,18 +136,19 @@ class Supervisor:
 
     def _accept_failed(self, error: OSError) -> None:
         """Go on after a client that left again; pause when the system is out of something."""
-        if error.errno in _OUT_OF_RESOURCES:
-            self._warn(f"unable to accept: {error.strerror}")
-            self._reactor.after(_PAUSE, self._accept)
-        else:
+        if error.errno in _CLIENT_IS_GONE:
             self._reactor.soon(self._accept)
+            return
+        if self._verbosity >= 1:
+            log(SERVER, "warning", f"unable to accept: {error.strerror}")
+        self._reactor.after(_PAUSE, self._accept)
 
     def _admit(self, accepted: socket.socket, address: str, port: int) -> None:
         already = self._per_address[address]
         if already >= self._limits.per_address:
             accepted.close()
-            if self._verbosity >= 2:
-                log(PROGRAM, "info", f"reject {address}_{port} count {already}/{self._limits.per_address}")
+            if self._verbosity >= 1:
+                log(SERVER, "info", f"reject {address}_{port} count {already}/{self._limits.per_address}")
             return
         try:
             local_ip, local_port = endpoint(accepted.getsockname())
@@ -168,10 +182,11 @@ class Supervisor:
         except Refused as refused:
             self._refuse(connection, refused)
         except OSError as error:
-            self._refuse(connection, Refused(PROGRAM, 111, f"unable to serve {connection.client}: {error.strerror}"))
+            self._refuse(connection, self._unable_to_serve(connection, error))
 
     def _wait(self, connection: _Connection, waiting: Waiting) -> None:
         connection.waiting = waiting
+        self._waiting.add(connection)
         os.set_blocking(waiting.fd, False)
         self._reactor.watch(waiting.fd, READABLE, lambda _: self._resume(connection))
 
@@ -184,6 +199,9 @@ class Supervisor:
         except Refused as refused:
             self._refuse(connection, refused)
             return
+        except OSError as error:
+            self._refuse(connection, self._unable_to_serve(connection, error))
+            return
         if done:
             self._stop_waiting(connection)
             self._advance(connection)
@@ -193,22 +211,32 @@ class Supervisor:
             self._reactor.forget(connection.waiting.fd)
             connection.waiting.close()
             connection.waiting = None
+            self._waiting.discard(connection)
+            if self._finishing and not self._waiting:
+                self._reactor.stop()
 
     def _start(self, connection: _Connection) -> None:
         """Start the program; a refusal to do so leaves the connection to be refused."""
         pid = spawn(connection.image)
         self._programs[pid] = connection
         connection.image.close()
-        if self._verbosity >= 2:
-            log(PROGRAM, "info", f"accept {connection.client} pid {pid} count {self._counts(connection)}")
-            self._log_status()
+        self._inform(f"accept {connection.client} pid {pid} count {self._counts(connection)}")
+        self._log_status()
         log_start(connection.image, pid)
 
     def _refuse(self, connection: _Connection, refused: Refused) -> None:
-        log_refusal(refused)
+        if refused.kind != "warning" or self._verbosity >= 1:
+            log_refusal(refused)
+        self._drop(connection, f"exitcode {refused.code}")
+
+    def _drop(self, connection: _Connection, ending: str) -> None:
+        """End a connection that has no program yet."""
         self._stop_waiting(connection)
         connection.image.close()
-        self._release(connection, f"{connection.client} exitcode {refused.code}")
+        self._release(connection, f"{connection.client} {ending}")
+
+    def _unable_to_serve(self, connection: _Connection, error: OSError) -> Refused:
+        return Refused(connection.image.link, 111, f"unable to serve {connection.client}: {error.strerror or error}")
 
     # Ends
 
@@ -221,31 +249,56 @@ class Supervisor:
                 connection = self._programs.pop(pid, None)
                 if connection is not None:
                     self._release(connection, f"pid {pid} {_ending(status)}")
-                else:
+                elif self._reaped is not None:
                     self._reaped(pid, status)
 
     def _release(self, connection: _Connection, ending: str) -> None:
         """Count a connection out, and accept again if the limit had been reached."""
         self._count -= 1
         self._per_address[connection.address] -= 1
-        if self._verbosity >= 2:
-            log(PROGRAM, "info", f"end {ending} count {self._counts(connection)}")
-            self._log_status()
+        self._inform(f"end {ending} count {self._counts(connection)}")
+        self._log_status()
         if not self._per_address[connection.address]:
             del self._per_address[connection.address]
         if not self._accepting:
             self._accepting = True
             self._reactor.soon(self._accept)
 
-    def _signal_programs(self, *numbers: int) -> None:
+    # Signals
+
+    def _terminate(self) -> None:
+        self._inform("received SIGTERM, quitting")
+        self._reactor.stop()
+
+    def _stop_with(self, received: str, sent: str) -> None:
+        self._signal_connections(received, sent, " and quitting")
+        self._reactor.stop()
+
+    def _signal_connections(self, received: str, sent: str, more: str = "") -> None:
+        """Signal every connection's program; a connection that has none yet ends here."""
+        self._inform(f"received {received}, sending {sent} to all connections{more}")
+        numbers = [signal.Signals[name] for name in sent.split(" and ")]
         for pid in self._programs:
             for number in numbers:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
+        for connection in list(self._waiting):
+            self._drop(connection, f"signal {int(numbers[0])}")
 
-    def _stop_with(self, *numbers: int) -> None:
-        self._signal_programs(*numbers)
-        self._reactor.stop()
+    def _leave_waiting_to_a_child(self) -> None:
+        """Let the connections still in the chain live on, as those with a program do, while the server exits."""
+        try:
+            if fork():
+                return
+        except OSError as error:
+            log(SERVER, "warning", f"unable to fork for connections under way: {error.strerror}")
+            return
+        with exits():
+            self._finishing = True
+            self._reactor.forget(self._listener.fileno())
+            self._listener.close()
+            while self._waiting:
+                self._reactor.run()
 
     # Log lines
 
@@ -253,23 +306,14 @@ class Supervisor:
         return f"{self._per_address[connection.address]}/{self._limits.per_address}"
 
     def _log_status(self) -> None:
-        log(PROGRAM, "info", f"status: {self._count}/{self._limits.total}")
+        self._inform(f"status: {self._count}/{self._limits.total}")
 
-    def _warn(self, message: str) -> None:
-        if self._verbosity >= 1:
-            log(PROGRAM, "warning", message)
+    def _inform(self, message: str) -> None:
+        if self._verbosity >= 2:
+            log(SERVER, "info", message)
 
 
 def _ending(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"signal {os.WTERMSIG(status)}"
     return f"exitcode {os.WEXITSTATUS(status)}"
-
-
-def announce(port: int, fd: int = 1) -> None:
-    """Tell a service manager that connections are accepted: the port and a newline, then end of file."""
-    with contextlib.suppress(OSError):
-        os.write(fd, b"%d\n" % port)
-    occupied = os.open("/dev/null", os.O_WRONLY)
-    os.dup2(occupied, fd)
-    os.close(occupied)
