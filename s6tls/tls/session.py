@@ -13,7 +13,7 @@ Two ends are easy to get wrong:
   sending.  That is read and dropped, because closing a socket with unread bytes in it
   makes the kernel reset the connection, and the client may lose the answer that it has
   not read yet.  But a client that has acknowledged everything and never closes would
-  hold the session for ever; it gets `_LINGER` seconds, twice.
+  hold the session for ever; it gets `LINGER` seconds, twice.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import stat
 import termios
 from collections import deque
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from s6tls.ucspi.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
 
 _ROUNDS = 8
 _PIECES = 16
-_LINGER = 30.0
+LINGER = 30.0
 
 
 class Session:
@@ -59,6 +60,7 @@ class Session:
         "_report",
         "_shut",
         "_to_app",
+        "_waiting_turn",
     )
 
     def __init__(
@@ -82,7 +84,7 @@ class Session:
         self._notify = fds.notify
         self._net_open = True
         self._mute = self._shut = False
-        self._over = False
+        self._over = self._waiting_turn = False
         self._failure: TLSFailure | None = None
         self._net_readable = self._net_writable = self._app_readable = self._app_writable = True
         self._impatience: Timer | None = (
@@ -127,10 +129,21 @@ class Session:
                 if not moved:
                     break
             else:
-                self._reactor.soon(self.advance)
+                self._give_way()
         except TLSFailure as failure:
             self._fail(failure)
         self._conclude()
+
+    def _give_way(self) -> None:
+        """Go on after the others have had their turn, once, whatever happens until then."""
+
+        def go_on() -> None:
+            self._waiting_turn = False
+            self.advance()
+
+        if not self._waiting_turn:
+            self._waiting_turn = True
+            self._reactor.soon(go_on)
 
     def _read_network(self) -> bool:
         if not (self._net_readable and self._pump.wants_network):
@@ -217,8 +230,8 @@ class Session:
         if pump.network_ended and not pump.to_application:
             self._close_to_app()
         if (self._mute or (pump.application_ended and not pump.to_network)) and not self._shut:
-            self._shut = True
-            _shut_down(self._fds.net_out)
+            self._shut = self._mute = True
+            self._end_output()
             if self._one_way:
                 self._close_to_app()
         if self._to_app < 0 and (self._shut or not self._net_open):
@@ -226,6 +239,19 @@ class Session:
                 self._end()
             elif self._impatience is None:
                 self._linger(acknowledged=False)
+
+    def _end_output(self) -> None:
+        """Let the client read an end of file, and us go on reading from it."""
+        net_in, net_out = self._fds.net_in, self._fds.net_out
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(net_out).st_mode):
+                with socket.socket(fileno=os.dup(net_out)) as connection:
+                    connection.shutdown(socket.SHUT_WR)
+            elif net_out != net_in:
+                self._reactor.forget(net_out)
+                null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+                os.dup2(null, net_out, inheritable=False)
+                os.close(null)
 
     def _linger(self, acknowledged: bool) -> None:
         """Wait for the client's end of file, but not for ever once it has `acknowledged` everything."""
@@ -237,14 +263,17 @@ class Session:
             else:
                 self._linger(done)
 
-        self._impatience = self._reactor.after(_LINGER, look_again)
+        self._impatience = self._reactor.after(LINGER, look_again)
 
     def _fail(self, failure: TLSFailure) -> None:
         """Nothing more comes from the network or goes to it.
 
         The application still gets what the client sent before; its own writing is refused at once.
+        Once both directions have ended nothing can fail any more: OpenSSL's clients answer an end of
+        file without close_notify with an alert.
         """
-        self._failure = failure
+        if not (self._shut and self._to_app < 0):
+            self._failure = failure
         self._pump.network_ended = True
         self._pump.sent(self._pump.unsent)
         self._close_network()
@@ -309,9 +338,3 @@ def _all_acknowledged(fd: int) -> bool:
         return fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)) == bytes(4)
     except OSError:
         return True
-
-
-def _shut_down(fd: int) -> None:
-    """Send end of file: half-close a socket; anything else is left to be closed at the end."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
-        connection.shutdown(socket.SHUT_WR)

@@ -39,7 +39,9 @@ def client_context(
 
 
 def _note_state(connection: SSL.Connection, _where: int, _result: int) -> None:
-    connection.get_app_data().append(connection.get_state_string().decode())
+    states = connection.get_app_data()
+    if states is not None:
+        states.append(connection.get_state_string().decode())
 
 
 class Client:
