@@ -57,9 +57,9 @@ class Sources:
             keypairs.append((b"", _needed(env, b"KEYFILE"), _needed(env, b"CERTFILE")))
         if options.sni_level:
             for name, value in sorted(env.items()):
-                if name.startswith(b"KEYFILE:"):
-                    server = name.partition(b":")[2].lower()
-                    keypairs.append((server, value, _needed(env, b"CERTFILE:" + name.partition(b":")[2])))
+                prefix, _, server = name.partition(b":")
+                if prefix == b"KEYFILE" and server:
+                    keypairs.append((server.lower().rstrip(b"."), value, _needed(env, b"CERTFILE:" + server)))
         if not keypairs:
             raise Refused(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
         ca_dir = ca_file = b""

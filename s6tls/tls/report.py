@@ -11,6 +11,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from OpenSSL.crypto import X509
+
     from s6tls.tls.pump import Pump
 
 VARIABLES = (
@@ -34,11 +36,11 @@ def notification(pump: Pump) -> bytes:
         b"SSL_CIPHER": (connection.get_cipher_name() or "").encode(),
         b"SSL_TLS_SNI_SERVERNAME": connection.get_servername() or b"",
     }
-    certificate = connection.get_peer_certificate(as_cryptography=True)
+    certificate = connection.get_peer_certificate()
     if certificate is not None:
-        from cryptography.hazmat.primitives.serialization import Encoding
+        from OpenSSL import crypto
 
-        digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+        digest = hashlib.sha256(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)).hexdigest()
         values[b"SSL_PEER_CERT_HASH"] = b"SHA256:" + digest.encode()
         values[b"SSL_PEER_CERT_SUBJECT"] = _subject(certificate)
     return b"".join(name + b"=" + _fit(value) + b"\0" for name, value in values.items() if value) + b"\0"
@@ -57,9 +59,10 @@ def parse(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _subject(certificate: object) -> bytes:
+def _subject(certificate: X509) -> bytes:
+    """Return the subject as RFC 4514 text, or nothing for one that has no such text."""
     try:
-        return certificate.subject.rfc4514_string().encode()  # type: ignore[attr-defined, no-any-return]
+        return certificate.to_cryptography().subject.rfc4514_string().encode()
     except ValueError:
         return b""
 
