@@ -19,7 +19,8 @@ nothing: it only keeps as many children waiting on the control socket as it shou
 An engine reports to nobody but the `notify` pipe that came with its connection, so
 not even one that has been taken over can speak for another connection.  When the
 server closes the control socket (new parameters, or the server's end) the waiting
-children and the host go away; sessions under way are carried to their end.
+children and the host go away, once every connection that was handed over has been
+taken; sessions are carried to their end.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.material import PROGRAM, Material, Options
 from s6tls.ucspi.log import log
 from s6tls.ucspi.process import exits, fork
-from s6tls.ucspi.reactor import READABLE, Reactor
+from s6tls.ucspi.reactor import READABLE, Reactor, Timer
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
@@ -53,6 +54,7 @@ _LARGEST_MESSAGE = 256
 _DESCRIPTORS = 5
 _PID = struct.Struct("=I")
 _CONTROL_BUFFER = 2**20
+_PAUSE = 0.2
 
 
 class Isolation(enum.Enum):
@@ -119,6 +121,7 @@ def start(material: Material, options: Options, identity: Identity | None, isola
     if pid == 0:
         with exits():
             _close_all_but(theirs.fileno())
+            _let_go_of_standard_input_and_output()
             _host(theirs, material, options, identity, isolation)
     theirs.close()
     ours.setblocking(False)
@@ -146,10 +149,23 @@ def _host(
     taken_out, taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     reactor = Reactor()
     waiting: set[int] = set()
+    pause: Timer | None = None
 
     def keep_children() -> None:
+        nonlocal pause
+        if _finished(control):
+            reactor.stop()
+            return
+        if pause is not None:
+            pause.cancel()
+            pause = None
         while len(waiting) < wanted:
-            pid = fork()
+            try:
+                pid = fork()
+            except OSError as error:
+                log(PROGRAM, "warning", f"unable to fork: {error.strerror}")
+                pause = reactor.after(_PAUSE, keep_children)
+                return
             if pid == 0:
                 with exits():
                     _close_all_but(control.fileno(), taken_in)
@@ -170,7 +186,7 @@ def _host(
 
     reactor.watch_signals({signal.SIGCHLD: child_ended})
     reactor.watch(taken_out, READABLE, child_took_a_connection)
-    reactor.watch(control.fileno(), 0, lambda _: reactor.stop())
+    reactor.watch(control.fileno(), 0, lambda _: keep_children())
     keep_children()
     reactor.run()
 
@@ -183,7 +199,8 @@ def _serve_one(control: socket.socket, taken: int, settled: SSL.Context, options
     message, fds, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE, _DESCRIPTORS)
     if not message:
         return
-    os.write(taken, _PID.pack(os.getpid()))
+    with contextlib.suppress(BrokenPipeError):  # a host that was killed needs no other child
+        os.write(taken, _PID.pack(os.getpid()))
     os.close(taken)
     control.close()
     if _complete(fds):
@@ -233,6 +250,14 @@ def _serve_many(control: socket.socket, taken: int, settled: SSL.Context, option
     reactor.run()
 
 
+def _finished(control: socket.socket) -> bool:
+    """Tell whether the server has closed the control socket, and every connection has been taken from it."""
+    try:
+        return not control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+
+
 def _complete(fds: list[int]) -> bool:
     """Tell whether all descriptors of a connection have arrived; close them when some are missing."""
     if len(fds) == _DESCRIPTORS:
@@ -243,8 +268,16 @@ def _complete(fds: list[int]) -> bool:
     return False
 
 
+def _let_go_of_standard_input_and_output() -> None:
+    """Hold neither a socket that clients connect to nor a pipe on which somebody awaits the server's readiness."""
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
+
+
 def _close_all_but(*kept: int) -> None:
-    """Close every inherited descriptor but the standard ones and these."""
+    """Close every descriptor but the standard ones and these."""
     first = 3
     for fd in sorted(kept):
         os.closerange(first, fd)

@@ -23,6 +23,8 @@ class _Entry:
     host: host.Host
     stamps: tuple[Stamp, ...]
     failed: bool = False
+    retired: bool = False
+    closed: bool = False
 
 
 class Hosts:
@@ -54,16 +56,17 @@ class Hosts:
     def reaped(self, pid: int, status: int) -> bool:
         """Take note that a child has ended; tell whether it was a host.
 
-        A host that failed is remembered until its files change, so that a broken key
-        costs no fork for each client.  One that was killed is started again when needed.
+        A host that could not use its files is remembered until they change, so that a broken
+        key costs no fork for each client.  Any other is started again when it is needed.
         """
         for key, entry in self._entries.items():
             if entry.host.pid == pid:
-                if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-                    self._forget_control(entry)
+                if os.WIFEXITED(status) and os.WEXITSTATUS(status) == BAD_CONFIGURATION:
                     entry.failed = True
+                    self._close(entry)
                 else:
-                    self._drop(key)
+                    del self._entries[key]
+                    self._close(entry)
                 return True
         return False
 
@@ -75,20 +78,25 @@ class Hosts:
             self._retire(entry)
             entry = None
         if entry is None:
-            entry = _Entry(host.start(sources.read(), options, sources.identity, self._isolation), stamps)
-            self._reactor.watch(entry.host.control.fileno(), WRITABLE, lambda _: self._flush(key))
+            entry = self._start(sources, options, stamps)
             if len(self._entries) >= _MOST_HOSTS:
                 self._drop(next(iter(self._entries)))
         self._entries[key] = entry
         return entry
 
-    def _flush(self, key: tuple[Sources, Options]) -> None:
-        entry = self._entries.get(key)
-        if entry is not None and not entry.failed:
-            try:
-                entry.host.flush()
-            except OSError:
-                self._drop(key)
+    def _start(self, sources: Sources, options: Options, stamps: tuple[Stamp, ...]) -> _Entry:
+        entry = _Entry(host.start(sources.read(), options, sources.identity, self._isolation), stamps)
+        self._reactor.watch(entry.host.control.fileno(), WRITABLE, lambda _: self._flush(entry))
+        return entry
+
+    def _flush(self, entry: _Entry) -> None:
+        """Hand over what waits.  A host that is gone is found in `carry` or `reaped`."""
+        try:
+            all_sent = entry.host.flush()
+        except OSError:
+            all_sent = True
+        if all_sent and entry.retired:
+            self._close(entry)
 
     def _drop(self, key: tuple[Sources, Options]) -> None:
         entry = self._entries.pop(key, None)
@@ -96,9 +104,13 @@ class Hosts:
             self._retire(entry)
 
     def _retire(self, entry: _Entry) -> None:
-        if not entry.failed:
-            self._forget_control(entry)
+        """Give a host no more connections than those that wait for it already."""
+        if not entry.closed:
+            entry.retired = True
+            self._flush(entry)
 
-    def _forget_control(self, entry: _Entry) -> None:
-        self._reactor.forget(entry.host.control.fileno())
-        entry.host.retire()
+    def _close(self, entry: _Entry) -> None:
+        if not entry.closed:
+            entry.closed = True
+            self._reactor.forget(entry.host.control.fileno())
+            entry.host.retire()
