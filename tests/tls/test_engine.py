@@ -1,0 +1,89 @@
+"""The engine's exit codes, and what it says on stderr."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+from OpenSSL import SSL
+
+from s6tls.tls import engine
+from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.material import Options
+from s6tls.ucspi.identity import Identity
+from s6tls.ucspi.image import Refused
+from tests.tls import pki
+from tests.tls.memory import client_context
+from tests.tls.pki import Pair
+
+PEER = "192.0.2.1_4711"
+
+
+def run(client: Callable[[socket.socket], object], options: Options | None = None) -> int:
+    """Carry one session with a client in another thread, in front of a program that says nothing."""
+    options = options or Options()
+    settled = engine.settle(pki.material(default=pki.pair()), options, None)
+    ours, theirs = socket.socketpair()
+    app_in, to_app = os.pipe()
+    from_app, app_out = os.pipe()
+    os.close(app_out)
+    net = ours.detach()
+
+    def talk() -> None:
+        with theirs:
+            client(theirs)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        return engine.run(settled, options, Descriptors(net, net, from_app, to_app), PEER)
+    finally:
+        thread.join()
+        os.close(app_in)
+
+
+def handshake(connection: socket.socket) -> SSL.Connection:
+    tls = SSL.Connection(client_context(), connection)
+    tls.set_connect_state()
+    tls.do_handshake()
+    return tls
+
+
+def end_well(connection: socket.socket) -> None:
+    handshake(connection).shutdown()
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(65536):
+        pass
+
+
+def test_a_session_that_ends_well_is_0(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(end_well) == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_handshake_that_fails_is_97(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda connection: connection.sendall(b"GET / HTTP/1.0\r\n\r\n")) == 97
+    said = capfd.readouterr().err
+    assert said == f"s6-tlsd-io: fatal: unable to complete the handshake with {PEER}: http request\n"
+
+
+def test_a_session_that_breaks_is_98(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(handshake, Options(demand_close_notify=True)) == 98
+    said = capfd.readouterr().err
+    assert said.startswith(f"s6-tlsd-io: fatal: unable to go on with {PEER}: ") and said.count("\n") == 1
+
+
+def test_files_that_are_no_good_are_96() -> None:
+    with pytest.raises(Refused, match="unable to read private key") as refused:
+        engine.settle(pki.material(default=Pair(b"", pki.pair().chain)), Options(), None)
+    assert refused.value.code == 96
+
+
+def test_ids_that_cannot_be_taken_are_111_before_any_file_is_parsed() -> None:
+    impossible = Identity(2**32 - 1, None, tuple(os.getgroups()))
+    with pytest.raises(Refused, match="unable to drop privileges") as refused:
+        engine.settle(pki.material(default=Pair(b"", b"")), Options(), impossible)
+    assert refused.value.code == 111
