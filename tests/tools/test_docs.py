@@ -1,0 +1,111 @@
+"""The manual agrees with the option tables, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from s6tls.cli.options import Synopsis
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted((ROOT / "rules").rglob("*.md"))]
+
+_CODE = re.compile(r"`([^`]+)`")
+_FLAG = re.compile(r"--?[A-Za-z0-9][A-Za-z0-9-]*")
+
+
+def synopsis(command: str) -> Synopsis:
+    found = importlib.import_module(SCRIPTS[command].partition(":")[0]).SYNOPSIS
+    assert isinstance(found, Synopsis)
+    return found
+
+
+def names(command: str) -> set[str]:
+    """Every way to write an option of this command."""
+    options = synopsis(command).options
+    letters = {f"-{option.letter}" for option in options if option.letter}
+    return letters | {f"--{name}" for option in options for name in option.long} | {"--help"}
+
+
+def flag(code: str) -> str | None:
+    """The option that a piece of code begins with, without its value; `-k1` is `-k`."""
+    found = _FLAG.match(code)
+    return None if found is None else found[0] if found[0].startswith("--") else found[0][:2]
+
+
+def without_examples(text: str) -> str:
+    return re.sub(r"^    .*$|^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_a_page_has_the_options_that_there_are(command: str) -> None:
+    text = (DOCS / f"{command}.md").read_text()
+    assert text.startswith(f"# {command}\n")
+    rows = re.findall(r"^\| (`-.*?) \|", text, re.MULTILINE)
+    described = {flag(code) for row in rows for code in _CODE.findall(row)}
+    assert described == names(command)
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_a_page_mentions_no_other_options(command: str) -> None:
+    text = without_examples((DOCS / f"{command}.md").read_text())
+    mentioned = {found for code in _CODE.findall(text) if (found := flag(code))}
+    assert mentioned <= names(command)
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_a_pages_options_have_the_values_that_they_take(command: str) -> None:
+    text = (DOCS / f"{command}.md").read_text()
+    rows = re.findall(r"^\| (`-.*?) \|", text, re.MULTILINE)
+    written = {code for row in rows for code in _CODE.findall(row)}
+    for option in synopsis(command).options:
+        for value in (option.value or "").split("|"):
+            if option.letter:
+                assert (f"-{option.letter} {value}" if value else f"-{option.letter}") in written
+            for name in option.long:
+                assert (f"--{name}={value}" if value else f"--{name}") in written
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_a_pages_synopsis_names_every_option(command: str) -> None:
+    """Unless it says `[ options ]`, for which only s6-tlsserver has so many that it may."""
+    text = (DOCS / f"{command}.md").read_text()
+    block = re.search(rf"^    {command} (.*(?:\n {{5,}}.*)*)", text, re.MULTILINE)
+    assert block is not None
+    shown = block[1]
+    assert shown.endswith(synopsis(command).words)
+    if command == "s6-tlsserver":
+        assert shown.startswith("[ options ]")
+        return
+    for option in synopsis(command).options:
+        assert re.search(rf"[\[|] {re.escape(option.flag)}\b", shown), option.flag
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_a_page_tells_the_exit_codes_and_is_in_the_index(command: str) -> None:
+    assert "\n## Exit codes\n" in (DOCS / f"{command}.md").read_text()
+    assert f"[{command}]({command}.md)" in (DOCS / "index.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), target
