@@ -53,25 +53,20 @@ def dial(
     strict: bool = False,
     **tcp: Any,
 ) -> ssl.SSLSocket:
-    """Return an established TLS session: `session` resumed if the server likes, close_notify insisted on if `strict`."""
+    """Return an established TLS session.
+
+    With an empty name it asks for none, with a `session` to resume that one; `strict` insists on close_notify.
+    """
     client = connect(server, **tcp)
     try:
-        return by.wrap_socket(client, server_hostname=name, session=session, suppress_ragged_eofs=not strict)
+        return by.wrap_socket(client, server_hostname=name or None, session=session, suppress_ragged_eofs=not strict)
     except BaseException:
         client.close()
         raise
 
 
-def send_eof(client: ssl.SSLSocket, politely: bool = True) -> None:
-    """End our direction and leave the other open: with close_notify and then TCP's end of file, or without.
-
-    The ssl module can only do it politely while there is nothing to be read.
-    """
-    if politely:
-        client.setblocking(False)
-        with contextlib.suppress(ssl.SSLWantReadError):
-            client.unwrap()
-        client.settimeout(PATIENCE)
+def send_eof(client: ssl.SSLSocket) -> None:
+    """Send TCP's end of file, without close_notify, and leave the other direction open."""
     socket.socket.shutdown(client, socket.SHUT_WR)
 
 
@@ -81,6 +76,48 @@ def read_all(client: socket.socket, piece: int = 262144) -> bytes:
     while data := client.recv(piece):
         pieces.append(data)
     return b"".join(pieces)
+
+
+class Polite:
+    """A TLS client that can say close_notify and go on reading, which ssl's own sockets cannot."""
+
+    def __init__(self, client: socket.socket, by: ssl.SSLContext) -> None:
+        self._client = client
+        self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = by.wrap_bio(self._received, self._sent, server_hostname="localhost")
+        while True:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._tls.do_handshake()
+                break
+            self._flush()
+            self._received.write(client.recv(65536))
+        self._flush()
+
+    def send(self, data: bytes) -> None:
+        for start in range(0, len(data), 262144):
+            self._tls.write(data[start : start + 262144])
+            self._flush()
+
+    def end(self, politely: bool) -> None:
+        """Send end of file, after close_notify or without."""
+        if politely:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._tls.unwrap()
+            self._flush()
+        self._client.shutdown(socket.SHUT_WR)
+
+    def read_all(self) -> bytes:
+        """Return everything up to the end of file."""
+        pieces = []
+        while data := self._client.recv(65536):
+            self._received.write(data)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                while piece := self._tls.read(65536):
+                    pieces.append(piece)
+        return b"".join(pieces)
+
+    def _flush(self) -> None:
+        self._client.sendall(self._sent.read())
 
 
 def duplex(client: ssl.SSLSocket, data: bytes, piece: int = 262144) -> bytes:
@@ -94,7 +131,7 @@ def duplex(client: ssl.SSLSocket, data: bytes, piece: int = 262144) -> bytes:
             if rest:
                 rest = rest[client.send(rest[:piece]) :]
                 if not rest:
-                    socket.socket.shutdown(client, socket.SHUT_WR)
+                    send_eof(client)
         with contextlib.suppress(ssl.SSLWantReadError):
             while got := client.recv(piece):
                 pieces.append(got)
@@ -105,7 +142,7 @@ def answer(server: Server, by: ssl.SSLContext, request: bytes = b"", name: str =
     """Dial, send a request and end of file, and return the whole answer."""
     with dial(server, by, name, **tcp) as client:
         client.sendall(request)
-        send_eof(client, politely=False)
+        send_eof(client)
         return read_all(client)
 
 

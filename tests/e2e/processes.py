@@ -64,9 +64,9 @@ def engine(server: Server, client: socket.socket) -> int:
     return pid
 
 
-def sockets(pid: int) -> int:
-    """Return how many sockets a process holds."""
-    return sum(what.startswith("socket:") for what in descriptors(pid).values())
+def sockets(pid: int) -> set[str]:
+    """Return the sockets that a process holds."""
+    return {what for what in descriptors(pid).values() if what.startswith("socket:")}
 
 
 def maps(pid: int) -> str:

@@ -21,6 +21,9 @@ from tests.accessrules import trees
 TLS_UID, TLS_GID = 64001, 64002
 """Ids that own nothing on this machine."""
 
+ENDED = r"^s6-tcpserverd: info: end (?:pid \d+|[0-9._]+) exitcode"
+"""How the log tells the end of a connection, whether or not it got as far as a program of its own."""
+
 Rules = dict[str, Rule]
 Env = dict[str, str]
 

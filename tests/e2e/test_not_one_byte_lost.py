@@ -78,7 +78,7 @@ def test_a_client_that_sends_everything_before_it_reads_anything(site: Site, ver
         engine = processes.engine(server, client)
         before = processes.kilobytes(engine, "VmHWM")
         client.sendall(sent[MB:])
-        peers.send_eof(client, politely=False)
+        peers.send_eof(client)
         assert processes.kilobytes(engine, "VmHWM") < before + 2_000
         got = peers.read_all(client)
     assert got[20 * MB :] == f"{peers.digest(sent)} -\n".encode()
@@ -110,10 +110,11 @@ def test_slow_readers_of_answers_whose_program_is_gone(site: Site, version: ssl.
 def test_an_upload_and_its_end_of_file(site: Site, version: ssl.TLSVersion, politely: bool) -> None:
     sent = random.Random(20).randbytes(20 * MB + 7)
     by = peers.context(site.authority.file, version)
-    with site.serve("sha256sum") as server, peers.dial(server, by) as client:
-        client.sendall(sent)
-        peers.send_eof(client, politely)
-        assert peers.read_all(client) == f"{peers.digest(sent)}  -\n".encode()
+    with site.serve("sha256sum") as server, peers.connect(server) as connection:
+        client = peers.Polite(connection, by)
+        client.send(sent)
+        client.end(politely)
+        assert client.read_all() == f"{peers.digest(sent)}  -\n".encode()
         server.wait_log("end pid [0-9]+ exitcode 0")
 
 
