@@ -41,8 +41,8 @@ class Hosts:
     def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> None:
         """Hand a connection to the host of its parameters.
 
-        Raises Refused when the files cannot be read or have been found to be no good; the
-        descriptors are then still the caller's.
+        Raises Refused when the files cannot be read or have been found to be no good, or the
+        host has just ended (`reaped` will say why); the descriptors are then still the caller's.
         """
         entry = self._entry(sources, options)
         if entry.failed:
@@ -50,7 +50,6 @@ class Hosts:
         try:
             entry.host.carry(fds, peer)
         except OSError as error:
-            self._drop((sources, options))
             raise Refused(PROGRAM, 111, f"unable to reach the TLS engine: {error.strerror}") from error
 
     def reaped(self, pid: int, status: int) -> bool:
@@ -90,7 +89,7 @@ class Hosts:
         return entry
 
     def _flush(self, entry: _Entry) -> None:
-        """Hand over what waits.  A host that is gone is found in `carry` or `reaped`."""
+        """Hand over what waits.  A host that is gone is found in `reaped`."""
         try:
             all_sent = entry.host.flush()
         except OSError:

@@ -70,8 +70,9 @@ class Application:
         self.exit()
 
     def exit(self) -> None:
-        self.end_writing()
+        """End as the kernel ends a program: 0 is closed before 1."""
         self.end_reading()
+        self.end_writing()
 
 
 class Client:
