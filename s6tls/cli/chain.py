@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -54,13 +54,17 @@ class Command:
         return ChildEngine()
 
 
+MakeStage = Callable[[Sequence[tuple[str, bytes]], Surroundings], Stage]
+
+
 class Link(Protocol):
     """What a module of a chain's command provides."""
 
     SYNOPSIS: Synopsis
 
-    def stage(self, options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Stage:
-        """Make the stage from its parsed options.  Raises UsageError."""
+    @property
+    def stage(self) -> MakeStage:
+        """What makes the stage from its parsed options.  Raises UsageError."""
 
 
 def parse(argv: Sequence[bytes], surroundings: Surroundings) -> tuple[list[Stage], list[bytes]]:
@@ -72,20 +76,38 @@ def parse(argv: Sequence[bytes], surroundings: Surroundings) -> tuple[list[Stage
     words = list(argv)
     while words and (module := _our_link(words[0])):
         link: Link = importlib.import_module(module)
-        options, words = link.SYNOPSIS.parse(words[1:])
-        stages.append(link.stage(options, surroundings))
+        stage, words = take(link.SYNOPSIS, link.stage, words[1:], surroundings)
+        stages.append(stage)
     if not words or not words[0]:
         raise UsageError("no program to run")
     return stages, words
 
 
-def run_link(synopsis: Synopsis) -> NoReturn:
+def take(
+    synopsis: Synopsis, make: MakeStage, argv: Sequence[bytes], surroundings: Surroundings
+) -> tuple[Stage, list[bytes]]:
+    """Make one link's stage from the words after its name; return it and the words that follow.  Raises UsageError."""
+    try:
+        options, rest = synopsis.parse(argv)
+        return make(options, surroundings), rest
+    except UsageError as error:
+        raise UsageError(str(error), synopsis) from error
+
+
+def run_link(synopsis: Synopsis, make: MakeStage) -> NoReturn:
     """Be one of the chain's commands: apply its stage, and those of our links that follow, then become the program."""
-    run(synopsis, lambda argv: _become([synopsis.program.encode(), *argv]))
+    run(synopsis, lambda argv: _become(*parse_link(synopsis, make, argv)))
 
 
-def _become(argv: Sequence[bytes]) -> NoReturn:
-    stages, words = parse(argv, Command())
+def parse_link(synopsis: Synopsis, make: MakeStage, argv: Sequence[bytes]) -> tuple[list[Stage], list[bytes]]:
+    """Read the command line of the chain's command that this process is.  Raises UsageError."""
+    surroundings = Command()
+    first, rest = take(synopsis, make, argv, surroundings)
+    stages, words = parse(rest, surroundings)
+    return [first, *stages], words
+
+
+def _become(stages: Sequence[Stage], words: list[bytes]) -> NoReturn:
     image = Image(initial_environment(), words, stages=deque(stages))
     while image.stages:
         waiting = image.apply_next()

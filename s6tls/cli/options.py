@@ -15,7 +15,11 @@ from s6tls.accessrules.errors import shown
 
 
 class UsageError(Exception):
-    """The command line is wrong; the message says how.  Programs exit 100."""
+    """The command line is wrong; the message says how, `synopsis` whose words they are.  Programs exit 100."""
+
+    def __init__(self, message: str = "", synopsis: Synopsis | None = None) -> None:
+        super().__init__(message)
+        self.synopsis = synopsis
 
 
 @dataclass(frozen=True)

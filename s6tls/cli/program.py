@@ -56,7 +56,8 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
             return 0
         return body(list(argv))
     except UsageError as error:
-        log(program, "usage", f"{error}; {synopsis.usage()}" if str(error) else synopsis.usage())
+        usage = (error.synopsis or synopsis).usage()
+        log((error.synopsis or synopsis).program, "usage", f"{error}; {usage}" if str(error) else usage)
         return USAGE
     except Failure as error:
         log(program, "fatal", str(error))

@@ -22,7 +22,7 @@ SYNOPSIS = Synopsis(
 )
 
 
-def stage(options: Sequence[tuple[str, bytes]], _: Surroundings | None = None) -> ApplyUidGid:
+def stage(options: Sequence[tuple[str, bytes]], _: Surroundings) -> ApplyUidGid:
     """Make the stage; -U overrides what stands before it.  Raises UsageError for text that is no id."""
     given: dict[str, bytes] = {}
     for name, value in options:
@@ -44,4 +44,4 @@ def stage(options: Sequence[tuple[str, bytes]], _: Surroundings | None = None) -
 
 def main() -> NoReturn:
     """Run the command."""
-    run_link(SYNOPSIS)
+    run_link(SYNOPSIS, stage)

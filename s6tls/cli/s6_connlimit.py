@@ -19,4 +19,4 @@ def stage(_options: Sequence[tuple[str, bytes]], _: Surroundings) -> ConnLimit:
 
 def main() -> NoReturn:
     """Run the command."""
-    run_link(SYNOPSIS)
+    run_link(SYNOPSIS, stage)

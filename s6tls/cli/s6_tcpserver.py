@@ -12,7 +12,7 @@ from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import Failure, run
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, bind, binding
 from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
-from s6tls.ucspi.identity import BadIdentity
+from s6tls.ucspi.identity import ApplyUidGid, BadIdentity
 from s6tls.ucspi.image import Image
 from s6tls.ucspi.process import initial_environment
 
@@ -39,6 +39,7 @@ SYNOPSIS = Synopsis(
     ),
     "ip port prog...",
 )
+_UNEXPORT = (("z", b""),)  # -U stands for s6-applyuidgid -Uz: programs do not see the variables that it read
 
 
 def verbosity(options: Sequence[tuple[str, bytes]]) -> int:
@@ -62,19 +63,16 @@ def body(argv: list[bytes]) -> int:
     given = dict(options)
     bounds = limits(given)
     server = Server(words[2:], given.get("isolation", b"connection"))
+    drop = s6_applyuidgid.stage([*_UNEXPORT, *options] if "U" in given else options, server)
     listener = listening_socket(options, words[0], words[1])
-    env = drop_privileges([pair for pair in options if pair[0] in "ugGU"])
+    env = drop_privileges(drop)
     return server.serve(listener, env, bounds, verbosity(options), announced="1" in given)
 
 
-def drop_privileges(options: Sequence[tuple[str, bytes]]) -> dict[bytes, bytes]:
-    """Take the ids that the options name, for good; return the environment that is left.
-
-    With -U, programs do not see the variables it read.  Raises UsageError, Failure, Refused.
-    """
+def drop_privileges(stage: ApplyUidGid) -> dict[bytes, bytes]:
+    """Take the ids that the stage gives, for good; return the environment that it leaves.  Raises Failure, Refused."""
     image = Image(initial_environment(), [])
-    unexport = [("z", b"")] if ("U", b"") in options else []
-    s6_applyuidgid.stage([*unexport, *options]).apply(image)
+    stage.apply(image)
     if image.identity is not None:
         try:
             image.identity.take()

@@ -73,4 +73,4 @@ def _rules(given: dict[str, bytes], long_lived: bool) -> Rules | None:
 
 def main() -> NoReturn:
     """Run the command."""
-    run_link(SYNOPSIS)
+    run_link(SYNOPSIS, stage)

@@ -80,4 +80,4 @@ def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> T
 
 def main() -> NoReturn:
     """Run the command."""
-    run_link(SYNOPSIS)
+    run_link(SYNOPSIS, stage)

@@ -1,0 +1,127 @@
+"""The option parser does what getopt does; the C library's is the model, by way of Python's module of that name."""
+
+from __future__ import annotations
+
+import getopt
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from s6tls.cli.options import Option, Synopsis, UsageError, number
+
+SYNOPSIS = Synopsis(
+    "prog",
+    (
+        Option("a", ("alpha",), None, "a flag"),
+        Option("b", ("beta", "bet"), "value", "an option with a value", alternative=True),
+        Option("1", (), None, "a flag without a long name"),
+        Option("", ("only-long",), None, "a flag without a letter"),
+        Option("", ("long-value",), "x|y", "an option with a value and without a letter", alternative=True),
+    ),
+    "ip port prog...",
+)
+SHORT, LONG = "ab:1", ["alpha", "beta=", "bet=", "only-long", "long-value="]
+
+_FLAGS = [b"-", b"--", b"-a", b"-b", b"-1", b"-ab", b"-ba", b"-a1b", b"-c", b"-a-"]
+_LONG = [b"--alpha", b"--beta", b"--bet", b"--beta=", b"--beta=x=y", b"--alpha=", b"--only-long", b"--long-value"]
+_REST = [b"--long-value=v", b"--nope", b"--=", b"prog", b"", b"7"]
+pieces = st.sampled_from([*_FLAGS, *_LONG, *_REST])
+words = pieces | st.binary(max_size=6) | st.binary(max_size=4).map(b"-".__add__)
+
+
+def model(argv: list[bytes]) -> tuple[list[tuple[str, bytes]], list[bytes]] | None:
+    """Return what getopt makes of `argv`, or None for an error."""
+    try:
+        found, rest = getopt.getopt([word.decode("latin-1") for word in argv], SHORT, LONG)
+    except getopt.GetoptError:
+        return None
+    names = {"-a": "a", "--alpha": "a", "-b": "b", "--beta": "b", "--bet": "b", "-1": "1"}
+    return (
+        [(names.get(name, name[2:]), value.encode("latin-1")) for name, value in found],
+        [word.encode("latin-1") for word in rest],
+    )
+
+
+def is_abbreviated(word: bytes) -> bool:
+    """Tell whether getopt would take this for a longer name; ours does not."""
+    name = word[2:].partition(b"=")[0].decode("latin-1")
+    exact = {long.removesuffix("=") for long in LONG}
+    return word.startswith(b"--") and name not in exact and any(long.startswith(name) for long in exact) and name != ""
+
+
+@given(st.lists(words.filter(lambda word: b"\0" not in word), max_size=6))
+def test_it_agrees_with_getopt(argv: list[bytes]) -> None:
+    assume(not any(is_abbreviated(word) for word in argv))
+    try:
+        parsed = SYNOPSIS.parse(argv)
+    except UsageError:
+        parsed = None
+    assert parsed == model(argv)
+
+
+def test_it_stops_at_the_first_word() -> None:
+    assert SYNOPSIS.parse([b"-a", b"prog", b"-b", b"--"]) == ([("a", b"")], [b"prog", b"-b", b"--"])
+    assert SYNOPSIS.parse([b"--", b"-a"]) == ([], [b"-a"])
+    assert SYNOPSIS.parse([b"-", b"-a"]) == ([], [b"-", b"-a"])
+    assert SYNOPSIS.parse([b"", b"-a"]) == ([], [b"", b"-a"])
+
+
+def test_long_names_are_not_abbreviated() -> None:
+    with pytest.raises(UsageError, match=r"^unrecognized option: --alp$"):
+        SYNOPSIS.parse([b"--alp"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([b"-x"], "unrecognized option: -x"),
+        ([b"-ax"], "unrecognized option: -x"),
+        ([b"-\n"], r"unrecognized option: -\x0a"),
+        ([b"-\xff"], r"unrecognized option: -\xff"),
+        (["-é".encode()], r"unrecognized option: -\xc3"),
+        ([b"--\xff=1"], r"unrecognized option: --\xff"),
+        ([b"-b"], "option needs a value: -b"),
+        ([b"--beta"], "option needs a value: --beta"),
+        ([b"--alpha=1"], "option takes no value: --alpha"),
+    ],
+)
+def test_errors_name_the_option(argv: list[bytes], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        SYNOPSIS.parse(argv)
+    assert str(caught.value) == message
+
+
+def test_the_usage_line_shows_which_options_exclude_each_other() -> None:
+    assert SYNOPSIS.usage() == "prog [ -a | -b value ] [ -1 ] [ --only-long | --long-value=x|y ] ip port prog..."
+
+
+def test_help_has_a_line_for_each_option() -> None:
+    assert SYNOPSIS.help() == (
+        "usage: prog [ options ] ip port prog...\n\n"
+        "  -a, --alpha\n      a flag\n"
+        "  -b, --beta, --bet value\n      an option with a value\n"
+        "  -1\n      a flag without a long name\n"
+        "  --only-long\n      a flag without a letter\n"
+        "  --long-value x|y\n      an option with a value and without a letter\n"
+    )
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_number_is_plain_decimal(n: int) -> None:
+    assert number("-n", b"%d" % n) == number("-n", b"00%d" % n) == n
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "+1", " 1", "1\n", "1_0", "0x1", "1.0", "1e3", "٣", "4294967296", "9" * 5000]
+)
+def test_nothing_else_is_a_number(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^invalid value for -n: "):
+        number("-n", text.encode())
+
+
+def test_a_number_is_within_its_bounds() -> None:
+    assert number("port", b"65535", 1, 65535) == 65535
+    for text in (b"0", b"65536"):
+        with pytest.raises(UsageError, match=r"\(expected 1 to 65535\)$"):
+            number("port", text, 1, 65535)
