@@ -46,10 +46,9 @@ def chain_words(options: Sequence[tuple[str, bytes]], prog: Sequence[bytes]) -> 
         access = _pick(options, s6_tcpserver_access.ACCESS_OPTIONS)
         words += [_ours(b"s6-tcpserver-access"), verbosity, *access, b"--"]
     words += [_ours(b"s6-tlsd"), *_pick(options, (*s6_tlsd.ENGINE_OPTIONS, *s6_tlsd.KEEP_OPTIONS)), b"--"]
-    identity = _pick(options, s6_applyuidgid.IDENTITY_OPTIONS)
+    identity = [b"-Uz"] if "U" in given else _pick(options, s6_applyuidgid.IDENTITY_OPTIONS)
     if identity:
-        unexport = [b"-z"] if b"-U" in identity else []
-        words += [_ours(b"s6-applyuidgid"), *unexport, *identity, b"--"]
+        words += [_ours(b"s6-applyuidgid"), *identity, b"--"]
     return [*words, *prog]
 
 

@@ -69,7 +69,7 @@ class Server:
         keep_from_programs()
         _occupy(0)
         for stage in self._stages:
-            _prepare(stage, env)
+            _prepare(stage, env, verbosity)
         reaped = self._hosts.reaped if self._hosts is not None else None
 
         def ready() -> None:
@@ -89,15 +89,16 @@ def limits(given: dict[str, bytes]) -> Limits:
     return Limits(total, min(per_address, total))
 
 
-def _prepare(stage: object, env: dict[bytes, bytes]) -> None:
+def _prepare(stage: object, env: dict[bytes, bytes], verbosity: int) -> None:
     """Let a stage get ready ahead of the first client; what fails now may still be set right by a rule."""
     prepare = getattr(stage, "prepare", None)
     if prepare is not None:
         try:
             prepare(env)
         except Refused as refused:
-            refused.kind = "warning"
-            log_refusal(refused)
+            if verbosity >= 1:
+                refused.kind = "warning"
+                log_refusal(refused)
 
 
 def _occupy(fd: int) -> None:

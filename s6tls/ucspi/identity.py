@@ -104,4 +104,4 @@ class ApplyUidGid:
         try:
             return parse(env[name])
         except BadIdentity as error:
-            raise Refused(self.program, 100, f"invalid ${name.decode()}: {shown(env[name])}") from error
+            raise Refused(self.program, 100, f"invalid ${name.decode()}") from error

@@ -121,6 +121,8 @@ class Supervisor:
         At the limit the rest waits in the kernel's backlog; `_release` comes back here.
         """
         for _ in range(_ACCEPTS_A_TURN):
+            if self._finishing:
+                return
             if self._count >= self._limits.total:
                 self._accepting = False
                 return
@@ -220,20 +222,27 @@ class Supervisor:
         pid = spawn(connection.image)
         self._programs[pid] = connection
         connection.image.close()
-        self._inform(f"accept {connection.client} pid {pid} count {self._counts(connection)}")
-        self._log_status()
-        log_start(connection.image, pid)
+        self._log_accept(connection, pid)
 
     def _refuse(self, connection: _Connection, refused: Refused) -> None:
-        if refused.kind != "warning" or self._verbosity >= 1:
-            log_refusal(refused)
+        """End a connection as a stage wants it; it gets the log lines of one whose process said so, and this is that.
+
+        When the server cannot start the program itself, there was no process and a warning says all.
+        """
+        if refused.kind == "warning":
+            if self._verbosity >= 1:
+                log_refusal(refused)
+            self._drop(connection)
+            return
+        self._log_accept(connection, os.getpid())
+        log_refusal(refused)
         self._drop(connection, f"exitcode {refused.code}")
 
-    def _drop(self, connection: _Connection, ending: str) -> None:
-        """End a connection that has no program yet."""
+    def _drop(self, connection: _Connection, ending: str = "") -> None:
+        """End a connection that has no program."""
         self._stop_waiting(connection)
         connection.image.close()
-        self._release(connection, f"{connection.client} {ending}")
+        self._release(connection, f"pid {os.getpid()} {ending}" if ending else "")
 
     def _unable_to_serve(self, connection: _Connection, error: OSError) -> Refused:
         return Refused(connection.image.link, 111, f"unable to serve {connection.client}: {error.strerror or error}")
@@ -256,8 +265,9 @@ class Supervisor:
         """Count a connection out, and accept again if the limit had been reached."""
         self._count -= 1
         self._per_address[connection.address] -= 1
-        self._inform(f"end {ending} count {self._counts(connection)}")
-        self._log_status()
+        if ending:
+            self._inform(f"end {ending} count {self._counts(connection)}")
+            self._log_status()
         if not self._per_address[connection.address]:
             del self._per_address[connection.address]
         if not self._accepting:
@@ -283,6 +293,7 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
         for connection in list(self._waiting):
+            self._log_accept(connection, os.getpid())
             self._drop(connection, f"signal {int(numbers[0])}")
 
     def _leave_waiting_to_a_child(self) -> None:
@@ -301,6 +312,11 @@ class Supervisor:
                 self._reactor.run()
 
     # Log lines
+
+    def _log_accept(self, connection: _Connection, pid: int) -> None:
+        self._inform(f"accept {connection.client} pid {pid} count {self._counts(connection)}")
+        self._log_status()
+        log_start(connection.image, pid)
 
     def _counts(self, connection: _Connection) -> str:
         return f"{self._per_address[connection.address]}/{self._limits.per_address}"

@@ -120,7 +120,7 @@ def test_unexport() -> None:
 
 @pytest.mark.parametrize("name", ["UID", "GID", "GIDLIST"])
 def test_a_variable_that_is_missing_or_wrong_is_100(name: str) -> None:
-    for value, message in {None: f"{name} not set", b"1,x\n": f"invalid ${name}: 1,x\\x0a"}.items():
+    for value, message in {None: f"{name} not set", b"1,x\n": f"invalid ${name}"}.items():
         env = {key: text for key, text in {**VARIABLES, name.encode(): value}.items() if text is not None}
         with pytest.raises(Refused) as caught:
             applied(ApplyUidGid(from_env=True), env)
