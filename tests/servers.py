@@ -111,9 +111,9 @@ class Server:
         assert ended is not None
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
-    def connect(self, host: str = "127.0.0.1") -> socket.socket:
-        """Return a connection to the server."""
-        return socket.create_connection((host, self.port), PATIENCE)
+    def connect(self, host: str = "127.0.0.1", source: str = "") -> socket.socket:
+        """Return a connection to the server, from the address `source` if one is given."""
+        return socket.create_connection((host, self.port), PATIENCE, (source, 0) if source else None)
 
     def exchange(self, data: bytes = b"", host: str = "127.0.0.1") -> bytes:
         """Connect, send `data` and end of file, and return all that comes back; b"" too when the server hangs up."""
