@@ -359,7 +359,11 @@ def test_an_interrupted_link_dies_of_the_signal(certified: Certified) -> None:
     with ours, theirs:
         words = [f"{BIN}/s6-tlsd", "true"]
         process = subprocess.Popen(
-            words, env={"PATH": PATH, **certified.env}, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
+            words,
+            env={"PATH": PATH, **certified.env},
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            stderr=subprocess.PIPE,
         )
         ours.sendall(b"\x16")
         theirs.close()
