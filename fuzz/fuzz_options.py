@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Fuzz command lines: any words are options and words, or wrong usage that one printable line describes.
+
+usage: fuzz_options.py fuzz/corpus/options
+"""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports():
+    from s6tls.cli import s6_tlsserver
+    from s6tls.cli.options import UsageError, number
+    from s6tls.cli.s6_tlsserver import chain_words
+
+FLAGS = {option.name: option.flag.encode() for option in s6_tlsserver.SYNOPSIS.options}
+VALUED = {option.name for option in s6_tlsserver.SYNOPSIS.options if option.value}
+
+
+def one_input(data: bytes) -> None:
+    words = data.split(b"\0")
+    try:
+        options, rest = s6_tlsserver.SYNOPSIS.parse(words)
+    except UsageError as error:
+        assert str(error).isprintable() and str(error).isascii()
+        return
+    assert not rest or words[len(words) - len(rest) :] == rest
+    again = [word for name, value in options for word in ([FLAGS[name], value] if name in VALUED else [FLAGS[name]])]
+    assert s6_tlsserver.SYNOPSIS.parse([*again, b"--", *rest]) == (options, rest)
+    assert chain_words(options, rest)[-len(rest) :] == rest or not rest
+    for _, value in options:
+        try:
+            assert 0 <= number("n", value) < 2**32
+        except UsageError:
+            assert not value.isdigit() or int(value[:11]) >= 2**32 or len(value) > 20
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
