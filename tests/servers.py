@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -164,6 +165,7 @@ def server(argv: Sequence[str], env: Mapping[str, str] | None = None, **popen: A
     words.insert(place + 1, "-1")
     process = subprocess.Popen(
         words,
+        executable=shutil.which(words[0], path=PATH),
         env={"PATH": PATH, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

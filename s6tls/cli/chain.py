@@ -129,7 +129,7 @@ def _our_link(word: bytes) -> str | None:
     if module is None:
         return None
     try:
-        found = search(word, os.environb)
+        found = search(word, os.environb.get(b"PATH"))
     except OSError:
         return module  # a name that is found nowhere can only mean our own
     return module if os.path.dirname(os.path.realpath(found)) == programs_directory() else None

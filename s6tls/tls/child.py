@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.material import Options, Sources
+from s6tls.tls.material import BAD_HANDSHAKE, Options, Sources
 from s6tls.ucspi.process import exits, fork
 
 
@@ -13,13 +16,15 @@ class ChildEngine:
     def prepare(self, sources: Sources, options: Options) -> None:
         """Nothing can be got ready for a single connection."""
 
-    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> None:
+    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Fork an engine.  Raises Refused when the files cannot be read."""
         material = sources.read()
-        if fork() == 0:
+        pid = fork()
+        if pid == 0:
             with exits():
                 from s6tls.tls import engine
 
                 fds.close_others()
                 raise SystemExit(engine.run(engine.settle(material, options, sources.identity), options, fds, peer))
         fds.close()
+        return lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) or BAD_HANDSHAKE

@@ -66,10 +66,10 @@ def _use_keypair(context: SSL.Context, key: bytes, chain: bytes, server: bytes) 
     which = f" for {server.decode('ascii', 'backslashreplace')}" if server else ""
     certificates = _certificates(chain, "certificate")
     try:
-        context.use_privatekey(_private_key(key))
         context.use_certificate(certificates[0])
         for certificate in certificates[1:]:
             context.add_extra_chain_cert(certificate)
+        context.use_privatekey(_private_key(key))
         context.check_privatekey()
     except (SSL.Error, crypto.Error, TypeError, ValueError) as error:
         raise BadConfiguration(f"unable to use keypair{which}: {_reason(error)}") from error

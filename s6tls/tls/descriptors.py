@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 from dataclasses import dataclass
+
+from s6tls.ucspi.process import close_all_but
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,4 @@ class Descriptors:
 
     def close_others(self) -> None:
         """Close every descriptor of the process but these and stderr."""
-        kept = sorted({2, self.net_in, self.net_out, self.from_application, self.to_application, self.notify} - {-1})
-        first = 0
-        for fd in kept:
-            os.closerange(first, fd)
-            first = fd + 1
-        os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        close_all_but({2, self.net_in, self.net_out, self.from_application, self.to_application, self.notify} - {-1})

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.material import PROGRAM, Material, Options
 from s6tls.ucspi.log import log
-from s6tls.ucspi.process import exits, fork
+from s6tls.ucspi.process import close_all_but, exits, fork
 from s6tls.ucspi.reactor import READABLE, Reactor, Timer
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def start(material: Material, options: Options, identity: Identity | None, isola
     pid = fork()
     if pid == 0:
         with exits():
-            _close_all_but(theirs.fileno())
+            close_all_but({0, 1, 2, theirs.fileno()})
             _let_go_of_standard_input_and_output()
             _host(theirs, material, options, identity, isolation)
     theirs.close()
@@ -137,8 +137,10 @@ def _host(
 ) -> None:
     """Settle, then keep children waiting on `control` until the server closes it."""
     from s6tls.tls import engine
+    from s6tls.tls.rehearsal import rehearse
 
     settled = engine.settle(material, options, identity)
+    rehearse(settled, options)
     gc.collect()
     gc.freeze()
     if isolation is Isolation.CONNECTION:
@@ -168,7 +170,7 @@ def _host(
                 return
             if pid == 0:
                 with exits():
-                    _close_all_but(control.fileno(), taken_in)
+                    close_all_but({0, 1, 2, control.fileno(), taken_in})
                     serve(control, taken_in, settled, options)
             waiting.add(pid)
 
@@ -274,12 +276,3 @@ def _let_go_of_standard_input_and_output() -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.close(null)
-
-
-def _close_all_but(*kept: int) -> None:
-    """Close every descriptor but the standard ones and these."""
-    first = 3
-    for fd in sorted(kept):
-        os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])

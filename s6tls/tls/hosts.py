@@ -7,11 +7,12 @@ key or certificate serves the next client; sessions under the old one go on.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from s6tls.tls import host
 from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.material import BAD_CONFIGURATION, PROGRAM, Options, Sources, Stamp
+from s6tls.tls.material import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Options, Sources, Stamp
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.reactor import WRITABLE, Reactor
 
@@ -38,7 +39,7 @@ class Hosts:
         """Have a host ready.  Raises Refused when the files cannot be read."""
         self._entry(sources, options)
 
-    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> None:
+    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Hand a connection to the host of its parameters.
 
         Raises Refused when the files cannot be read or have been found to be no good, or the
@@ -51,6 +52,7 @@ class Hosts:
             entry.host.carry(fds, peer)
         except OSError as error:
             raise Refused(PROGRAM, 111, f"unable to reach the TLS engine: {error.strerror}") from error
+        return lambda: BAD_HANDSHAKE
 
     def reaped(self, pid: int, status: int) -> bool:
         """Take note that a child has ended; tell whether it was a host.

@@ -16,6 +16,7 @@ from s6tls.ucspi.image import Refused
 
 PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = 96
+BAD_HANDSHAKE = 97
 _LARGEST_FILE = 4 * 2**20
 _LARGEST_DIRECTORY = 4096
 
@@ -108,6 +109,13 @@ class Material:
     trusted: tuple[bytes, ...]
 
 
+SESSION_VARIABLES = (
+    b"SSL_PROTOCOL",
+    b"SSL_CIPHER",
+    b"SSL_TLS_SNI_SERVERNAME",
+    b"SSL_PEER_CERT_HASH",
+    b"SSL_PEER_CERT_SUBJECT",
+)
 TLS_VARIABLES = (b"CADIR", b"CAFILE", b"KEYFILE", b"CERTFILE", b"TLS_UID", b"TLS_GID")
 TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
 

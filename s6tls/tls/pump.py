@@ -146,10 +146,12 @@ class Pump:
     def _collect(self) -> None:
         """Move what the library has to say into `to_network`."""
         try:
-            while True:
+            size = _CIPHERTEXT
+            while size == _CIPHERTEXT:  # less than asked for is all there is; to ask again costs an exception
                 data = self.connection.bio_read(_CIPHERTEXT)
+                size = len(data)
                 self.to_network.append(data)
-                self.unsent += len(data)
+                self.unsent += size
         except SSL.WantReadError:
             pass
 

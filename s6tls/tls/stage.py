@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Protocol
 
-from s6tls.tls import report
 from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.material import TLS_PREFIXES, TLS_VARIABLES, Options, Sources
+from s6tls.tls.material import SESSION_VARIABLES, TLS_PREFIXES, TLS_VARIABLES, Options, Sources
 from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.reply import Reply
 
-_BAD_HANDSHAKE = 97
 _SYSTEM = 111
 
 
@@ -25,8 +25,11 @@ class Carrier(Protocol):
     def prepare(self, sources: Sources, options: Options) -> None:
         """Get ready for connections with these parameters.  Raises Refused."""
 
-    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> None:
-        """Start an engine.  Raises Refused, and then does not own the descriptors."""
+    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
+        """Start an engine; return what tells its exit code once it has ended without a word on `fds.notify`.
+
+        Raises Refused, and then does not own the descriptors.
+        """
 
 
 class Tlsd:
@@ -41,7 +44,7 @@ class Tlsd:
         """Get ready for clients that no rule gives other parameters.  Raises Refused."""
         self._carrier.prepare(Sources.from_environment(env, self._options), self._options)
 
-    def apply(self, image: Image) -> Handshake:
+    def apply(self, image: Image) -> Reply:
         """Put an engine between the network and `image`.  Raises Refused (96, 111)."""
         sources = Sources.from_environment(image.env, self._options)
         with contextlib.ExitStack() as unless_carried:
@@ -51,45 +54,18 @@ class Tlsd:
                 raise Refused(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             (app_in, to_app), (from_app, app_out), (notified, notify) = ends
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
-            self._carrier.carry(sources, self._options, fds, _peer(image.env))
+            gone = self._carrier.carry(sources, self._options, fds, _peer(image.env))
             unless_carried.pop_all()
         image.stdin, image.stdout = app_in, app_out
-        return Handshake(image, notified, self._keep)
 
+        def established(variables: dict[bytes, bytes]) -> None:
+            if not self._keep:
+                image.unset(TLS_VARIABLES)
+                image.unset([name for name in image.env if name.startswith(TLS_PREFIXES)])
+            image.unset(SESSION_VARIABLES)
+            image.env.update(variables)
 
-class Handshake:
-    """Waits for the engine's word that the handshake is done."""
-
-    def __init__(self, image: Image, notified: int, keep: bool) -> None:
-        self._image, self._keep = image, keep
-        self.fd = notified
-        self._data = b""
-
-    def resume(self) -> bool:
-        """Read what the engine says.  Raises Refused (97) when it ends without a handshake, having said why."""
-        try:
-            data = os.read(self.fd, report.LARGEST)
-        except BlockingIOError:
-            return False
-        self._data += data
-        if not data or len(self._data) > report.LARGEST:
-            raise Refused(Tlsd.program, _BAD_HANDSHAKE)
-        if not self._data.endswith(b"\0\0"):
-            return False
-        try:
-            variables = report.parse(self._data)
-        except ValueError as error:
-            raise Refused(Tlsd.program, _BAD_HANDSHAKE, f"unable to understand the engine: {error}") from error
-        if not self._keep:
-            self._image.unset(TLS_VARIABLES)
-            self._image.unset([name for name in self._image.env if name.startswith(TLS_PREFIXES)])
-        self._image.unset(report.VARIABLES)
-        self._image.env.update(variables)
-        return True
-
-    def close(self) -> None:
-        """Stop listening to the engine."""
-        os.close(self.fd)
+        return Reply(notified, self.program, SESSION_VARIABLES, established, gone)
 
 
 def _pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:

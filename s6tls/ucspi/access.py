@@ -126,7 +126,7 @@ def _shorten_debian_path(image: Image) -> None:
     except Refused:
         return
     if stand_in:
-        image.env[b"PATH"] = _DEBIAN_BIN + b":" + image.env.get(b"PATH", os.fsencode(os.defpath))
+        image.env[b"PATH"] = image.path = _DEBIAN_BIN + b":" + image.env.get(b"PATH", os.fsencode(os.defpath))
 
 
 def _is_address(text: bytes) -> bool:

@@ -48,7 +48,10 @@ class Identity:
 
         Raises OSError when the kernel refuses, BadIdentity when root could be had back.
         """
-        os.setgroups(self.groups)
+        try:
+            os.setgroups(self.groups)
+        except ValueError as error:
+            raise BadIdentity(f"too many groups: {len(self.groups)}") from error
         if self.gid is not None:
             os.setresgid(self.gid, self.gid, self.gid)
         if self.uid is not None:

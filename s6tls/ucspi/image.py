@@ -66,8 +66,10 @@ class Image:
 
     `stdin` and `stdout` are descriptors that become 0 and 1; they may be the same one.
     `identity` is None while the ids are the process's own.  `stages` are the links not
-    yet applied, `link` names the last one that was.  `on_start` holds (program, text) log
-    lines to write when the program starts; ``{pid}`` in a text becomes its process id.
+    yet applied, `link` names the last one that was.  `path` is the PATH on which the program is
+    searched: the one that the last link was started with, not what that link makes of it.
+    `on_start` holds (program, text) log lines to write when the program starts; ``{pid}`` in a
+    text becomes its process id.
     """
 
     env: dict[bytes, bytes]
@@ -77,12 +79,17 @@ class Image:
     identity: Identity | None = None
     stages: deque[Stage] = field(default_factory=deque)
     link: str = SERVER
+    path: bytes | None = field(init=False)
     on_start: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.path = self.env.get(b"PATH")
 
     def apply_next(self) -> Waiting | None:
         """Apply the next stage; return None when it is done.  Raises Refused."""
         stage = self.stages.popleft()
         self.link = stage.program
+        self.path = self.env.get(b"PATH")
         return stage.apply(self)
 
     def replace_rest(self, argv: Iterable[bytes]) -> None:

@@ -7,11 +7,13 @@ and none blocked, and no variable that the Python interpreter set for itself.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import errno
 import os
+import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import NoReturn
 
 from s6tls.accessrules.errors import shown
@@ -19,6 +21,18 @@ from s6tls.ucspi.identity import BadIdentity
 from s6tls.ucspi.image import SERVER, Image, Refused
 from s6tls.ucspi.log import log, log_refusal
 
+_HANDLED = tuple(
+    int(number)
+    for number in (
+        signal.SIGCHLD,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGABRT,
+        signal.SIGINT,
+        signal.SIGPIPE,
+    )
+)
 _RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
@@ -53,6 +67,16 @@ def keep_from_programs() -> None:
         if int(name) > 2:
             with contextlib.suppress(OSError):
                 os.set_inheritable(int(name), False)
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor of this process but these."""
+    first = 0
+    for fd in sorted(kept):
+        if fd > first:  # an empty range would be taken for one without end
+            os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def default_signals() -> None:
@@ -93,22 +117,19 @@ def spawn(image: Image) -> int:
 
 
 def locate(image: Image) -> bytes:
-    """Return the path of the image's program, as found on the image's PATH.  Raises Refused (126, 127).
-
-    The PATH is the one that the program will have: a rule may have set it.
-    """
+    """Return the path of the image's program.  Raises Refused (126, 127)."""
     try:
-        return search(image.argv[0], image.env)
+        return search(image.argv[0], image.path)
     except (OSError, ValueError) as error:
         raise _exec_failure(image, error) from error
 
 
-def search(name: bytes, env: Mapping[bytes, bytes]) -> bytes:
-    """Return the path of what exec would find under `name` with the PATH of `env`.  Raises OSError."""
+def search(name: bytes, path: bytes | None) -> bytes:
+    """Return the path of what exec would find under `name` with this PATH; None is the system's.  Raises OSError."""
     if b"/" in name:
         return name
     reason = errno.ENOENT
-    for directory in env.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
+    for directory in (os.fsencode(os.defpath) if path is None else path).split(b":"):
         candidate = os.path.join(directory or b".", name)
         if os.path.isfile(candidate):
             if os.access(candidate, os.X_OK):
@@ -118,15 +139,24 @@ def search(name: bytes, env: Mapping[bytes, bytes]) -> bytes:
 
 
 def fork() -> int:
-    """Fork; the child starts with default signals, none blocked, and no signal meant for it reaches our loop."""
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        signal.set_wakeup_fd(-1)
-        default_signals()
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    else:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    """Fork; the child starts with default signals, none blocked, and no signal meant for it reaches our loop.
+
+    A connection costs a fork or two, so this one takes care: the functions of `signal` make an enum member of each
+    number, and for the many without a name an exception; those of `_signal` do not.  Only the signals for which we
+    ever have a handler are looked at.
+    """
+    handled = [number for number in _HANDLED if _signal.getsignal(number) != _signal.SIG_DFL]
+    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
+    pid = -1
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _signal.set_wakeup_fd(-1)
+            for number in handled:
+                _signal.signal(number, _signal.SIG_DFL)
+            _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, () if pid == 0 else blocked)
     return pid
 
 

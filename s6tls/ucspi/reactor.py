@@ -43,6 +43,7 @@ class Reactor:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[int], object]] = {}
+        self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._soon: deque[Callable[[], object]] = deque()
@@ -57,6 +58,7 @@ class Reactor:
         """Stop watching `fd`; do this before closing it, since a copy may live on in another process."""
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            self._forgotten.add(fd)
 
     def soon(self, callback: Callable[[], object]) -> None:
         """Call back after the other descriptors have had their turn."""
@@ -86,8 +88,11 @@ class Reactor:
         """Go round until `stop`."""
         self._running = True
         while self._running:
-            for fd, events in self._epoll.poll(self._patience(), _EVENTS_A_TURN):
-                callback = self._watched.get(fd)
+            turn = self._epoll.poll(self._patience(), _EVENTS_A_TURN)
+            self._forgotten.clear()
+            for fd, events in turn:
+                # A number that was closed and given out again within this turn: the event is the old one's.
+                callback = None if fd in self._forgotten else self._watched.get(fd)
                 if callback is not None:
                     callback(events)
             for _ in range(len(self._soon)):

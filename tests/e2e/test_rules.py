@@ -181,9 +181,10 @@ def test_a_rule_brings_the_ids_of_its_engine(site: Site, form: Form) -> None:
 
 def test_without_execlineb_a_rule_with_exec_refuses(site: Site) -> None:
     """The rule asked for something else to run: the ordinary program is not run instead."""
-    rules = {net(1): allow(exec="echo instead", PATH="/nowhere"), net(2): ALLOW}
+    rules = {net(1): allow(exec="echo instead", PATH="/usr/bin"), net(2): ALLOW}
     by = peers.context(site.authority.file)
-    with site.serve("/bin/echo", "ordinary", options=("-x", site.compile(rules))) as server:
+    env = {**site.env, "PATH": "/nowhere"}
+    with site.serve("/bin/echo", "ordinary", options=("-x", site.compile(rules)), env=env) as server:
         with peers.connect(server) as client:
             assert read_all(client) == b""
         server.wait_log("fatal: unable to exec execlineb: ")

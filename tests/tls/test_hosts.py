@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from OpenSSL import SSL
 
-from s6tls.tls import report
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.host import Isolation
 from s6tls.tls.hosts import Hosts
-from s6tls.tls.material import Options, Sources
+from s6tls.tls.material import SESSION_VARIABLES, Options, Sources
+from s6tls.ucspi import reply
 from s6tls.ucspi.identity import Identity
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.reactor import Reactor
@@ -195,7 +195,7 @@ def ids(pid: int) -> dict[str, list[int]]:
 def test_a_session_is_carried_and_its_end_is_the_application_s(server: Server, sources: Sources) -> None:
     connection = server.connect(sources)
     connection.shake_hands()
-    variables = report.parse(os.read(connection.notified, report.LARGEST))
+    variables = reply.parse(os.read(connection.notified, reply.LARGEST), SESSION_VARIABLES)
     assert variables[b"SSL_PROTOCOL"] == b"TLSv1.3"
     assert connection.works()
 

@@ -131,6 +131,31 @@ def test_one_callback_may_forget_another_descriptor_of_the_same_turn(reactor: Re
         end.close()
 
 
+def test_an_event_is_not_told_to_the_next_owner_of_its_number(reactor: Reactor) -> None:
+    """Both descriptors are ready in one turn; the first callback closes the other, whose number is given out again."""
+    told: list[str] = []
+    first_out, first_in = os.pipe()
+    old_out, old_in = os.pipe()
+
+    def replace_the_other(_: int) -> None:
+        told.append("first")
+        reactor.forget(first_out)
+        reactor.forget(old_out)
+        os.dup2(quiet_out, old_out)
+        reactor.watch(old_out, READABLE, lambda _: told.append("next owner"))
+
+    quiet_out, quiet_in = os.pipe()
+    reactor.watch(first_out, READABLE, replace_the_other)
+    reactor.watch(old_out, READABLE, lambda _: told.append("old owner"))
+    os.write(first_in, b"x")
+    os.close(old_in)
+    reactor.after(0.01, reactor.stop)
+    reactor.run()
+    assert told in (["first"], ["old owner", "first"])
+    for fd in (first_out, first_in, old_out, quiet_out, quiet_in):
+        os.close(fd)
+
+
 def test_signals_are_called_back_from_the_loop() -> None:
     def body() -> list[str]:
         reactor, heard = Reactor(), list[str]()

@@ -1,0 +1,105 @@
+"""What an unprivileged process tells the chain about a connection: variables, or a refusal.
+
+Strangers' bytes (TLS, DNS answers, IDENT answers, PROXY headers) are read in processes
+that have nothing to lose.  Such a process says what it found in one reply on a pipe:
+NUL-terminated ``NAME=value`` strings and one more NUL.  A refusal has a single string
+``!CODE MESSAGE``.  End of file without a reply says that the process is gone.
+
+Every byte of a value may come from a stranger, or from a process that a stranger has
+taken over: whoever reads a reply takes only the names it expects, and bounded values.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+
+from s6tls.ucspi.image import Refused
+
+LARGEST = 65536
+"""Bytes that a reply may have, its final NUL included: what an empty pipe takes without waiting."""
+
+
+def encode(values: Mapping[bytes, bytes]) -> bytes:
+    """Return the reply that tells these variables; the values have no NUL."""
+    strings = [name + b"=" + value for name, value in values.items()]
+    return b"\0".join(strings) + b"\0\0"
+
+
+def refusal(code: int, message: str) -> bytes:
+    """Return the reply that ends the connection."""
+    return b"!%d %b\0\0" % (code, message.encode("ascii", "backslashreplace")[:1000].replace(b"\0", b""))
+
+
+def parse(data: bytes, names: Collection[bytes]) -> dict[bytes, bytes]:
+    """Read a complete reply, in which only these `names` may be set.
+
+    Raises ValueError for what is no reply, Refusal for one that refuses.
+    """
+    if not data.endswith(b"\0\0") or len(data) > LARGEST:
+        raise ValueError("malformed reply")
+    found = {}
+    body = data[:-2]
+    for entry in body.split(b"\0") if body else ():
+        if entry.startswith(b"!"):
+            code, _, message = entry[1:].partition(b" ")
+            if code.isdigit() and 0 < int(code[:4]) < 256:
+                raise Refusal(int(code), message.decode("ascii", "backslashreplace"))
+        name, equals, value = entry.partition(b"=")
+        if not equals or name not in names:
+            raise ValueError("malformed reply")
+        found[name] = value
+    return found
+
+
+class Refusal(Exception):
+    """A reply that ends the connection with exit code `code`."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Reply:
+    """A `Waiting` for the reply that comes on the descriptor `fd`.
+
+    `take` gets the variables, of which only those in `names` may be there.  `gone` tells the exit code when the
+    process ends without a word; it has then said on stderr why.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        program: str,
+        names: Collection[bytes],
+        take: Callable[[dict[bytes, bytes]], None],
+        gone: Callable[[], int],
+    ) -> None:
+        self.fd = fd
+        self._program, self._names, self._take, self._gone = program, names, take, gone
+        self._data = b""
+
+    def resume(self) -> bool:
+        """Read; tell whether the reply is complete and taken.  Raises Refused."""
+        try:
+            data = os.read(self.fd, LARGEST)
+        except BlockingIOError:
+            return False
+        self._data += data
+        if not data:
+            raise Refused(self._program, self._gone())
+        if not self._data.endswith(b"\0\0") and len(self._data) <= LARGEST:
+            return False
+        try:
+            variables = parse(self._data, self._names)
+        except Refusal as refusal:
+            raise Refused(self._program, refusal.code, str(refusal)) from refusal
+        except ValueError as error:
+            message = f"unable to understand a process of ours: {error}"
+            raise Refused(self._program, 111, message) from error
+        self._take(variables)
+        return True
+
+    def close(self) -> None:
+        """Stop listening."""
+        os.close(self.fd)
