@@ -139,9 +139,9 @@ def test_programs_run_under_the_ids_of_the_command_line_or_the_environment(certi
 @pytest.mark.parametrize(("verbosity", "warned"), [("-q", False), ("-Q", True)])
 def test_what_is_wrong_at_the_start_is_a_warning(verbosity: str, warned: bool) -> None:
     with server(["s6-tlsserver", verbosity, "127.0.0.1", "0", "cat"], {"KEYFILE": "/nowhere"}) as s:
-        assert ("s6-tlsd-io: warning: CERTFILE not set" in s.log()) is warned
         assert s.exchange() == b""
         s.wait_log(r"^s6-tlsd-io: fatal: CERTFILE not set$")
+        assert ("s6-tlsd-io: warning: CERTFILE not set\n" in s.log()) is warned
 
 
 def test_out_of_descriptors_it_survives_and_recovers(certified: Certified) -> None:
