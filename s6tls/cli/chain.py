@@ -20,9 +20,14 @@ from s6tls.cli.options import Synopsis, UsageError
 from s6tls.cli.program import run
 from s6tls.ucspi.image import Image, Stage
 from s6tls.ucspi.log import log_start
+from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.process import execute, initial_environment, search
 
 _LINKS = {
+    b"proxy-server": "s6tls.cli.proxy_server",
+    b"s6-envdir": "s6tls.cli.s6_envdir",
+    b"s6-envuidgid": "s6tls.cli.s6_envuidgid",
+    b"s6-ipcserver-access": "s6tls.cli.s6_ipcserver_access",
     b"s6-tcpserver-access": "s6tls.cli.s6_tcpserver_access",
     b"s6-tlsd": "s6tls.cli.s6_tlsd",
     b"s6-applyuidgid": "s6tls.cli.s6_applyuidgid",
@@ -40,6 +45,9 @@ class Surroundings(Protocol):
     def tls_carrier(self) -> object:
         """Return what puts TLS engines behind connections (an `s6tls.tls.stage.Carrier`)."""
 
+    def outpost(self) -> Outpost:
+        """Return what reads strangers' words ahead of TLS."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -52,6 +60,10 @@ class Command:
         from s6tls.tls.child import ChildEngine
 
         return ChildEngine()
+
+    def outpost(self) -> Outpost:
+        """An outpost that ends when this process becomes the next program."""
+        return Outpost()
 
 
 MakeStage = Callable[[Sequence[tuple[str, bytes]], Surroundings], Stage]
@@ -89,7 +101,11 @@ def take(
     """Make one link's stage from the words after its name; return it and the words that follow.  Raises UsageError."""
     try:
         options, rest = synopsis.parse(argv)
-        return make(options, surroundings), rest
+        operands = synopsis.operands
+        if len(rest) < len(operands):
+            raise UsageError
+        options += zip(operands, rest, strict=False)
+        return make(options, surroundings), rest[len(operands) :]
     except UsageError as error:
         raise UsageError(str(error), synopsis) from error
 

@@ -54,6 +54,11 @@ class Synopsis:
     options: tuple[Option, ...]
     words: str
 
+    @property
+    def operands(self) -> list[str]:
+        """The names of the words before ``prog...``; the parser of a link takes them for options of these names."""
+        return self.words.split()[:-1]
+
     def usage(self) -> str:
         """Return the one-line usage message."""
         groups: list[list[str]] = []

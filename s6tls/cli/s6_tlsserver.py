@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from s6tls.cli import s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
+from s6tls.cli import proxy_server, s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
 from s6tls.cli.chain import programs_directory
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import run
@@ -31,6 +31,9 @@ SYNOPSIS = Synopsis(
         *s6_applyuidgid.IDENTITY_OPTIONS,
         *s6_tcpserver.FAMILY_OPTIONS,
         ISOLATION,
+        Option("L", ("proxy",), None, "read a PROXY header in clear ahead of TLS"),
+        Option("", ("rules-on",), "proxy|client", "with -L: let rules judge the proxy (the default) or its client"),
+        proxy_server.TRUSTED,
     ),
     "ip port prog...",
 )
@@ -39,17 +42,33 @@ _NEED_ACCESS = set("wDrplBtixe")  # -H alone leaves the access stage nothing to 
 
 def chain_words(options: Sequence[tuple[str, bytes]], prog: Sequence[bytes]) -> list[bytes]:
     """Return the command line that follows s6-tcpserver's own words."""
-    words: list[bytes] = []
     given = {name for name, _ in options}
+    words: list[bytes] = []
     if "H" not in given or given & _NEED_ACCESS:
         verbosity = b"-v%d" % s6_tcpserver.verbosity(options)
         access = _pick(options, s6_tcpserver_access.ACCESS_OPTIONS)
         words += [_ours(b"s6-tcpserver-access"), verbosity, *access, b"--"]
+    if "L" not in given and given & {"rules-on", "trusted-proxies"}:
+        raise UsageError("--rules-on and --trusted-proxies are about the PROXY header that -L reads")
+    if "L" in given:
+        header = [_ours(b"proxy-server"), b"--before-tlsd", *_pick(options, (proxy_server.TRUSTED,)), b"--"]
+        words = header + words if _rules_judge_the_client(options) else words + header
     words += [_ours(b"s6-tlsd"), *_pick(options, (*s6_tlsd.ENGINE_OPTIONS, *s6_tlsd.KEEP_OPTIONS)), b"--"]
     identity = [b"-Uz"] if "U" in given else _pick(options, s6_applyuidgid.IDENTITY_OPTIONS)
     if identity:
         words += [_ours(b"s6-applyuidgid"), *identity, b"--"]
+    if "L" in given:
+        words += [_ours(b"proxy-server"), b"--after-tlsd", b"--"]
     return [*words, *prog]
+
+
+def _rules_judge_the_client(options: Sequence[tuple[str, bytes]]) -> bool:
+    """Read --rules-on.  Raises UsageError."""
+    given = dict(options)
+    judged = given.get("rules-on", b"proxy")
+    if judged not in (b"proxy", b"client"):
+        raise UsageError("--rules-on is either proxy or client")
+    return judged == b"client"
 
 
 def _pick(options: Iterable[tuple[str, bytes]], table: Iterable[Option]) -> list[bytes]:

@@ -13,6 +13,7 @@ from s6tls.cli import chain
 from s6tls.cli.options import Option, UsageError, number
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.log import log_refusal
+from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.process import default_signals, keep_from_programs
 from s6tls.ucspi.reactor import Reactor
 from s6tls.ucspi.supervisor import Limits, Supervisor
@@ -46,6 +47,7 @@ class Server:
         self._isolation = isolation.decode()
         self._reactor = Reactor()
         self._hosts: Hosts | None = None
+        self._outpost: Outpost | None = None
         self._stages, self._words = chain.parse(argv, self)
 
     def tls_carrier(self) -> object:
@@ -56,6 +58,12 @@ class Server:
 
             self._hosts = Hosts(self._reactor, Isolation(self._isolation))
         return self._hosts
+
+    def outpost(self) -> Outpost:
+        """One outpost serves all connections."""
+        if self._outpost is None:
+            self._outpost = Outpost(self._reactor)
+        return self._outpost
 
     def serve(
         self, listener: socket.socket, env: dict[bytes, bytes], bounds: Limits, verbosity: int, announced: bool

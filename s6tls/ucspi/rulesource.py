@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
 
+Question = Callable[[RuleSet], Decision]
+
 _TICKS = 50_000_000  # nanoseconds; the kernel's clock for files moves every 1 to 10 milliseconds
+
+
+class Rules(Protocol):
+    """A rule set that follows the file or directory at `path`."""
+
+    @property
+    def path(self) -> bytes:
+        """What messages call it."""
+
+    def ask(self, question: Question) -> Decision:
+        """Put a question to the rules as they are now.  Raises OSError when they cannot be read."""
 
 
 class CdbSource:
@@ -22,9 +37,9 @@ class CdbSource:
         self._rules: RuleSet | None = None
         self._settled = False
 
-    def check_address(self, address: bytes) -> Decision:
-        """Decide about an address.  Raises OSError when the file cannot be opened or is no cdb."""
-        return self._current().check_address(address)
+    def ask(self, question: Question) -> Decision:
+        """Put a question to the rules.  Raises OSError when the file cannot be opened or is no cdb."""
+        return question(self._current())
 
     def _current(self) -> RuleSet:
         """Return the rules of the file as it is now.
@@ -53,8 +68,8 @@ class DirectorySource:
     def __init__(self, path: bytes) -> None:
         self.path = path
 
-    def check_address(self, address: bytes) -> Decision:
-        """Decide about an address.  Raises OSError when the directory cannot be opened.
+    def ask(self, question: Question) -> Decision:
+        """Put a question to the rules.  Raises OSError when the directory cannot be opened.
 
         A directory that is not there holds no rule for anybody, as in the reference; nobody passes.
         """
@@ -63,4 +78,4 @@ class DirectorySource:
         except FileNotFoundError:
             return Decision(Verdict.NOTFOUND)
         with rules:
-            return rules.check_address(address)
+            return question(rules)

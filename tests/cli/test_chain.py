@@ -20,7 +20,7 @@ def elsewhere(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-CHAIN = ["s6-tcpserver-access", "-v0", "s6-connlimit", "s6-applyuidgid", "-z", "sh", "-c", "echo $$ $PPID $UID."]
+CHAIN = ["s6-tcpserver-access", "-H", "-v0", "s6-connlimit", "s6-applyuidgid", "-z", "sh", "-c", "echo $$ $PPID $UID."]
 
 
 def test_links_run_in_one_process_one_after_the_other() -> None:
@@ -30,18 +30,20 @@ def test_links_run_in_one_process_one_after_the_other() -> None:
 
 
 def test_the_second_links_words_are_its_own() -> None:
-    done = run(["s6-tcpserver-access", "-v0", "--", "s6-connlimit", "--", "echo", "--", "-v0"], UCSPI)
+    done = run(["s6-tcpserver-access", "-H", "-v0", "--", "s6-connlimit", "--", "echo", "--", "-v0"], UCSPI)
     assert (done.returncode, done.stdout) == (0, "-- -v0\n")
 
 
 def test_a_wrong_option_of_a_later_link_is_reported_under_its_name() -> None:
-    done = run(["s6-tcpserver-access", "-v0", "s6-applyuidgid", "-u", "x", "true"], UCSPI)
+    done = run(["s6-tcpserver-access", "-H", "-v0", "s6-applyuidgid", "-u", "x", "true"], UCSPI)
     assert done.returncode == 100
     assert done.stderr.startswith("s6-applyuidgid: usage: invalid id: x; s6-applyuidgid [ -z ]")
 
 
 def test_a_link_that_refuses_ends_the_chain() -> None:
-    done = run(["s6-tcpserver-access", "-v0", "s6-connlimit", "true"], {**UCSPI, "TCPCONNNUM": "1", "TCPCONNMAX": "1"})
+    done = run(
+        ["s6-tcpserver-access", "-H", "-v0", "s6-connlimit", "true"], {**UCSPI, "TCPCONNNUM": "1", "TCPCONNMAX": "1"}
+    )
     message = "number of connections from this client limited to 1"
     assert (done.returncode, done.stderr) == (1, f"s6-connlimit: fatal: {message}\n")
 
@@ -49,22 +51,22 @@ def test_a_link_that_refuses_ends_the_chain() -> None:
 def test_a_program_of_the_same_name_elsewhere_is_run_and_not_imitated(elsewhere: str) -> None:
     env = {**UCSPI, "PATH": f"{elsewhere}:{PATH}"}
     assert (
-        run(["s6-tcpserver-access", "-v0", "s6-applyuidgid", "-x", "y"], env).stdout
+        run(["s6-tcpserver-access", "-H", "-v0", "s6-applyuidgid", "-x", "y"], env).stdout
         == "not ours: s6-applyuidgid -x y\n"
     )
-    assert run(["s6-tcpserver-access", "-v0", f"{elsewhere}/s6-tlsd", "y"], env).stdout == "not ours: s6-tlsd y\n"
+    assert run(["s6-tcpserver-access", "-H", "-v0", f"{elsewhere}/s6-tlsd", "y"], env).stdout == "not ours: s6-tlsd y\n"
 
 
 @pytest.mark.parametrize("program", ["s6-applyuidgid", "s6-connlimit", "s6-tcpserver-access"])
 def test_a_command_is_itself_wherever_its_name_is_found(program: str, elsewhere: str) -> None:
-    options = ["-v0"] if program == "s6-tcpserver-access" else []
+    options = ["-H", "-v0"] if program == "s6-tcpserver-access" else []
     done = run([program, *options, "echo", "x"], {**UCSPI, "PATH": f"{elsewhere}:{PATH}"})
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "")
 
 
 def test_ours_by_its_full_name_is_ours(elsewhere: str) -> None:
     done = run(
-        [f"{BIN}/s6-tcpserver-access", "-v0", f"{BIN}/s6-connlimit", "echo", "x"],
+        [f"{BIN}/s6-tcpserver-access", "-H", "-v0", f"{BIN}/s6-connlimit", "echo", "x"],
         {**UCSPI, "PATH": elsewhere + ":/bin"},
     )
     assert (done.returncode, done.stdout) == (0, "x\n")
@@ -73,16 +75,16 @@ def test_ours_by_its_full_name_is_ours(elsewhere: str) -> None:
 def test_a_link_to_ours_is_ours(tmp_path: Path) -> None:
     (tmp_path / "s6-connlimit").symlink_to(f"{BIN}/s6-connlimit")
     env = {**UCSPI, "PATH": f"{tmp_path}:/bin", "TCPCONNNUM": "1", "TCPCONNMAX": "1"}
-    assert run(["s6-tcpserver-access", "-v0", "s6-connlimit", "true"], env).returncode == 1
+    assert run(["s6-tcpserver-access", "-H", "-v0", "s6-connlimit", "true"], env).returncode == 1
 
 
 def test_the_last_link_says_that_the_program_cannot_be_run() -> None:
-    done = run(["s6-tcpserver-access", "-v0", "s6-connlimit", "nowhere"], UCSPI)
+    done = run(["s6-tcpserver-access", "-H", "-v0", "s6-connlimit", "nowhere"], UCSPI)
     assert (done.returncode, done.stderr) == (
         127,
         "s6-connlimit: fatal: unable to exec nowhere: No such file or directory\n",
     )
-    done = run(["s6-tcpserver-access", "s6-connlimit", "/etc/passwd"], UCSPI)
+    done = run(["s6-tcpserver-access", "-H", "s6-connlimit", "/etc/passwd"], UCSPI)
     allow, fatal = done.stderr.splitlines()
     assert done.returncode == 126
     assert allow.startswith("s6-tcpserver-access: info: allow pid ") and allow.endswith(" ip 192.0.2.7")

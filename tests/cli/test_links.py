@@ -56,7 +56,7 @@ def rules(place: Path, text: dict[str, str]) -> str:
 def test_access_lets_pass_and_changes_the_environment(superserver: Superserver, tmp_path: Path) -> None:
     cdb = rules(tmp_path, {"ip4/127.0.0.1_32/allow": "", "ip4/127.0.0.1_32/env/GREETING": "hello"})
     prog = ["sh", "-c", 'echo "$GREETING ${TCPREMOTEHOST-none} $TCPLOCALHOST"; cat']
-    with superserver(["s6-tcpserver-access", "-l", "here", "-x", cdb, *prog]) as (connect, log):
+    with superserver(["s6-tcpserver-access", "-H", "-l", "here", "-x", cdb, *prog]) as (connect, log):
         assert exchange(connect, b"data") == b"hello none here\ndata"
         log.wait_for(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.1$")
 
@@ -64,7 +64,7 @@ def test_access_lets_pass_and_changes_the_environment(superserver: Superserver, 
 @under_anybody
 def test_access_denies(superserver: Superserver, tmp_path: Path) -> None:
     cdb = rules(tmp_path, {"ip4/127.0.0.0_8/deny": "", "ip4/0.0.0.0_0/allow": ""})
-    with superserver(["s6-tcpserver-access", "-v2", "-B", "who are you?\n", "-x", cdb, "cat"]) as (connect, log):
+    with superserver(["s6-tcpserver-access", "-H", "-v2", "-B", "who are you?\n", "-x", cdb, "cat"]) as (connect, log):
         assert exchange(connect) == b"who are you?\n"
         log.wait_for(r"^s6-tcpserver-access: info: deny pid \d+ ip 127\.0\.0\.1$")
 
@@ -72,13 +72,13 @@ def test_access_denies(superserver: Superserver, tmp_path: Path) -> None:
 @under_anybody
 def test_an_exec_runs_instead(superserver: Superserver, tmp_path: Path) -> None:
     cdb = rules(tmp_path, {"ip4/127.0.0.1_32/allow": "", "ip4/127.0.0.1_32/exec": "echo go away"})
-    with superserver(["s6-tcpserver-access", "-x", cdb, "s6-tlsd", "cat"]) as (connect, _):
+    with superserver(["s6-tcpserver-access", "-H", "-x", cdb, "s6-tlsd", "cat"]) as (connect, _):
         assert exchange(connect) == b"go away\n"
 
 
 def test_a_rule_set_as_a_directory(tmp_path: Path) -> None:
     rules(tmp_path, {"ip4/192.0.2.0_24/allow": "", "ip4/192.0.2.7_32/deny": ""})
-    words = ["s6-tcpserver-access", "-v0", "-i", str(tmp_path / "rules"), "true"]
+    words = ["s6-tcpserver-access", "-H", "-v0", "-i", str(tmp_path / "rules"), "true"]
     assert said(words, UCSPI) == (1, "")
     assert said(words, {**UCSPI, "TCPREMOTEIP": "192.0.2.8"}) == (0, "")
     assert said(words, {**UCSPI, "TCPREMOTEIP": "198.51.100.1"}) == (1, "")
@@ -86,33 +86,42 @@ def test_a_rule_set_as_a_directory(tmp_path: Path) -> None:
 
 def test_a_broken_rule_set_is_111_and_never_an_allow(tmp_path: Path) -> None:
     cdb = rules(tmp_path, {"ip4/0.0.0.0_0/allow": ""})
-    assert said(["s6-tcpserver-access", "-v0", "-x", cdb, "true"], UCSPI) == (0, "")
+    assert said(["s6-tcpserver-access", "-H", "-v0", "-x", cdb, "true"], UCSPI) == (0, "")
     os.truncate(cdb, 100)
     prefix = f"s6-tcpserver-access: fatal: unable to check rules in {cdb}: "
-    assert said(["s6-tcpserver-access", "-x", cdb, "true"], UCSPI) == (111, prefix + "not a cdb file: too short\n")
+    assert said(["s6-tcpserver-access", "-H", "-x", cdb, "true"], UCSPI) == (
+        111,
+        prefix + "not a cdb file: too short\n",
+    )
     os.unlink(cdb)
-    assert said(["s6-tcpserver-access", "-x", cdb, "true"], UCSPI) == (111, prefix + "No such file or directory\n")
-    code, stderr = said(["s6-tcpserver-access", "-i", "/etc/passwd", "true"], UCSPI)
+    assert said(["s6-tcpserver-access", "-H", "-x", cdb, "true"], UCSPI) == (
+        111,
+        prefix + "No such file or directory\n",
+    )
+    code, stderr = said(["s6-tcpserver-access", "-H", "-i", "/etc/passwd", "true"], UCSPI)
     assert (code, stderr.split(": ", 2)[2]) == (111, "unable to check rules in /etc/passwd: Not a directory\n")
 
 
 def test_without_execlineb_an_exec_refuses(tmp_path: Path) -> None:
     cdb = rules(tmp_path, {"ip4/0.0.0.0_0/allow": "", "ip4/0.0.0.0_0/exec": "echo x"})
     message = "s6-tcpserver-access: fatal: unable to exec execlineb: No such file or directory\n"
-    words = ["s6-tcpserver-access", "-v0", "-x", cdb, "/bin/echo", "in"]
+    words = ["s6-tcpserver-access", "-H", "-v0", "-x", cdb, "/bin/echo", "in"]
     assert said(words, {**UCSPI, "PATH": "/nowhere"}) == (127, message)
 
 
 def test_an_exec_that_no_program_can_be_given_refuses(tmp_path: Path) -> None:
     cdb = rules(tmp_path, {"ip4/0.0.0.0_0/allow": "", "ip4/0.0.0.0_0/exec": "echo x\0y"})
     message = "s6-tcpserver-access: fatal: unable to exec execlineb: embedded null byte\n"
-    assert said(["s6-tcpserver-access", "-v0", "-x", cdb, "echo", "in"], UCSPI) == (111, message)
+    assert said(["s6-tcpserver-access", "-H", "-v0", "-x", cdb, "echo", "in"], UCSPI) == (111, message)
 
 
 def test_without_a_ucspi_server_access_is_100() -> None:
-    assert said(["s6-tcpserver-access", "true"]) == (100, "s6-tcpserver-access: fatal: PROTO not set\n")
+    assert said(["s6-tcpserver-access", "-H", "true"]) == (100, "s6-tcpserver-access: fatal: PROTO not set\n")
     env = {**UCSPI, "TCPREMOTEPORT": "x"}
-    assert said(["s6-tcpserver-access", "true"], env) == (100, "s6-tcpserver-access: fatal: invalid $TCPREMOTEPORT\n")
+    assert said(["s6-tcpserver-access", "-H", "true"], env) == (
+        100,
+        "s6-tcpserver-access: fatal: invalid $TCPREMOTEPORT\n",
+    )
 
 
 # s6-connlimit
@@ -171,7 +180,7 @@ def test_options_of_applyuidgid() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["s6-applyuidgid"], ["s6-connlimit"], ["s6-tcpserver-access", "-v0"]], ids=lambda w: w[0]
+    "words", [["s6-applyuidgid"], ["s6-connlimit"], ["s6-tcpserver-access", "-H", "-v0"]], ids=lambda w: w[0]
 )
 def test_a_link_hands_on_descriptors_environment_umask_and_directory(words: list[str], tmp_path: Path) -> None:
     reading, writing = os.pipe()
@@ -195,7 +204,7 @@ def test_a_link_hands_on_descriptors_environment_umask_and_directory(words: list
 
 
 @pytest.mark.parametrize(
-    "words", [["s6-applyuidgid"], ["s6-connlimit"], ["s6-tcpserver-access", "-v0"]], ids=lambda w: w[0]
+    "words", [["s6-applyuidgid"], ["s6-connlimit"], ["s6-tcpserver-access", "-H", "-v0"]], ids=lambda w: w[0]
 )
 def test_closed_standard_descriptors_are_no_accident(words: list[str]) -> None:
     script = 'exec "$@" <&- 2>&-'
@@ -231,7 +240,7 @@ def test_the_whole_chain_of_commands(superserver: Superserver, certified: Certif
         f"ip4/127.0.0.1_32/env/{name}": value for name, value in {**certified.env, "UID": "1001", "GID": "1002"}.items()
     }
     cdb = rules(tmp_path, {"ip4/127.0.0.1_32/allow": "", **env})
-    chain = ["s6-tcpserver-access", "-x", cdb, "s6-tlsd", "s6-applyuidgid", "-U", "-G", ""]
+    chain = ["s6-tcpserver-access", "-H", "-x", cdb, "s6-tlsd", "s6-applyuidgid", "-U", "-G", ""]
     with (
         superserver([*chain, "sh", "-c", "echo $(id -u) $(id -G) $SSL_PROTOCOL"], {"GIDLIST": ""}) as (connect, _),
         tls(connect, certified) as client,

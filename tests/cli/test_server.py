@@ -358,7 +358,7 @@ def test_a_denied_client_costs_no_fork(tmp_path: Path) -> None:
     (tmp_path / "rules/ip4/127.0.0.0_8").mkdir(parents=True)
     (tmp_path / "rules/ip4/127.0.0.0_8/deny").touch()
     compile_tree(os.fsencode(tmp_path / "cdb"), os.fsencode(tmp_path / "rules"))
-    with tcpserver("-v", "--", "s6-tcpserver-access", "-v2", "-x", str(tmp_path / "cdb"), "cat") as s:
+    with tcpserver("-v", "--", "s6-tcpserver-access", "-H", "-v2", "-x", str(tmp_path / "cdb"), "cat") as s:
         for _ in range(50):
             assert s.exchange(b"hello") == b""
         s.wait_log(rf"^s6-tcpserver-access: info: deny pid {s.pid} ip 127\.0\.0\.1$", 50)

@@ -56,7 +56,7 @@ def tlsserver(
 ) -> AbstractContextManager[Server]:
     """Start an s6-tlsserver: its options, then ``--``, then a program."""
     place = words.index("--")
-    command = ["s6-tlsserver", *words[:place], "127.0.0.1", "0", *words[place + 1 :]]
+    command = ["s6-tlsserver", "-H", *words[:place], "127.0.0.1", "0", *words[place + 1 :]]
     return server(command, {**certified.env, **(env or {})}, **popen)
 
 
@@ -138,14 +138,14 @@ def test_programs_run_under_the_ids_of_the_command_line_or_the_environment(certi
 
 @pytest.mark.parametrize(("verbosity", "warned"), [("-q", False), ("-Q", True)])
 def test_what_is_wrong_at_the_start_is_a_warning(verbosity: str, warned: bool) -> None:
-    with server(["s6-tlsserver", verbosity, "127.0.0.1", "0", "cat"], {"KEYFILE": "/nowhere"}) as s:
+    with server(["s6-tlsserver", "-H", verbosity, "127.0.0.1", "0", "cat"], {"KEYFILE": "/nowhere"}) as s:
         assert s.exchange() == b""
         s.wait_log(r"^s6-tlsd-io: fatal: CERTFILE not set$")
         assert ("s6-tlsd-io: warning: CERTFILE not set\n" in s.log()) is warned
 
 
 def test_out_of_descriptors_it_survives_and_recovers(certified: Certified) -> None:
-    limited = ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", "s6-tlsserver", "-v", "-c", "1000", "-C", "1000"]
+    limited = ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", "s6-tlsserver", "-H", "-v", "-c", "1000", "-C", "1000"]
     with server([*limited, "127.0.0.1", "0", "echo", "x"], certified.env) as s:
         with ExitStack() as stack:
             for _ in range(60):

@@ -121,15 +121,6 @@ def test_an_address_of_the_other_family_is_wrong_usage(program: str) -> None:
         assert stderr.startswith(f"{program}: usage: the address is not of the family asked for: ")
 
 
-def test_what_is_still_to_come_says_so() -> None:
-    for option in ("-h", "-r", "-p"):
-        code, stderr = said(["s6-tcpserver-access", option, "true"])
-        assert code == 100
-        assert f"{option} is not supported" in stderr
-    assert chain.parse([b"s6-tcpserver-access", b"-Hh", b"true"], chain.Command())[1] == [b"true"]
-    assert chain.parse([b"s6-tcpserver-access", b"-rRpPhH", b"true"], chain.Command())[1] == [b"true"]
-
-
 def test_a_program_without_a_name_is_no_program() -> None:
     for program in ("s6-tcpserver-access", "s6-tlsd", "s6-connlimit"):
         assert said([program, ""])[0] == said([program, "--"])[0] == 100

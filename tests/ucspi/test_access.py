@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from s6tls.accessrules import Decision, Verdict
+from s6tls.accessrules import Decision, RuleSet, Verdict
+from s6tls.accessrules.rule import Stamp
 from s6tls.ucspi.access import Access
 from s6tls.ucspi.connlimit import ConnLimit
 from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.rulesource import Question
 
 UCSPI = {
     b"PROTO": b"TCP",
@@ -31,11 +33,26 @@ class Fixed:
     path: bytes = b"rules.cdb"
     asked: bytes = b""
 
-    def check_address(self, address: bytes) -> Decision:
-        self.asked = address
+    def ask(self, question: Question) -> Decision:
         if isinstance(self.decision, OSError):
             raise self.decision
+        backend = Noting()
+        question(RuleSet(backend))
+        self.asked = backend.asked
         return self.decision
+
+
+class Noting:
+    """A backend without rules that notes the first key it is asked for."""
+
+    stamp: Stamp | None = None
+    asked = b""
+
+    def first(self, keys: Iterable[bytes]) -> None:
+        self.asked = next(iter(keys))
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def allow(*env: tuple[bytes, bytes | None], exec: bytes = b"") -> Fixed:
@@ -79,7 +96,7 @@ def test_a_pass_is_logged_when_the_program_has_a_process_id(verbosity: int) -> N
 def test_the_rules_are_asked_about_the_remote_address() -> None:
     rules = allow()
     Access(rules).apply(image(TCPREMOTEIP=b"2001:db8::1"))
-    assert rules.asked == b"2001:db8::1"
+    assert rules.asked == b"ip6/2001:db8::1_128"
 
 
 @pytest.mark.parametrize("verdict", [Verdict.DENY, Verdict.NOTFOUND])

@@ -54,7 +54,7 @@ def source(request: pytest.FixtureRequest, site: Site) -> CdbSource:
 def says(source: CdbSource | DirectorySource) -> Verdict | str:
     """Return the verdict, or ERROR when there is none to be had."""
     try:
-        decision = source.check_address(CLIENT)
+        decision = source.ask(lambda rules: rules.check_address(CLIENT))
     except OSError:
         return ERROR
     return ERROR if decision.verdict is Verdict.ERROR else decision.verdict

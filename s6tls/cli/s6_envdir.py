@@ -1,0 +1,44 @@
+"""s6-envdir: run a program with variables from the files of a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from s6tls.cli.chain import Surroundings, run_link
+from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.ucspi.envdir import EnvDir
+
+SYNOPSIS = Synopsis(
+    "s6-envdir",
+    (
+        Option("I", (), None, "go on without changes when dir does not exist"),
+        Option("i", (), None, "fail when dir does not exist (the default)"),
+        Option("n", (), None, "keep trailing blanks; with -f, keep the last newline"),
+        Option("f", (), None, "take whole files as values, not their first lines"),
+        Option("L", (), None, "read files whole, not their first 4095 bytes"),
+        Option("c", (), "nullis", "put this character for each NUL (a newline)"),
+    ),
+    "dir prog...",
+)
+
+
+def stage(options: Sequence[tuple[str, bytes]], _: Surroundings) -> EnvDir:
+    """Make the stage.  Raises UsageError."""
+    given = dict(options)
+    if given.get("c") == b"":
+        raise UsageError("-c needs a character")
+    strictness = [name for name, _ in options if name in "Ii"][-1:]
+    return EnvDir(
+        given["dir"],
+        loose=strictness == ["I"],
+        verbatim="f" in given,
+        chomp="n" not in given,
+        clamp="L" not in given,
+        nul=given.get("c", b"\n")[:1],
+    )
+
+
+def main() -> NoReturn:
+    """Run the command."""
+    run_link(SYNOPSIS, stage)

@@ -1,0 +1,67 @@
+"""The stage of s6-envdir: environment variables from the files of a directory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from s6tls.accessrules import envdir
+from s6tls.accessrules.errors import shown
+from s6tls.ucspi.image import Image, Refused
+
+_LARGEST_VALUE = 2**20
+"""With -L: more than any kernel takes for one variable (128 KiB on Linux), and a bound all the same."""
+
+
+@dataclass(frozen=True)
+class EnvDir:
+    """Apply a directory in envdir format.
+
+    `loose` forgives a directory that is not there; `verbatim` takes whole files instead of first lines; `chomp`
+    removes trailing blanks, or a verbatim file's last newline; `clamp` reads the first 4095 bytes only; `nul` stands
+    for each NUL byte.
+    """
+
+    path: bytes
+    loose: bool = False
+    verbatim: bool = False
+    chomp: bool = True
+    clamp: bool = True
+    nul: bytes = b"\n"
+    program: str = "s6-envdir"
+
+    def apply(self, image: Image) -> None:
+        """Raise Refused (111) when the directory or a file cannot be read."""
+        try:
+            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._apply(image, directory)
+            finally:
+                os.close(directory)
+        except FileNotFoundError as error:
+            if not self.loose:
+                raise self._unable(error) from error
+        except OSError as error:
+            raise self._unable(error) from error
+
+    def _apply(self, image: Image, directory: int) -> None:
+        limit = envdir.MAX_FILE if self.clamp else _LARGEST_VALUE
+        for name in sorted(map(os.fsencode, os.listdir(directory))):
+            if envdir.ignored(name):
+                continue
+            contents = envdir.read_file(name, directory, limit)
+            if contents:
+                image.env[name] = self._value(contents)
+            else:
+                image.env.pop(name, None)
+
+    def _value(self, contents: bytes) -> bytes:
+        if self.verbatim:
+            value = contents.removesuffix(b"\n") if self.chomp else contents
+        else:
+            value = contents.partition(b"\n")[0]
+            value = value.rstrip(b" \t\r") if self.chomp else value
+        return value.replace(b"\0", self.nul)
+
+    def _unable(self, error: OSError) -> Refused:
+        return Refused(self.program, 111, f"unable to read {shown(self.path)}: {error.strerror}")

@@ -1,0 +1,62 @@
+"""Handing connections to another process of ours: a message and descriptors over a control socket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections import deque
+from collections.abc import Sequence
+
+_CONTROL_BUFFER = 2**20
+
+
+def control_pair() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a control socket, on which a message arrives whole or not at all."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.suppress(OSError):
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CONTROL_BUFFER)
+    return ours, theirs
+
+
+class Handover:
+    """The sending end of a control socket; what the socket does not take yet waits in a queue."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
+
+    def send(self, message: bytes, fds: Sequence[int]) -> None:
+        """Hand descriptors over; they are closed here once they are on their way.
+
+        Raises OSError when the other process is gone; they are then still the caller's.
+        """
+        entry = (message, tuple(fds))
+        self._queue.append(entry)
+        try:
+            self.flush()
+        except OSError:
+            self._queue.remove(entry)
+            raise
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it.  Raises OSError when the other process is gone."""
+        while self._queue:
+            message, fds = self._queue[0]
+            try:
+                socket.send_fds(self.control, [message], fds)
+            except BlockingIOError:
+                return
+            self._queue.popleft()
+            _close(fds)
+
+    def close(self) -> None:
+        """Let the other process know that nothing more comes; what still waits is dropped."""
+        while self._queue:
+            _close(self._queue.popleft()[1])
+        self.control.close()
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in set(fds):
+        os.close(fd)

@@ -1,0 +1,278 @@
+"""An outpost: a process without rights that reads what strangers say ahead of TLS.
+
+DNS answers, IDENT answers and PROXY headers are bytes from strangers, and the process
+that accepts connections is root.  So it does not read them: it sends each question, with
+the client's socket where it matters, to a process that runs as nobody, and gets a
+reply (see `s6tls.ucspi.reply`).  One outpost serves all connections side by side, in
+an event loop, so that a name server that never answers delays only its own client.
+
+The outpost is started with the first question and ends when its control socket closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import socket
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from s6tls.accessrules.keys import parse_address
+from s6tls.ucspi import reply
+from s6tls.ucspi.handover import Handover, control_pair
+from s6tls.ucspi.identity import Identity
+from s6tls.ucspi.image import Refused
+from s6tls.ucspi.process import close_all_but, exits, fork
+from s6tls.ucspi.reactor import READABLE, WRITABLE, Reactor
+
+if TYPE_CHECKING:
+    from s6tls.ucspi.resolver import Resolver
+
+_NOBODY = 65534
+_NEEDS = {
+    "inquire": ("s6tls.ucspi.inquiry", "s6tls.ucspi.resolver"),
+    "proxy": ("s6tls.ucspi.proxyheader", "google_crc32c"),
+}
+_LARGEST_REQUEST = 4096
+_TOO_LATE = 99
+_SYSTEM = 111
+
+
+class Outpost:
+    """Asks questions; `reactor`, if there is one, is the event loop that sends what the outpost cannot take yet."""
+
+    def __init__(self, reactor: Reactor | None = None) -> None:
+        self._reactor = reactor
+        self._handover: Handover | None = None
+
+    def inquire(self, program: str, question: dict[str, Any], timeout: int, servers: list[str]) -> int:
+        """Ask who a client is (fields of `inquiry.Question`, addresses as text); return the reply's descriptor.
+
+        `timeout` is in milliseconds, 0 for none; a reply that comes too late is a refusal with
+        code 99.  `servers` are the addresses of the name servers to ask, none for those of
+        /etc/resolv.conf.  Raises Refused (111).
+        """
+        return self._ask(
+            program,
+            {"ask": "inquire", "question": question, "timeout": timeout, "late": _TOO_LATE, "servers": servers},
+            (),
+        )
+
+    def read_proxy_header(self, program: str, client: int, versions: tuple[int, ...], timeout: int) -> int:
+        """Have a PROXY header read from the descriptor `client`; return the reply's descriptor.
+
+        No byte beyond the header is taken.  `timeout` is in milliseconds, 0 for none; a header that comes too late is
+        refused with code 111.  Raises Refused (111).
+        """
+        return self._ask(
+            program, {"ask": "proxy", "versions": versions, "timeout": timeout, "late": _SYSTEM}, (client,)
+        )
+
+    def close(self) -> None:
+        """Let the outpost end."""
+        if self._handover is not None:
+            if self._reactor is not None:
+                self._reactor.forget(self._handover.control.fileno())
+            self._handover.close()
+            self._handover = None
+
+    def _ask(self, program: str, request: dict[str, Any], client: tuple[int, ...]) -> int:
+        message = json.dumps(request).encode()
+        for last_try in (False, True):
+            fds: list[int] = []
+            try:
+                handover = self._started(request["ask"])
+                answer, notify = os.pipe2(os.O_CLOEXEC)
+                fds = [notify, *(os.dup(fd) for fd in client)]
+                handover.send(message, fds)
+            except OSError as error:
+                self.close()
+                if fds:
+                    for fd in (answer, *fds):
+                        os.close(fd)
+                if last_try:
+                    raise Refused(program, _SYSTEM, f"unable to ask the outpost: {error.strerror or error}") from error
+            else:
+                break
+        return answer
+
+    def _started(self, kind: str) -> Handover:
+        if self._handover is None:
+            ours, theirs = control_pair()
+            _start(theirs, _NEEDS if self._reactor is not None else (kind,))
+            theirs.close()
+            self._handover = handover = Handover(ours)
+            if self._reactor is not None:
+                ours.setblocking(False)
+                self._reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush(handover))
+        return self._handover
+
+    def _flush(self, handover: Handover) -> None:
+        try:
+            handover.flush()
+        except OSError:
+            self.close()
+
+
+def _start(control: socket.socket, kinds: Iterable[str]) -> None:
+    """Fork twice, so that an outpost is nobody's child who would have to wait for it.
+
+    What answers questions of these kinds is imported ahead: nobody may not be able to read the files.
+    """
+    pid = fork()
+    if pid == 0:
+        with exits():
+            if fork() == 0:
+                close_all_but({0, 1, 2, control.fileno()})
+                for module in (module for kind in kinds for module in _NEEDS[kind]):
+                    importlib.import_module(module)
+                if os.geteuid() == 0:
+                    Identity(_NOBODY, _NOBODY).take()
+                _serve(control)
+    os.waitpid(pid, 0)
+
+
+def _serve(control: socket.socket) -> None:
+    """Take questions until the control socket closes, and answer those under way."""
+    reactor = Reactor()
+    desk = _Desk(reactor)
+
+    def take(_: int = 0) -> None:
+        try:
+            message, fds, _, _ = socket.recv_fds(control, _LARGEST_REQUEST, 2)
+        except BlockingIOError:
+            return
+        except OSError:
+            message, fds = b"", []
+        if not message:
+            reactor.stop()
+            return
+        reactor.soon(take)
+        if fds:
+            desk.take(json.loads(message), fds)
+
+    control.setblocking(False)
+    reactor.watch(control.fileno(), READABLE, take)
+    reactor.run()
+
+
+class _Desk:
+    """Turns requests into work under way."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._resolvers: dict[tuple[str, ...], Resolver] = {}
+
+    def take(self, request: dict[str, Any], fds: list[int]) -> None:
+        work = self._inquire if request["ask"] == "inquire" else self._read_proxy_header
+        _Task(self._reactor, fds, request["timeout"], request["late"], lambda answer: work(request, fds, answer))
+
+    def _inquire(self, request: dict[str, Any], _: list[int], answer: Callable[[bytes], None]) -> Callable[[], None]:
+        from s6tls.ucspi.inquiry import Inquiry, Question
+
+        fields = request["question"]
+        for field in ("remote", "local"):
+            fields[field] = parse_address(fields[field])
+        inquiry = Inquiry(
+            self._reactor,
+            self._resolver(tuple(request["servers"])),
+            Question(**fields),
+            lambda found: answer(reply.encode(found)),
+        )
+        return inquiry.abandon
+
+    def _resolver(self, servers: tuple[str, ...]) -> Resolver:
+        from s6tls.ucspi.resolver import Resolver
+
+        if servers not in self._resolvers:
+            self._resolvers[servers] = Resolver(self._reactor, servers)
+        return self._resolvers[servers]
+
+    def _read_proxy_header(
+        self, request: dict[str, Any], fds: list[int], answer: Callable[[bytes], None]
+    ) -> Callable[[], None]:
+        return _HeaderReading(self._reactor, fds[1], tuple(request["versions"]), answer).stop
+
+
+class _Task:
+    """One question: it ends with a reply or in time, whichever comes first, and then closes its descriptors."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        fds: list[int],
+        timeout: int,
+        late: int,
+        work: Callable[[Callable[[bytes], None]], Callable[[], None]],
+    ) -> None:
+        self._fds, self._late, self._over = fds, late, False
+        self._timer = reactor.after(timeout / 1000, self._out_of_time) if timeout else None
+        self._stop: Callable[[], None] = lambda: None
+        try:
+            stop = work(self._finish)
+        except (OSError, ValueError) as error:
+            self._finish(reply.refusal(_SYSTEM, f"unable to look into the client: {error}"))
+        else:
+            self._stop = stop
+
+    def _out_of_time(self) -> None:
+        self._stop()
+        self._finish(reply.refusal(self._late, "took too long"))
+
+    def _finish(self, answer: bytes) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        notify, *others = self._fds
+        for fd in others:
+            os.close(fd)
+        with contextlib.suppress(OSError):
+            os.write(notify, answer)
+        os.close(notify)
+
+
+class _HeaderReading:
+    """Reads a PROXY header from a descriptor that others will go on to read from, and whose flags are not ours."""
+
+    def __init__(self, reactor: Reactor, fd: int, versions: tuple[int, ...], answer: Callable[[bytes], None]) -> None:
+        from s6tls.ucspi.proxyheader import Reader
+
+        self._reactor, self._fd, self._answer = reactor, fd, answer
+        self._reader = Reader(versions)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._watched = True
+        try:
+            reactor.watch(fd, READABLE, self._readable)
+        except PermissionError:  # a plain file is always readable, and cannot be watched
+            self._watched = False
+        self._readable()
+
+    def stop(self) -> None:
+        """Leave the descriptor alone."""
+        if self._watched:
+            self._watched = False
+            self._reactor.forget(self._fd)
+
+    def _readable(self, _: int = 0) -> None:
+        from s6tls.ucspi.proxyheader import ProxyError
+
+        try:
+            while self._reader.wanted and self._poll.poll(0):
+                self._reader.feed(os.read(self._fd, self._reader.wanted))
+        except ProxyError as error:
+            self._end(reply.refusal(error.code, f"unable to take the PROXY header: {error}"))
+        except OSError as error:
+            self._end(reply.refusal(_SYSTEM, f"unable to read the PROXY header: {error.strerror}"))
+        else:
+            if not self._reader.wanted:
+                self._end(reply.encode(self._reader.variables))
+
+    def _end(self, answer: bytes) -> None:
+        self.stop()
+        self._answer(answer)
