@@ -117,7 +117,7 @@ def test_the_other_signals_end_a_handshake(number: signal.Signals, certified: Ce
 
 
 def test_a_failed_handshake_is_97_and_leaves_its_lines(certified: Certified) -> None:
-    with tlsserver(certified, "-v", "--", "cat") as s:
+    with tlsserver(certified, "-v", "-e", "--", "cat") as s:
         s.exchange(b"GET / HTTP/1.0\r\n\r\n")
         s.wait_log(r"^s6-tlsd-io: fatal: unable to complete the handshake with 127\.0\.0\.1_\d+: ")
         s.wait_log(rf"^s6-tcpserverd: info: end pid {s.pid} exitcode 97 count 0/40$")

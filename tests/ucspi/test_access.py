@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pytest
 
 from s6tls.accessrules import Decision, RuleSet, Verdict
-from s6tls.accessrules.rule import Stamp
 from s6tls.ucspi.access import Access
 from s6tls.ucspi.connlimit import ConnLimit
 from s6tls.ucspi.image import Image, Refused
@@ -45,7 +44,7 @@ class Fixed:
 class Noting:
     """A backend without rules that notes the first key it is asked for."""
 
-    stamp: Stamp | None = None
+    stamp: tuple[int, int, int, int, int] | None = None
     asked = b""
 
     def first(self, keys: Iterable[bytes]) -> None:
