@@ -26,7 +26,7 @@ from s6tls.ucspi.handover import Handover, control_pair
 from s6tls.ucspi.identity import Identity
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.process import close_all_but, exits, fork
-from s6tls.ucspi.reactor import READABLE, WRITABLE, Reactor
+from s6tls.ucspi.reactor import BROKEN, READABLE, WRITABLE, Reactor
 
 if TYPE_CHECKING:
     from s6tls.ucspi.resolver import Resolver
@@ -194,7 +194,7 @@ class _Desk:
     def _read_proxy_header(
         self, request: dict[str, Any], fds: list[int], answer: Callable[[bytes], None]
     ) -> Callable[[], None]:
-        return _HeaderReading(self._reactor, fds[1], tuple(request["versions"]), answer).stop
+        return _HeaderReading(self._reactor, fds, tuple(request["versions"]), answer).stop
 
 
 class _Task:
@@ -237,12 +237,20 @@ class _Task:
 
 
 class _HeaderReading:
-    """Reads a PROXY header from a descriptor that others will go on to read from, and whose flags are not ours."""
+    """Reads a PROXY header from a descriptor that others will go on to read from, and whose flags are not ours.
 
-    def __init__(self, reactor: Reactor, fd: int, versions: tuple[int, ...], answer: Callable[[bytes], None]) -> None:
+    `fds` are the pipe for the reply and that descriptor.  When nobody waits for the reply any more, the client is
+    to see its connection end: it is let go of at once.
+    """
+
+    def __init__(
+        self, reactor: Reactor, fds: list[int], versions: tuple[int, ...], answer: Callable[[bytes], None]
+    ) -> None:
         from s6tls.ucspi.proxyheader import Reader
 
-        self._reactor, self._fd, self._answer = reactor, fd, answer
+        self._reactor, self._answer = reactor, answer
+        self._notify, self._fd = notify, fd = fds
+        reactor.watch(notify, BROKEN, lambda _: self._end(b""))
         self._reader = Reader(versions)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
@@ -254,7 +262,8 @@ class _HeaderReading:
         self._readable()
 
     def stop(self) -> None:
-        """Leave the descriptor alone."""
+        """Leave the descriptors alone."""
+        self._reactor.forget(self._notify)
         if self._watched:
             self._watched = False
             self._reactor.forget(self._fd)
