@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s6tls.accessrules.errors import shown
+from s6tls.accessrules.keys import parse_address
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.proxyheader import MALFORMED, VARIABLES
@@ -21,7 +22,7 @@ Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _SYSTEM = 111
 _ABOUT_TLS = tuple(name for name in VARIABLES if name.startswith(b"SSL_"))
-_KEPT = b"PROXY_"
+_KEPT = b"tlsbak_"
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,12 @@ class ProxyServer:
     program: str = "proxy-server"
 
     def apply(self, image: Image) -> Reply:
-        """Raise Refused: 1 malformed or from somebody else, 2 unsupported, 111 too late or unreadable."""
+        """Have the header read.  Refused: 1 malformed or from somebody else, 2 unsupported, 111 cut short or late."""
         if self.trusted is not None:
             self._check_proxy(image, self.trusted)
+
+        if self.until_later:
+            image.unset(_KEPT + name for name in _ABOUT_TLS)
 
         def take(variables: dict[bytes, bytes]) -> None:
             for name, value in variables.items():
@@ -77,4 +81,12 @@ class Remember:
 
 def parse_prefixes(text: bytes) -> list[Prefix]:
     """Read a comma-separated list of networks, such as ``10.0.0.0/8,2001:db8::1``.  Raises ValueError."""
-    return [ipaddress.ip_network(word.decode("ascii")) for word in text.split(b",")]
+    return [_parse_prefix(word) for word in text.split(b",")]
+
+
+def _parse_prefix(text: bytes) -> Prefix:
+    address, slash, length = text.partition(b"/")
+    packed = parse_address(address)
+    if slash and not (length.isdigit() and len(length) <= 3):
+        raise ValueError("not a number of bits")
+    return ipaddress.ip_network((packed, int(length) if slash else 8 * len(packed)))

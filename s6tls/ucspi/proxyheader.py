@@ -21,6 +21,7 @@ from s6tls.accessrules.keys import address_text, parse_address
 
 MALFORMED = 1
 UNSUPPORTED = 2
+CUT_SHORT = 111
 VARIABLES = (
     b"PROTO",
     b"TCPLOCALIP",
@@ -40,7 +41,6 @@ _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED = struct.Struct("!12sBBH")
 _SHORTEST_LINE = len(b"PROXY UNKNOWN\r\n")
 _LONGEST_LINE = 107
-_LONGEST_BODY = 4096
 _LONGEST_TEXT = 255
 
 _LOCAL, _PROXIED = 0, 1
@@ -49,10 +49,11 @@ _STREAM, _DATAGRAM = 1, 2
 _ALPN, _AUTHORITY, _CRC32C, _SSL = 0x01, 0x02, 0x03, 0x20
 _SSL_TEXTS = {0x21: b"SSL_PROTOCOL", 0x22: b"SSL_PEER_CERT_CN", 0x23: b"SSL_CIPHER"}
 _CLIENT_USED_SSL = 0x01
+_ABOUT_SSL = struct.Struct("!BI")
 
 
 class ProxyError(Exception):
-    """The header is not acceptable; `code` is MALFORMED or UNSUPPORTED."""
+    """The header is not acceptable; `code` is MALFORMED, UNSUPPORTED or CUT_SHORT."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -69,14 +70,14 @@ class Reader:
     def __init__(self, versions: tuple[int, ...] = (1, 2)) -> None:
         """Expect a header of one of these versions."""
         self._versions = versions
-        self._data = b""
+        self._data = bytearray()
         self.wanted = min(_SHORTEST_LINE if 1 in versions else _FIXED.size, _FIXED.size)
         self.variables: dict[bytes, bytes] = {}
 
     def feed(self, data: bytes) -> None:
         """Take at most `wanted` bytes in; b"" is the end of file.  Raises ProxyError."""
         if not data:
-            raise ProxyError(MALFORMED, "end of file in the PROXY header" if self._data else "no PROXY header")
+            raise ProxyError(CUT_SHORT, f"end of file after {len(self._data)} bytes")
         self._data += data
         if 2 in self._versions and self._data[:12] == _SIGNATURE[: len(self._data)]:
             self._feed_binary()
@@ -88,22 +89,23 @@ class Reader:
     def _feed_binary(self) -> None:
         size = _FIXED.size
         if len(self._data) >= size:
-            size += _FIXED.unpack_from(self._data)[3]
-            if size > _FIXED.size + _LONGEST_BODY:
-                raise ProxyError(MALFORMED, "PROXY header is too long")
+            _, version_command, _, length = _FIXED.unpack_from(self._data)
+            if version_command >> 4 != 2:
+                raise ProxyError(MALFORMED, "PROXY header of an unknown version")
+            size += length
         self.wanted = size - len(self._data)
         if self.wanted == 0:
-            self.variables = dict(_parse_binary(self._data))
+            self.variables = dict(_parse_binary(bytes(self._data)))
 
     def _feed_line(self) -> None:
         if self._data.endswith(b"\r\n"):
             self.wanted = 0
-            self.variables = dict(_parse_line(self._data[:-2]))
-        elif b"\n" in self._data or len(self._data) >= _LONGEST_LINE:
+            self.variables = dict(_parse_line(bytes(self._data[:-2])))
+            return
+        missing = max(1 if self._data.endswith(b"\r") else 2, _SHORTEST_LINE - len(self._data))
+        if b"\n" in self._data or len(self._data) + missing > _LONGEST_LINE:
             raise ProxyError(MALFORMED, "PROXY line does not end")
-        else:
-            missing = 1 if self._data.endswith(b"\r") else 2
-            self.wanted = max(missing, _SHORTEST_LINE - len(self._data))
+        self.wanted = missing
 
 
 def _parse_line(line: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -111,7 +113,7 @@ def _parse_line(line: bytes) -> Iterator[tuple[bytes, bytes]]:
     if words[1] == b"UNKNOWN":
         return
     if words[1] not in (b"TCP4", b"TCP6"):
-        raise ProxyError(UNSUPPORTED, "PROXY line of an unknown protocol")
+        raise ProxyError(MALFORMED, "PROXY line of an unknown protocol")
     if len(words) != 6:
         raise ProxyError(MALFORMED, "PROXY line has the wrong number of words")
     size = 4 if words[1] == b"TCP4" else 16
@@ -140,20 +142,18 @@ def _port(text: bytes) -> bytes:
 
 def _parse_binary(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     _, version_command, family_transport, _ = _FIXED.unpack_from(data)
-    if version_command >> 4 != 2:
-        raise ProxyError(UNSUPPORTED, "PROXY header of an unknown version")
     command = version_command & 15
     if command == _LOCAL:
         return
     if command != _PROXIED:
-        raise ProxyError(UNSUPPORTED, "PROXY header with an unknown command")
+        raise ProxyError(MALFORMED, "PROXY header with an unknown command")
     family, transport = family_transport >> 4, family_transport & 15
     if family > _UNIX or transport > _DATAGRAM:
-        raise ProxyError(UNSUPPORTED, "PROXY header of an unknown family")
+        raise ProxyError(MALFORMED, "PROXY header of an unknown family or transport")
     if _UNSPECIFIED in (family, transport):
         return
     if transport != _STREAM:
-        raise ProxyError(UNSUPPORTED, "PROXY header of something else than a stream")
+        raise ProxyError(UNSUPPORTED, "PROXY header for datagrams")
     body = data[_FIXED.size :]
     size = {_IP4: 12, _IP6: 36, _UNIX: 216}[family]
     if len(body) < size:
@@ -201,21 +201,24 @@ def _check_sum(data: bytes, start: int) -> None:
 
 
 def _ssl_variables(value: bytes) -> Iterator[tuple[bytes, bytes]]:
-    if len(value) < 5:
+    if len(value) < _ABOUT_SSL.size:
         raise ProxyError(MALFORMED, "PROXY header has too short a record about TLS")
-    if value[0] & _CLIENT_USED_SSL:
-        for kind, text in _records(value[5:]):
-            if kind in _SSL_TEXTS:
-                yield _SSL_TEXTS[kind], _text(text)
+    client, not_verified = _ABOUT_SSL.unpack_from(value)
+    for kind, text in _records(value[_ABOUT_SSL.size :]):
+        name = _SSL_TEXTS.get(kind)
+        if name and client & _CLIENT_USED_SSL and not (not_verified and name == b"SSL_PEER_CERT_CN"):
+            yield name, _text(text)
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while data:
-        end = 3 + int.from_bytes(data[1:3], "big")
+    start = 0
+    while start < len(data):
+        value = start + 3
+        end = value + int.from_bytes(data[start + 1 : value], "big")
         if len(data) < end:
             raise ProxyError(MALFORMED, "PROXY header has a record that goes beyond its end")
-        yield data[0], data[3:end]
-        data = data[end:]
+        yield data[start], data[value:end]
+        start = end
 
 
 def _text(value: bytes) -> bytes:

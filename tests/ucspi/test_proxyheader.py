@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.ucspi.proxyheader import MALFORMED, UNSUPPORTED, VARIABLES, ProxyError, Reader
+from s6tls.ucspi.proxyheader import CUT_SHORT, MALFORMED, UNSUPPORTED, VARIABLES, ProxyError, Reader
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 IP4 = socket.inet_aton("192.0.2.1") + socket.inet_aton("198.51.100.1") + struct.pack("!HH", 56324, 443)
@@ -64,6 +64,13 @@ def read(data: bytes, versions: tuple[int, ...] = (1, 2), most: int = 1 << 16) -
         ),
         (b"PROXY UNKNOWN\r\n", {}),
         (b"PROXY UNKNOWN ffff:f...f:ffff whatever 1 2\r\n", {}),
+        (b"PROXY UNKNOWN " + b"x" * 91 + b"\r\n", {}),
+        (binary(0x11, IP4 + tlv(0xEE, bytes(65520))), FROM_IP4),
+        (binary(0x10, IP4), {}),
+        (
+            binary(0x11, IP4 + tlv(0x20, b"\1\0\0\0\1" + tlv(0x21, b"TLSv1.2") + tlv(0x22, b"not verified"))),
+            FROM_IP4 | {b"SSL_PROTOCOL": b"TLSv1.2"},
+        ),
         (binary(0x11, IP4), FROM_IP4),
         (binary(0x11, IP4 + tlv(4, b"nothing") + tlv(0xEE, b"custom")), FROM_IP4),
         (binary(0x11, IP4 + tlv(2, b"example.org")), FROM_IP4 | {b"SSL_TLS_SNI_SERVERNAME": b"example.org"}),
@@ -111,10 +118,10 @@ def test_what_headers_say(header: bytes, variables: dict[bytes, bytes], most: in
 @pytest.mark.parametrize(
     ("header", "code"),
     [
-        (b"", MALFORMED),
+        (b"", CUT_SHORT),
         (b"GET / HTTP/1.1\r\n", MALFORMED),
-        (b"PROXY", MALFORMED),
-        (b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443", MALFORMED),
+        (b"PROXY", CUT_SHORT),
+        (b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443", CUT_SHORT),
         (b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\n\n\n", MALFORMED),
         (b"PROXY TCP4 192.0.2.1 198.51.100.1 56324\r\n", MALFORMED),
         (b"PROXY TCP4 192.0.2.1  198.51.100.1 56324 443\r\n", MALFORMED),
@@ -125,11 +132,13 @@ def test_what_headers_say(header: bytes, variables: dict[bytes, bytes], most: in
         (b"PROXY TCP4 192.0.2.1 198.51.100.1 +1 443\r\n", MALFORMED),
         (b"PROXY TCP4 192.0.2.1 198.51.100.1 01 443\r\n", MALFORMED),
         (b"PROXY UNKNOWN " + b"x" * 100 + b"\r\n", MALFORMED),
-        (b"PROXY UDP4 192.0.2.1 198.51.100.1 1 443\r\n", UNSUPPORTED),
-        (binary(0x11, IP4, command=0x31), UNSUPPORTED),
-        (binary(0x11, IP4, command=0x22), UNSUPPORTED),
-        (binary(0x41, IP4), UNSUPPORTED),
-        (binary(0x13, IP4), UNSUPPORTED),
+        (b"PROXY UDP4 192.0.2.1 198.51.100.1 1 443\r\n", MALFORMED),
+        (binary(0x11, IP4, command=0x31), MALFORMED),
+        (binary(0x11, b"", command=0x31)[:16], MALFORMED),
+        (binary(0x11, IP4, command=0x22), MALFORMED),
+        (binary(0x41, IP4), MALFORMED),
+        (binary(0x13, IP4), MALFORMED),
+        (binary(0x32, bytes(216)), UNSUPPORTED),
         (binary(0x12, IP4), UNSUPPORTED),
         (binary(0x11, IP4[:-1]), MALFORMED),
         (binary(0x21, IP4), MALFORMED),
@@ -140,14 +149,16 @@ def test_what_headers_say(header: bytes, variables: dict[bytes, bytes], most: in
         (binary(0x11, IP4 + tlv(0x20, b"\7")), MALFORMED),
         (binary(0x11, IP4 + tlv(3, b"abc")), MALFORMED),
         (with_checksum(0x11, IP4)[:-1] + b"\xff", MALFORMED),
-        (binary(0x11, IP4)[:-1], MALFORMED),
-        (binary(0x11, bytes(60000)), MALFORMED),
+        (binary(0x11, IP4)[:-1], CUT_SHORT),
+        (b"PROXY UNKNOWN " + b"x" * 92 + b"\r\n", MALFORMED),
+        (b"PROXY UNKNOWN \n" + b"x" * 50 + b"\r\n", MALFORMED),
     ],
 )
 def test_what_is_refused(header: bytes, code: int) -> None:
     with pytest.raises(ProxyError) as refused:
         read(header)
     assert refused.value.code == code
+    assert str(refused.value)
 
 
 def test_one_version_only() -> None:
@@ -171,7 +182,7 @@ def test_anything_is_a_header_or_refused(data: bytes, most: int) -> None:
         try:
             variables, rest = read(start + data, most=most)
         except ProxyError as error:
-            assert error.code in (MALFORMED, UNSUPPORTED)
+            assert error.code in (MALFORMED, UNSUPPORTED, CUT_SHORT)
         else:
             assert (start + data).endswith(rest)
             assert set(variables) <= set(VARIABLES)
