@@ -12,10 +12,11 @@ from typing import NoReturn
 
 from s6tls.cli import proxy_server, s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
 from s6tls.cli.chain import programs_directory
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.options import Option, Synopsis, UsageError, number
 from s6tls.cli.program import run
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
 from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
+from s6tls.ucspi.log import log
 from s6tls.ucspi.process import initial_environment
 
 SYNOPSIS = Synopsis(
@@ -51,7 +52,7 @@ def chain_words(options: Sequence[tuple[str, bytes]], prog: Sequence[bytes]) -> 
     if "L" not in given and given & {"rules-on", "trusted-proxies"}:
         raise UsageError("--rules-on and --trusted-proxies are about the PROXY header that -L reads")
     if "L" in given:
-        header = [_ours(b"proxy-server"), b"--before-tlsd", *_pick(options, (proxy_server.TRUSTED,)), b"--"]
+        header = [_ours(b"proxy-server"), b"--before-tlsd", *_header_options(options), b"--"]
         words = header + words if _rules_judge_the_client(options) else words + header
     words += [_ours(b"s6-tlsd"), *_pick(options, (*s6_tlsd.ENGINE_OPTIONS, *s6_tlsd.KEEP_OPTIONS)), b"--"]
     identity = [b"-Uz"] if "U" in given else _pick(options, s6_applyuidgid.IDENTITY_OPTIONS)
@@ -60,6 +61,12 @@ def chain_words(options: Sequence[tuple[str, bytes]], prog: Sequence[bytes]) -> 
     if "L" in given:
         words += [_ours(b"proxy-server"), b"--after-tlsd", b"--"]
     return [*words, *prog]
+
+
+def _header_options(options: Sequence[tuple[str, bytes]]) -> list[bytes]:
+    """Write the options about the PROXY header: -K bounds it as it does the handshake, for both come in clear."""
+    bound = number("-K", dict(options).get("K", b"0"))
+    return [*([b"-t", b"%d" % bound] if bound else []), *_pick(options, (proxy_server.TRUSTED,))]
 
 
 def _rules_judge_the_client(options: Sequence[tuple[str, bytes]]) -> bool:
@@ -93,11 +100,14 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     given = dict(options)
     bounds = limits(given)
+    verbosity = s6_tcpserver.verbosity(options)
     server = Server(chain_words(options, words[2:]), given.get("isolation", b"connection"))
     bind_options = [pair for pair in options if pair[0] in "b46"]
     listener = s6_tcpserver.listening_socket(bind_options, words[0], words[1])
     env = initial_environment()
-    return server.serve(listener, env, bounds, s6_tcpserver.verbosity(options), announced="1" in given)
+    if verbosity >= 1 and _rules_judge_the_client(options) and "trusted-proxies" not in given:
+        log(SYNOPSIS.program, "warning", "--rules-on=client without --trusted-proxies: clients can claim any address")
+    return server.serve(listener, env, bounds, verbosity, announced="1" in given)
 
 
 def main() -> NoReturn:
