@@ -72,10 +72,15 @@ def engine_options(options: Sequence[tuple[str, bytes]]) -> Options:
     return Options(close_notify, demand, certificate, sni_level, timeout)
 
 
+def keeps_parameters(options: Sequence[tuple[str, bytes]]) -> bool:
+    """Tell whether the last of -Z and -z, if any, is -Z."""
+    return [name for name, _ in options if name in "Zz"][-1:] == ["Z"]
+
+
 def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Tlsd:
     """Make the stage.  Raises UsageError."""
-    keep = [name for name, _ in options if name in "Zz"][-1:] == ["Z"]
-    return Tlsd(engine_options(options), keep, cast("Carrier", surroundings.tls_carrier()))
+    carrier = cast("Carrier", surroundings.tls_carrier())
+    return Tlsd(engine_options(options), keeps_parameters(options), carrier)
 
 
 def main() -> NoReturn:

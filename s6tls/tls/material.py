@@ -28,7 +28,7 @@ class Options:
     """How sessions are to be held, from the command line of s6-tlsd.
 
     `client_certificate` is "" for none, "optional" or "mandatory"; `sni_level` 0, 1 or 2;
-    `handshake_timeout` in milliseconds, 0 for none.
+    `handshake_timeout` in milliseconds, 0 for none.  `delayed` sessions begin with a command (see `s6tls.tls.delayed`).
     """
 
     close_notify: bool = False
@@ -36,6 +36,7 @@ class Options:
     client_certificate: str = ""
     sni_level: int = 0
     handshake_timeout: int = 0
+    delayed: bool = False
 
 
 @dataclass(frozen=True)

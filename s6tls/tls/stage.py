@@ -49,36 +49,42 @@ class Tlsd:
         sources = Sources.from_environment(image.env, self._options)
         with contextlib.ExitStack() as unless_carried:
             try:
-                ends = _pipes(3, unless_carried)
+                ends = pipes(3, unless_carried)
             except OSError as error:
                 raise Refused(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             (app_in, to_app), (from_app, app_out), (notified, notify) = ends
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
-            gone = self._carrier.carry(sources, self._options, fds, _peer(image.env))
+            gone = self._carrier.carry(sources, self._options, fds, peer(image.env))
             unless_carried.pop_all()
         image.stdin, image.stdout = app_in, app_out
 
         def established(variables: dict[bytes, bytes]) -> None:
             if not self._keep:
-                image.unset(TLS_VARIABLES)
-                image.unset([name for name in image.env if name.startswith(TLS_PREFIXES)])
+                unset_parameters(image)
             image.unset(SESSION_VARIABLES)
             image.env.update(variables)
 
         return Reply(notified, self.program, SESSION_VARIABLES, established, gone)
 
 
-def _pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:
-    pipes = []
+def unset_parameters(image: Image) -> None:
+    """Remove what names keys, certificates and the engine's ids."""
+    image.unset(TLS_VARIABLES)
+    image.unset([name for name in image.env if name.startswith(TLS_PREFIXES)])
+
+
+def pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:
+    """Return the ends of new pipes, which `cleanup` is told to close.  Raises OSError."""
+    made = []
     for _ in range(count):
         pipe = os.pipe2(os.O_CLOEXEC)
         for fd in pipe:
             cleanup.callback(os.close, fd)
-        pipes.append(pipe)
-    return pipes
+        made.append(pipe)
+    return made
 
 
-def _peer(env: dict[bytes, bytes]) -> str:
+def peer(env: dict[bytes, bytes]) -> str:
     """Return how log lines name the client: ADDRESS_PORT."""
     proto = env.get(b"PROTO", b"")
     address, port = env.get(proto + b"REMOTEIP", b""), env.get(proto + b"REMOTEPORT", b"")
