@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from s6tls.cli.s6_tlsserver import SYNOPSIS, chain_words
+from tests.cli.commands import said
 from tests.cli.conftest import Certified
 from tests.servers import Server, server
 
+BEFORE, AFTER = "proxy-server --before-tlsd", "proxy-server --after-tlsd"
 ISOLATIONS = pytest.mark.parametrize("isolation", ["connection", "worker"])
 
 
@@ -45,10 +47,34 @@ def chain(*options: str) -> str:
         ("-H -U", "s6-tlsd s6-applyuidgid -Uz prog"),
         ("-H -U -u 5", "s6-tlsd s6-applyuidgid -Uz prog"),
         ("-H -1 -c 50 -C 20 -b 9 -4 --isolation=worker", "s6-tlsd prog"),
+        ("-H -L", f"{BEFORE} s6-tlsd {AFTER} prog"),
+        ("-H --proxy -K 9", f"{BEFORE} -t 9 s6-tlsd -K 9 {AFTER} prog"),
+        ("-L -x F", f"s6-tcpserver-access -v1 -x F {BEFORE} s6-tlsd {AFTER} prog"),
+        ("-L -x F --rules-on=proxy", f"s6-tcpserver-access -v1 -x F {BEFORE} s6-tlsd {AFTER} prog"),
+        ("-L -x F --rules-on=client", f"{BEFORE} s6-tcpserver-access -v1 -x F s6-tlsd {AFTER} prog"),
+        ("-H -L --trusted-proxies=::1", f"{BEFORE} --trusted-proxies ::1 s6-tlsd {AFTER} prog"),
+        ("-H -L -U", f"{BEFORE} s6-tlsd s6-applyuidgid -Uz {AFTER} prog"),
     ],
 )
 def test_the_chain(options: str, expected: str) -> None:
     assert chain(*options.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["-L", "--rules-on=nobody"], "--rules-on is either proxy or client"),
+        (["--rules-on=client"], "--rules-on and --trusted-proxies are about the PROXY header that -L reads"),
+        (["--trusted-proxies=::1"], "--rules-on and --trusted-proxies are about the PROXY header that -L reads"),
+        (["-L", "--trusted-proxies=::1,"], "invalid list of networks: ::1,"),
+        (["-L", "--trusted-proxies=10.0.0.1/8"], "invalid list of networks: 10.0.0.1/8"),
+        (["-L", "-K", "soon"], "invalid value for -K: soon"),
+    ],
+)
+def test_options_about_proxies_that_are_wrong_usage(options: list[str], reason: str) -> None:
+    code, stderr = said(["s6-tlsserver", *options, "127.0.0.1", "0", "cat"])
+    assert code == 100
+    assert f"usage: {reason}" in stderr
 
 
 def tlsserver(
@@ -142,6 +168,20 @@ def test_what_is_wrong_at_the_start_is_a_warning(verbosity: str, warned: bool) -
         assert s.exchange() == b""
         s.wait_log(r"^s6-tlsd-io: fatal: CERTFILE not set$")
         assert ("s6-tlsd-io: warning: CERTFILE not set\n" in s.log()) is warned
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (["-L", "--rules-on=client"], True),
+        (["-q", "-L", "--rules-on=client"], False),
+        (["-L", "--rules-on=client", "--trusted-proxies=127.0.0.1"], False),
+        (["-L"], False),
+    ],
+)
+def test_a_warning_that_clients_can_claim_any_address(options: list[str], warned: bool, certified: Certified) -> None:
+    with tlsserver(certified, *options, "--", "cat") as s:
+        assert ("s6-tlsserver: warning: --rules-on=client without --trusted-proxies: " in s.log()) is warned
 
 
 def test_out_of_descriptors_it_survives_and_recovers(certified: Certified) -> None:
