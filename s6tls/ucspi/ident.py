@@ -8,6 +8,8 @@ from __future__ import annotations
 
 PORT = 113
 LONGEST_ANSWER = 1000
+PATIENCE = 30.0
+"""Seconds that an answer may take; RFC 1413 asks for no less."""
 _LONGEST_NAME = 512
 
 
@@ -20,8 +22,14 @@ def question(remote_port: int, local_port: int) -> bytes:
     return b"%d, %d\r\n" % (remote_port, local_port)
 
 
-def read_answer(line: bytes, remote_port: int, local_port: int) -> bytes:
-    """Return the user's name that an answer gives, or b"" when the client's host does not say.  Raises IdentError."""
+def read_answer(data: bytes, remote_port: int, local_port: int) -> bytes:
+    """Return the user's name that an answer gives, or b"" when the client's host does not say.
+
+    The answer is the first line of `data`; one without an end may be half a name.  Raises IdentError.
+    """
+    line, end, _ = data.partition(b"\n")
+    if not end:
+        raise IdentError("no whole answer")
     ports, colon, rest = line.rstrip(b"\r\n").partition(b":")
     words = [word.strip() for word in ports.split(b",")]
     if not colon or words != [b"%d" % remote_port, b"%d" % local_port]:
@@ -33,6 +41,11 @@ def read_answer(line: bytes, remote_port: int, local_port: int) -> bytes:
     if kind.strip().upper() != b"USERID" or not colon or not system.strip():
         raise IdentError("malformed answer")
     name = name.strip()
-    if not name or len(name) > _LONGEST_NAME or any(byte < 32 or byte == 127 for byte in name):
+    if not usable(name):
         raise IdentError("unusable name in answer")
     return name
+
+
+def usable(name: bytes) -> bool:
+    """Tell whether this can be a user's name: 1 to 512 bytes (RFC 1413), none of them a control character."""
+    return 0 < len(name) <= _LONGEST_NAME and all(byte >= 32 and byte != 127 for byte in name)

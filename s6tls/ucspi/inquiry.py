@@ -45,9 +45,14 @@ class Inquiry:
     """
 
     def __init__(
-        self, reactor: Reactor, resolver: Resolver, question: Question, done: Callable[[dict[bytes, bytes]], None]
+        self,
+        reactor: Reactor,
+        resolver: Resolver,
+        question: Question,
+        done: Callable[[dict[bytes, bytes]], None],
+        ident_patience: float = ident.PATIENCE,
     ) -> None:
-        self._reactor, self._resolver, self._question, self._done = reactor, resolver, question, done
+        self._resolver, self._question, self._done = resolver, question, done
         self._found: dict[bytes, bytes] = {}
         self._open = 1
         self._ident: _IdentCall | None = None
@@ -59,7 +64,7 @@ class Inquiry:
             resolver.names(question.local, self._local_names)
         if question.user:
             self._open += 1
-            self._ident = _IdentCall(reactor, question, self._user)
+            self._ident = _IdentCall(reactor, question, ident_patience, self._user)
         self._close_one()
 
     def abandon(self) -> None:
@@ -70,10 +75,15 @@ class Inquiry:
 
     def _in_hosts(self, variable: bytes, address: bytes) -> bool:
         if self._question.hosts:
-            with contextlib.suppress(FileNotFoundError), open(_HOSTS, "rb") as lines:
-                name = in_hosts_file(lines, address)
-                if name is not None:
-                    self._found[variable] = name
+            try:
+                with open(_HOSTS, "rb") as lines:
+                    name = in_hosts_file(lines, address)
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                self._note(f"{_HOSTS}: {error.strerror}")
+                return False
+            self._take(variable, [] if name is None else [name])
         return variable in self._found
 
     def _remote_names(self, names: list[bytes], problem: str) -> None:
@@ -129,13 +139,16 @@ class Inquiry:
 class _IdentCall:
     """Asks the client's host, from the address that the client connected to."""
 
-    def __init__(self, reactor: Reactor, question: Question, answer: Callable[[bytes, str], None]) -> None:
+    def __init__(
+        self, reactor: Reactor, question: Question, patience: float, answer: Callable[[bytes, str], None]
+    ) -> None:
         self._reactor, self._answer = reactor, answer
         self._ports = question.remote_port, question.local_port
         self._line = b""
         family = socket.AF_INET if len(question.remote) == 4 else socket.AF_INET6
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._watched = False
+        self._timer = reactor.after(patience, lambda: self._finish(b"", "IDENT: no answer in time"))
+        self._asked = self._watched = False
         try:
             self._socket.bind((socket.inet_ntop(family, question.local), 0))
             with contextlib.suppress(BlockingIOError):
@@ -146,7 +159,6 @@ class _IdentCall:
             return
         self._watched = True
         reactor.watch(self._socket.fileno(), READABLE | WRITABLE, self._changed)
-        self._asked = False
 
     def _changed(self, events: int) -> None:
         try:
@@ -158,7 +170,7 @@ class _IdentCall:
                 self._line += data
                 if not data or b"\n" in self._line or len(self._line) > ident.LONGEST_ANSWER:
                     break
-            name = ident.read_answer(self._line.partition(b"\n")[0], *self._ports)
+            name = ident.read_answer(self._line, *self._ports)
         except BlockingIOError:
             return
         except OSError as error:
@@ -180,6 +192,7 @@ class _IdentCall:
 
     def close(self) -> None:
         """Give up."""
+        self._timer.cancel()
         if self._socket.fileno() >= 0:
             if self._watched:
                 self._reactor.forget(self._socket.fileno())

@@ -54,24 +54,27 @@ class Resolver:
         self._ask(name.decode("ascii"), kind, "addr", lambda found, why: answer(packed(found), why))
 
     def _ask(self, name: str, kind: int, field: str, answer: Callable[[list[str], str], None]) -> None:
+        asked = [answer]  # the library may both call back and raise
+
         def arrived(result: pycares.DNSResult | None, error: int | None) -> None:
             """Run by the library's thread."""
             if result is not None:
-                found = [getattr(record.data, field) for record in result.answer if record.type == kind]
-                self._answered.append(lambda: answer(found, ""))
+                conclude([getattr(record.data, field) for record in result.answer if record.type == kind], "")
             elif error in _NOTHING_THERE:
-                self._answered.append(lambda: answer([], ""))
+                conclude([], "")
             else:
-                why = str(pycares.errno.strerror(error)) if error else "no answer"
-                self._answered.append(lambda: answer([], why))
-            os.eventfd_write(self._wakeup, 1)
+                conclude([], str(pycares.errno.strerror(error)) if error else "no answer")
+
+        def conclude(found: list[str], why: str) -> None:
+            if asked:
+                told = asked.pop()
+                self._answered.append(lambda: told(found, why))
+                os.eventfd_write(self._wakeup, 1)
 
         try:
             self._channel.query(name, kind, callback=arrived)
         except (pycares.AresError, ValueError) as error:
-            why = str(error)
-            self._answered.append(lambda: answer([], why))
-            os.eventfd_write(self._wakeup, 1)
+            conclude([], str(error))
 
     def _deliver(self, _: int) -> None:
         os.eventfd_read(self._wakeup)

@@ -23,6 +23,11 @@ from s6tls.ucspi.names import in_hosts_file, normalised, reverse_name
         ("a" * 63 + ".b", b"a" * 63 + b".b"),
         ("a" * 64 + ".b", None),
         (".".join(["a" * 49] * 6), None),
+        ("a." * 126 + "a", b"a." * 126 + b"a"),
+        ("a." * 127 + "a", None),
+        ("www.example.com..", None),
+        ("a\\.b", None),
+        ("a\\000b.c", None),
         ("", None),
         (".", None),
         ("a..b", None),
@@ -106,4 +111,22 @@ def test_ident_answers(answer: bytes, name: bytes) -> None:
 )
 def test_unusable_ident_answers(answer: bytes) -> None:
     with pytest.raises(ident.IdentError):
-        ident.read_answer(answer, 6193, 23)
+        ident.read_answer(answer + b"\r\n", 6193, 23)
+
+
+def test_an_ident_answer_is_a_whole_line_and_no_more() -> None:
+    line = b"6193, 23 : USERID : UNIX : stjohns"
+    for half in (line, line[:-3], line + b"\r"):
+        with pytest.raises(ident.IdentError, match="no whole answer"):
+            ident.read_answer(half, 6193, 23)
+    assert ident.read_answer(line + b"\n6193, 23 : USERID : UNIX : root\n", 6193, 23) == b"stjohns"
+
+
+@given(st.binary(max_size=100))
+def test_a_user_is_told_in_harmless_bytes_or_not_at_all(answer: bytes) -> None:
+    for line in (answer, b"1, 2 : USERID : UNIX : " + answer + b"\n"):
+        try:
+            name = ident.read_answer(line, 1, 2)
+        except ident.IdentError:
+            continue
+        assert name == b"" or ident.usable(name)
