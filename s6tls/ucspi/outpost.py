@@ -6,7 +6,8 @@ the client's socket where it matters, to a process that runs as nobody, and gets
 reply (see `s6tls.ucspi.reply`).  One outpost serves all connections side by side, in
 an event loop, so that a name server that never answers delays only its own client.
 
-The outpost is started with the first question and ends when its control socket closes.
+The outpost is started with the first question, again should it be gone, and ends when its control socket
+closes: it never outlives who asks.  Nothing of the server's is open in it but stderr.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import select
 import socket
 from collections.abc import Callable, Iterable
@@ -80,35 +82,42 @@ class Outpost:
             self._handover = None
 
     def _ask(self, program: str, request: dict[str, Any], client: tuple[int, ...]) -> int:
-        message = json.dumps(request).encode()
-        for last_try in (False, True):
-            fds: list[int] = []
+        fds: list[int] = []
+        try:
+            fds += os.pipe2(os.O_CLOEXEC)
+            for fd in client:
+                fds.append(os.dup(fd))
+            self._hand_over(request["ask"], json.dumps(request).encode(), fds[1:])
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            raise Refused(program, _SYSTEM, f"unable to ask the outpost: {error.strerror or error}") from error
+        return fds[0]
+
+    def _hand_over(self, kind: str, message: bytes, fds: list[int]) -> None:
+        """Send a question to the outpost, or to a new one if it is gone.  Raises OSError."""
+        if self._handover is not None:
             try:
-                handover = self._started(request["ask"])
-                answer, notify = os.pipe2(os.O_CLOEXEC)
-                fds = [notify, *(os.dup(fd) for fd in client)]
-                handover.send(message, fds)
-            except OSError as error:
+                self._handover.send(message, fds)
+            except ConnectionError:
                 self.close()
-                if fds:
-                    for fd in (answer, *fds):
-                        os.close(fd)
-                if last_try:
-                    raise Refused(program, _SYSTEM, f"unable to ask the outpost: {error.strerror or error}") from error
             else:
-                break
-        return answer
+                return
+        self._started(kind).send(message, fds)
 
     def _started(self, kind: str) -> Handover:
-        if self._handover is None:
-            ours, theirs = control_pair()
-            _start(theirs, _NEEDS if self._reactor is not None else (kind,))
-            theirs.close()
-            self._handover = handover = Handover(ours)
-            if self._reactor is not None:
-                ours.setblocking(False)
-                self._reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush(handover))
-        return self._handover
+        ours, theirs = control_pair()
+        with theirs:
+            try:
+                _start(theirs, _NEEDS if self._reactor is not None else (kind,))
+            except OSError:
+                ours.close()
+                raise
+        self._handover = handover = Handover(ours)
+        if self._reactor is not None:
+            ours.setblocking(False)
+            self._reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush(handover))
+        return handover
 
     def _flush(self, handover: Handover) -> None:
         try:
@@ -126,7 +135,7 @@ def _start(control: socket.socket, kinds: Iterable[str]) -> None:
     if pid == 0:
         with exits():
             if fork() == 0:
-                close_all_but({0, 1, 2, control.fileno()})
+                _let_go_of_all_but(control)
                 for module in (module for kind in kinds for module in _NEEDS[kind]):
                     importlib.import_module(module)
                 if os.geteuid() == 0:
@@ -135,23 +144,36 @@ def _start(control: socket.socket, kinds: Iterable[str]) -> None:
     os.waitpid(pid, 0)
 
 
+def _let_go_of_all_but(control: socket.socket) -> None:
+    """Keep the control socket and stderr: 0 and 1 may be the client."""
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    close_all_but({0, 1, 2, control.fileno()})
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _serve(control: socket.socket) -> None:
-    """Take questions until the control socket closes, and answer those under way."""
+    """Take questions until the control socket closes; nobody is left then who wants to know."""
     reactor = Reactor()
     desk = _Desk(reactor)
 
     def take(_: int = 0) -> None:
         try:
-            message, fds, _, _ = socket.recv_fds(control, _LARGEST_REQUEST, 2)
+            message, fds, flags, _ = socket.recv_fds(control, _LARGEST_REQUEST, 2)
         except BlockingIOError:
             return
         except OSError:
-            message, fds = b"", []
+            message = b""
         if not message:
             reactor.stop()
             return
         reactor.soon(take)
-        if fds:
+        if flags & socket.MSG_CTRUNC:  # no room for descriptors: who asked sees the answer's pipe close
+            for fd in fds:
+                os.close(fd)
+        else:
             desk.take(json.loads(message), fds)
 
     control.setblocking(False)

@@ -64,7 +64,7 @@ class Reply:
     """A `Waiting` for the reply that comes on the descriptor `fd`.
 
     `take` gets the variables, of which only those in `names` may be there.  `gone` tells the exit code when the
-    process ends without a word; it has then said on stderr why.
+    process ends without a word; it has then said on stderr why, unless `gone` itself raises Refused to say so.
     """
 
     def __init__(
