@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, number
+from s6tls.cli.options import Option, Synopsis, UsageError, number
 from s6tls.tls.material import Options
 from s6tls.tls.stage import Tlsd
 
@@ -34,6 +34,7 @@ ENGINE_OPTIONS = (
     Option("k", ("sni-level", "snilevel"), "snilevel", "1: also KEYFILE:name and CERTFILE:name; 2: only those"),
     Option("", ("sni",), None, "the same as -k1", alternative=True),
     Option("", ("mandatory-sni",), None, "the same as -k2", alternative=True),
+    Option("", ("alpn",), "protocols", "agree on one of these, separated by commas, the best first"),
 )
 KEEP_OPTIONS = (
     Option("Z", ("keep",), None, "keep the variables that name keys and certificates"),
@@ -54,6 +55,7 @@ def engine_options(options: Sequence[tuple[str, bytes]]) -> Options:
     """Read what the engine must know.  Raises UsageError."""
     close_notify = demand = False
     certificate, sni_level, timeout = "", 0, 0
+    alpn: tuple[bytes, ...] = ()
     for name, value in options:
         if name in "Ss":
             close_notify = name == "S"
@@ -67,9 +69,19 @@ def engine_options(options: Sequence[tuple[str, bytes]]) -> Options:
             sni_level = 1 if name == "sni" else 2
         elif name == "K":
             timeout = number("-K", value)
+        elif name == "alpn":
+            alpn = _protocols(value)
         elif name == "v":
             number("-v", value)
-    return Options(close_notify, demand, certificate, sni_level, timeout)
+    return Options(close_notify, demand, certificate, sni_level, timeout, alpn=alpn)
+
+
+def _protocols(value: bytes) -> tuple[bytes, ...]:
+    """Read --alpn.  Raises UsageError."""
+    names = tuple(value.split(b","))
+    if not all(0 < len(name) < 256 for name in names):
+        raise UsageError("invalid value for --alpn: names of 1 to 255 bytes, separated by commas, are expected")
+    return names
 
 
 def keeps_parameters(options: Sequence[tuple[str, bytes]]) -> bool:

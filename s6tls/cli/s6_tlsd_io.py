@@ -30,6 +30,8 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     fdr, fdw = (number("a descriptor", word, 3, 2**20) for word in words)
     notify = number("-d", dict(given)["d"], 3, 2**20) if "d" in dict(given) else -1
+    if len({fdr, fdw, notify}) < 3:
+        raise UsageError("the descriptors must be different ones")
     for fd in {fdr, fdw, notify} - {-1}:
         with unable_to(f"use descriptor {fd}"):
             os.fstat(fd)

@@ -9,19 +9,28 @@ context, so a ticket from one is noise to another.
 from __future__ import annotations
 
 import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 from OpenSSL import SSL, crypto
 
+from s6tls.tls.admission import Admission
 from s6tls.tls.material import Material, Options
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
 _PEM = b"-----BEGIN"
+_PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 _SESSION_NAME_LENGTH = 32
 _ENABLE_PARTIAL_WRITE = 0x1
 """SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h: pyOpenSSL sets it and does not export it."""
+_LONGEST_CA_LIST = 16384
+"""Bytes of authorities' names that clients are told: more would not fit into what some of them take."""
 
 
 class BadConfiguration(Exception):
@@ -33,22 +42,50 @@ def build(material: Material, options: Options) -> SSL.Context:
 
     Raises BadConfiguration for keys and certificates that do not parse or do not match.
     """
-    # In a directory of CAs most are there twice, under a name and under a hash.
-    trusted = list(dict.fromkeys(found for data in material.trusted for found in _certificates(data, "CA")))
+    clients = _clients(material) if options.client_certificate else None
     name = os.urandom(_SESSION_NAME_LENGTH)
     contexts: dict[bytes, SSL.Context] = {}
     for server, key, chain in material.keypairs:
-        contexts[server] = _empty_context(name, trusted, options)
+        contexts[server] = _empty_context(name, clients, options)
         _use_keypair(contexts[server], key, chain, server)
     if not options.sni_level:
+        # With this the library keeps the name in the session, and a TLS 1.2 session that resumes still has it.
+        contexts[b""].set_tlsext_servername_callback(lambda _: None)
         return contexts[b""]
     # Without a default pair, a client that asks for no name that we have meets a context without a certificate.
-    first = contexts.get(b"") or _empty_context(name, trusted, options)
+    first = contexts.get(b"") or _empty_context(name, clients, options, serves=False)
     _choose_by_name(first, contexts)
     return first
 
 
-def _empty_context(session_name: bytes, trusted: list[x509.Certificate], options: Options) -> SSL.Context:
+@dataclass(frozen=True)
+class _Clients:
+    """What clients' certificates are checked against."""
+
+    authorities: list[x509.Certificate]
+    revoked: list[x509.CertificateRevocationList]
+
+    @property
+    def until(self) -> float:
+        """When the first of these that is in force runs out; a list gives way to a newer one of the same issuer."""
+        lists: dict[bytes, float] = {}
+        for crl in self.revoked:
+            ends = inf if crl.next_update_utc is None else crl.next_update_utc.timestamp()
+            issuer = crl.issuer.public_bytes()
+            lists[issuer] = max(lists.get(issuer, -inf), ends)
+        all_ends = [authority.not_valid_after_utc.timestamp() for authority in self.authorities] + list(lists.values())
+        return min((ends for ends in all_ends if ends > time.time()), default=inf)
+
+
+def _clients(material: Material) -> _Clients:
+    # In a directory of CAs most are there twice, under a name and under a hash.
+    trusted = dict.fromkeys(found for which, data in material.trusted for found in _certificates(data, f"CA {which}"))
+    if not trusted:
+        raise BadConfiguration("unable to check client certificates: there is no CA in CADIR")
+    return _Clients(list(trusted), [found for which, data in material.revoked for found in _crls(data, which)])
+
+
+def _empty_context(session_name: bytes, clients: _Clients | None, options: Options, serves: bool = True) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(_CIPHERS)
@@ -57,8 +94,11 @@ def _empty_context(session_name: bytes, trusted: list[x509.Certificate], options
     context.clear_mode(_ENABLE_PARTIAL_WRITE)
     context.set_session_id(session_name)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    if options.client_certificate:
-        _ask_for_certificate(context, trusted, options)
+    if options.alpn:
+        context.set_alpn_select_callback(_choose_protocol(options.alpn))
+    if clients is not None:
+        _ask_for_certificate(context, clients, options.client_certificate == "mandatory")
+    context.set_app_data(Admission(serves, inf if clients is None else clients.until))
     return context
 
 
@@ -92,20 +132,66 @@ def _certificates(data: bytes, kind: str) -> list[x509.Certificate]:
         raise BadConfiguration(f"unable to read {kind}: {_reason(error)}") from error
 
 
-def _ask_for_certificate(context: SSL.Context, trusted: list[x509.Certificate], options: Options) -> None:
+def _crls(data: bytes, which: str) -> list[x509.CertificateRevocationList]:
+    try:
+        if _PEM not in data:
+            return [x509.load_der_x509_crl(data)]
+        found = [x509.load_pem_x509_crl(block) for block in _PEM_CRL.findall(data)]
+    except Exception as error:
+        raise BadConfiguration(f"unable to read CRL {which}: {_reason(error)}") from error
+    if not found or len(found) != data.count(b"-----BEGIN X509 CRL"):
+        raise BadConfiguration(f"unable to read CRL {which}: not a whole list in it")
+    return found
+
+
+def _ask_for_certificate(context: SSL.Context, clients: _Clients, mandatory: bool) -> None:
+    """Check certificates against authorities and, if there is any, against a list of each one in the chain."""
     store = context.get_cert_store()
     if store is None:
         raise BadConfiguration("unable to get the certificate store")
+    told = sum(len(certificate.subject.public_bytes()) for certificate in clients.authorities) <= _LONGEST_CA_LIST
     try:
-        for certificate in trusted:
+        for certificate in clients.authorities:
             store.add_cert(crypto.X509.from_cryptography(certificate))
-            context.add_client_ca(certificate)
+            if told:
+                context.add_client_ca(certificate)
+        for crl in clients.revoked:
+            store.add_crl(crl)
+        if clients.revoked:
+            store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
     except (SSL.Error, crypto.Error) as error:
-        raise BadConfiguration(f"unable to use CA: {_reason(error)}") from error
+        raise BadConfiguration(f"unable to use CA or CRL: {_reason(error)}") from error
     mode = SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE
-    if options.client_certificate == "mandatory":
-        mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-    context.set_verify(mode)
+    context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT if mandatory else mode, _explain)
+
+
+_OBJECTIONS = {
+    number: name.removeprefix("ERR_").replace("_", " ").lower()
+    for name, number in vars(SSL.X509VerificationCodes).items()
+    if name.startswith("ERR_")
+}
+
+
+def _explain(connection: SSL.Connection, _certificate: crypto.X509, number: int, _depth: int, good: int) -> bool:
+    """Leave the library its verdict on a client's certificate; note what it does not tell but here.
+
+    Nothing may be raised: pyOpenSSL looks for it at the context that serves the name, and it comes from the first.
+    """
+    if not good:
+        connection.set_app_data(_OBJECTIONS.get(number, f"error {number}"))
+    return bool(good)
+
+
+def _choose_protocol(ours: tuple[bytes, ...]) -> Callable[[SSL.Connection, list[bytes]], bytes]:
+    """Agree on the first of our protocols that the client has; one without any of them is refused (RFC 7301, 3.2)."""
+
+    def choose(_: SSL.Connection, offered: list[bytes]) -> bytes:
+        for protocol in ours:
+            if protocol in offered:
+                return protocol
+        raise SSL.Error([("", "", "no application protocol in common")])  # once the library has sent its alert
+
+    return choose
 
 
 def _choose_by_name(first: SSL.Context, contexts: dict[bytes, SSL.Context]) -> None:
@@ -113,7 +199,8 @@ def _choose_by_name(first: SSL.Context, contexts: dict[bytes, SSL.Context]) -> N
 
     def choose(connection: SSL.Connection) -> None:
         asked = (connection.get_servername() or b"").lower().rstrip(b".")
-        chosen = contexts.get(asked) or contexts.get(b"*." + asked.partition(b".")[2])
+        _, dot, rest = asked.partition(b".")
+        chosen = contexts.get(asked) or contexts.get(b"*" + dot + rest)
         if asked and chosen is not None:
             connection.set_context(chosen)
 

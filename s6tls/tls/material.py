@@ -7,6 +7,7 @@ and only read: they are parsed in the process that has given its rights up.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ BAD_CONFIGURATION = 96
 BAD_HANDSHAKE = 97
 _LARGEST_FILE = 4 * 2**20
 _LARGEST_DIRECTORY = 4096
+_HASHED_CRL = re.compile(rb"[0-9a-f]{8}\.r[0-9]+")
 
 Stamp = tuple[int, int, int, int, int]
+"""Device, inode, size, and the times of the last changes to contents and to anything; times in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Options:
 
     `client_certificate` is "" for none, "optional" or "mandatory"; `sni_level` 0, 1 or 2;
     `handshake_timeout` in milliseconds, 0 for none.  `delayed` sessions begin with a command (see `s6tls.tls.delayed`).
+    `alpn` are the protocols to agree on, the best first.
     """
 
     close_notify: bool = False
@@ -37,6 +41,7 @@ class Options:
     sni_level: int = 0
     handshake_timeout: int = 0
     delayed: bool = False
+    alpn: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Sources:
     ca_dir: bytes = b""
     ca_file: bytes = b""
     identity: Identity | None = None
+    crl_file: bytes = b""
 
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: Options) -> Sources:
@@ -58,18 +64,20 @@ class Sources:
         if options.sni_level < 2:
             keypairs.append((b"", _needed(env, b"KEYFILE"), _needed(env, b"CERTFILE")))
         if options.sni_level:
-            for name, value in sorted(env.items()):
+            for name in sorted(env):
                 prefix, _, server = name.partition(b":")
                 if prefix == b"KEYFILE" and server:
-                    keypairs.append((server.lower().rstrip(b"."), value, _needed(env, b"CERTFILE:" + server)))
+                    certificate = _needed(env, b"CERTFILE:" + server)
+                    keypairs.append((server.lower().rstrip(b"."), _needed(env, name), certificate))
         if not keypairs:
             raise Refused(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
-        ca_dir = ca_file = b""
+        ca_dir = ca_file = crl_file = b""
         if options.client_certificate:
             ca_dir, ca_file = env.get(b"CADIR", b""), env.get(b"CAFILE", b"")
+            crl_file = env.get(b"CRLFILE", b"")
             if not (ca_dir or ca_file):
                 raise Refused(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
-        return cls(tuple(keypairs), ca_dir, ca_file, _identity(env))
+        return cls(tuple(keypairs), ca_dir, ca_file, _identity(env), crl_file)
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises Refused (96) for a file that is not there."""
@@ -78,18 +86,22 @@ class Sources:
     def read(self) -> Material:
         """Read all files.  Raises Refused (96) when one cannot be read."""
         keypairs = tuple((name, _read(key), _read(cert)) for name, key, cert in self.keypairs)
-        trusted = [_read(self.ca_file)] if self.ca_file else []
-        trusted += [_read(path) for path in self._ca_dir_files()]
-        return Material(keypairs, tuple(trusted))
+        trusted = [self.ca_file] if self.ca_file else []
+        trusted += self._ca_dir_files()
+        revoked = [self.crl_file] if self.crl_file else []
+        return Material(
+            keypairs, *(tuple((_shown(path), _read(path)) for path in paths) for paths in (trusted, revoked))
+        )
 
     def _paths(self) -> list[bytes]:
         paths = [path for _, key, cert in self.keypairs for path in (key, cert)]
-        paths += [self.ca_file] if self.ca_file else []
+        paths += [path for path in (self.ca_file, self.crl_file) if path]
         if self.ca_dir:
             paths += [self.ca_dir, *self._ca_dir_files()]
         return paths
 
     def _ca_dir_files(self) -> list[bytes]:
+        """Return the files of CADIR, whatever they are called: but hidden ones, and the CRLs of a hashed directory."""
         if not self.ca_dir:
             return []
         try:
@@ -98,16 +110,21 @@ class Sources:
             raise _unable(self.ca_dir, error) from error
         if len(names) > _LARGEST_DIRECTORY:
             raise Refused(PROGRAM, BAD_CONFIGURATION, f"too many files in {_shown(self.ca_dir)}")
-        paths = [os.path.join(self.ca_dir, name) for name in names if not name.startswith(b".")]
+        paths = [os.path.join(self.ca_dir, name) for name in names if not _passed_over(name)]
         return [path for path in paths if os.path.isfile(path)]
 
 
 @dataclass(frozen=True)
 class Material:
-    """The files' bytes: (server name, key, certificate chain) triples, and the trusted CA files."""
+    """The files' bytes.
+
+    `keypairs` are (server name, key, certificate chain); `trusted`, the files of authorities, and `revoked`, of
+    revocation lists, are (what messages call the file, its bytes).
+    """
 
     keypairs: tuple[tuple[bytes, bytes, bytes], ...]
-    trusted: tuple[bytes, ...]
+    trusted: tuple[tuple[str, bytes], ...] = ()
+    revoked: tuple[tuple[str, bytes], ...] = ()
 
 
 SESSION_VARIABLES = (
@@ -116,9 +133,19 @@ SESSION_VARIABLES = (
     b"SSL_TLS_SNI_SERVERNAME",
     b"SSL_PEER_CERT_HASH",
     b"SSL_PEER_CERT_SUBJECT",
+    b"SSL_PEER_CERT_ISSUER",
+    b"SSL_PEER_CERT_SERIAL",
+    b"SSL_PEER_CERT_SAN",
+    b"SSL_PEER_CERT_NOTAFTER",
+    b"SSL_SESSION_REUSED",
+    b"SSL_ALPN",
 )
-TLS_VARIABLES = (b"CADIR", b"CAFILE", b"KEYFILE", b"CERTFILE", b"TLS_UID", b"TLS_GID")
+TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", b"KEYFILE", b"CERTFILE", b"TLS_UID", b"TLS_GID")
 TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
+
+
+def _passed_over(name: bytes) -> bool:
+    return name.startswith(b".") or _HASHED_CRL.fullmatch(name) is not None
 
 
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:

@@ -29,6 +29,8 @@ from collections import deque
 
 from OpenSSL import SSL
 
+from s6tls.tls import admission
+
 CHUNK = 65536
 """Bytes to read at once from either side."""
 
@@ -72,8 +74,7 @@ class Pump:
     )
 
     def __init__(self, context: SSL.Context, close_notify: bool = False, demand_close_notify: bool = False) -> None:
-        self.connection = SSL.Connection(context, None)
-        self.connection.set_accept_state()
+        self.connection = admission.begin(context)
         self._close_notify = close_notify
         self._demand_close_notify = demand_close_notify
         self.established = False
@@ -102,6 +103,8 @@ class Pump:
         try:
             if not self.established:
                 self.connection.do_handshake()
+                if objection := admission.objection(self.connection):
+                    raise TLSFailure(objection, during_handshake=True)
                 self.established = True
             while True:
                 self.to_application.append(self.connection.recv(_RECORD))
@@ -110,7 +113,8 @@ class Pump:
         except SSL.ZeroReturnError:
             self.network_ended = True
         except SSL.Error as error:
-            raise TLSFailure(_reason(error), during_handshake=not self.established) from error
+            reason = ": ".join(filter(None, (_reason(error), admission.remark(self.connection))))
+            raise TLSFailure(reason, during_handshake=not self.established) from error
         finally:
             self._collect()
 

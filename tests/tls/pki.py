@@ -109,12 +109,36 @@ def as_der(pair: Pair) -> Pair:
     )
 
 
-def material(*keypairs: tuple[bytes, Pair], default: Pair | None = None, trusted: tuple[bytes, ...] = ()) -> Material:
-    """Parameters as they come from the files: a default pair, and pairs for server names."""
+def material(
+    *keypairs: tuple[bytes, Pair], default: Pair | None = None, trusted: tuple[bytes, ...] = (), revoked: bytes = b""
+) -> Material:
+    """Parameters as they come from the files: a default pair, and pairs for server names, authorities and a CRLFILE."""
     pairs = ([(b"", default)] if default else []) + list(keypairs)
-    return Material(tuple((name, one.key, one.chain) for name, one in pairs), trusted)
+    return Material(
+        tuple((name, one.key, one.chain) for name, one in pairs),
+        tuple((f"/cas/{number}", data) for number, data in enumerate(trusted)),
+        (("/crl", revoked),) if revoked else (),
+    )
 
 
 def sources(place: Path, pair: Pair) -> Sources:
     """Write a pair's files and return where they are, as a rule would name them."""
     return Sources(((b"", *pair.write(place)),))
+
+
+def revocations(*revoked: Pair, by: str = "ours", days: float = 1, der: bool = False, signed_by: str = "") -> bytes:
+    """The list of certificates that an authority has revoked, in force for some days from now (or until some ago)."""
+    key = load_pem_private_key(authority(signed_by or by).private_key_pem.bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(x509.load_pem_x509_certificate(root(by)).subject)
+        .last_update(now - FOREVER)
+        .next_update(now + datetime.timedelta(days=days))
+    )
+    for one in revoked:
+        serial = x509.load_pem_x509_certificate(one.chain).serial_number
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER if der else Encoding.PEM)

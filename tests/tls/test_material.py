@@ -105,7 +105,7 @@ def test_all_files_of_a_directory_of_authorities_count_but_hidden_ones(tmp_path:
     for name in ("b", "a", ".hidden"):
         (tmp_path / "cas" / name).write_bytes(name.encode())
     (tmp_path / "cas" / "directory").mkdir()
-    assert sources.read().trusted == (b"a", b"b")
+    assert sources.read().trusted == tuple((str(tmp_path / "cas" / name), name.encode()) for name in ("a", "b"))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime
 import functools
 import hashlib
+import ipaddress
+import re
 import tempfile
+from collections.abc import Sequence
 
 import pytest
 from cryptography import x509
@@ -19,7 +22,7 @@ from OpenSSL import SSL, crypto
 
 from s6tls.tls import context, report
 from s6tls.tls.material import SESSION_VARIABLES, Options
-from s6tls.tls.pump import Pump
+from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.ucspi import reply
 from tests.tls import pki
 from tests.tls.memory import NAMES, VERSIONS, Client, client_context, shake_hands
@@ -27,6 +30,8 @@ from tests.tls.memory import NAMES, VERSIONS, Client, client_context, shake_hand
 OFTEN = settings(max_examples=100, deadline=None)
 PLACE = "PLACEHOLDER" * 5
 UTF8 = 0x0C
+DNS = 0x82
+NAME_TAGS = (0x81, DNS, 0x86, 0x87, 0x88, 0xA4, 0xA0)
 OTHER_TAGS = (0x13, 0x14, 0x16, 0x1C, 0x1E)
 
 
@@ -42,7 +47,10 @@ def client_key() -> ec.EllipticCurvePrivateKey:
 
 
 def told(
-    certificate: bytes = b"", server_name: bytes | None = None, version: int = SSL.TLS1_3_VERSION
+    certificate: bytes = b"",
+    server_name: bytes | None = None,
+    version: int = SSL.TLS1_3_VERSION,
+    server: SSL.Context | None = None,
 ) -> dict[bytes, bytes]:
     """Hold a session and return what the application is told about it."""
     client = client_context(version)
@@ -52,41 +60,63 @@ def told(
             file.write(certificate)
             file.flush()
             client.use_certificate_file(file.name, crypto.FILETYPE_ASN1)
-    pump = Pump(server_context())
+    pump = Pump(server or server_context())
     shake_hands(pump, Client(client, server_name))
     notification = report.notification(pump)
     assert len(notification) <= reply.LARGEST and notification.endswith(b"\0\0")
     return reply.parse(notification, SESSION_VARIABLES)
 
 
-def issue(subject: x509.Name) -> bytes:
-    """A client's certificate, by our authority, DER."""
-    authority = pki.authority("clients")
-    key = load_pem_private_key(authority.private_key_pem.bytes(), None)
+ME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "me")])
+
+
+def authority_key() -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(pki.authority("clients").private_key_pem.bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def issue(
+    subject: x509.Name = ME,
+    names: Sequence[x509.GeneralName] = (),
+    issuer: x509.Name | None = None,
+    until: datetime.datetime | None = None,
+    serial: int = 0,
+) -> bytes:
+    """A client's certificate, by our authority, DER."""
     now = datetime.datetime.now(datetime.UTC)
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(x509.load_pem_x509_certificate(pki.root("clients")).subject)
+        .issuer_name(issuer or x509.load_pem_x509_certificate(pki.root("clients")).subject)
         .public_key(client_key().public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-        .public_bytes(Encoding.DER)
+        .not_valid_after(until or now + datetime.timedelta(days=1))
     )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(authority_key(), hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def issue_with_raw_subject(value: bytes, tag: int = UTF8) -> bytes:
     """A certificate whose organization is these bytes, said to be text of some kind, whether they are or not."""
-    template = x509.load_der_x509_certificate(issue(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, PLACE)])))
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, PLACE)])
+    return with_raw_value(issue(subject), UTF8, tag, value)
+
+
+def issue_with_raw_names(value: bytes, tag: int) -> bytes:
+    """A certificate with three alternative names, the second of which is these bytes, said to be of some kind."""
+    names = [x509.DNSName("before.example"), x509.DNSName(PLACE), x509.DNSName("after.example")]
+    return with_raw_value(issue(names=names), DNS, tag, value)
+
+
+def with_raw_value(template: bytes, old_tag: int, tag: int, value: bytes) -> bytes:
+    """Put these bytes in the place of PLACE in a certificate, and sign it again."""
     padded = (value + b"." * len(PLACE))[: len(PLACE)]
-    start = bytes((UTF8, len(PLACE)))
-    signed = template.tbs_certificate_bytes.replace(start + PLACE.encode(), bytes((tag, len(PLACE))) + padded)
-    key = load_pem_private_key(pki.authority("clients").private_key_pem.bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    signature = key.sign(signed, ec.ECDSA(hashes.SHA256()))
+    signed = x509.load_der_x509_certificate(template).tbs_certificate_bytes
+    signed = signed.replace(bytes((old_tag, len(PLACE))) + PLACE.encode(), bytes((tag, len(PLACE))) + padded)
+    signature = authority_key().sign(signed, ec.ECDSA(hashes.SHA256()))
     algorithm = bytes.fromhex("300a06082a8648ce3d040302")
     return der(0x30, signed + algorithm + der(0x03, b"\0" + signature))
 
@@ -156,16 +186,140 @@ def test_any_subject_at_all_is_told_without_harm_or_not_at_all(value: bytes, tag
     assert variables[b"SSL_PEER_CERT_HASH"] == b"SHA256:" + hashlib.sha256(certificate).hexdigest().encode()
 
 
-def test_a_huge_subject_is_cut() -> None:
-    names = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "x" * 60) for _ in range(350)]
-    variables = told(issue(x509.Name(names)))
+def test_a_subject_s_control_characters_are_written_as_rfc_4514_says() -> None:
+    variables = told(issue_with_raw_subject(b'a\0b\nc"\x7f,\xc2\x85\xe2\x80\xa8'))
+    assert variables[b"SSL_PEER_CERT_SUBJECT"].startswith(b'O=a\\00b\\0Ac\\"\\7F\\,\\C2\\85\\E2\\80\\A8.')
+
+
+def test_issuer_serial_and_end_are_told() -> None:
+    until = datetime.datetime(2048, 2, 29, 12, 34, 56, tzinfo=datetime.UTC)
+    variables = told(issue(until=until, serial=0xABC))
+    issuer = x509.load_pem_x509_certificate(pki.root("clients")).subject
+    assert variables[b"SSL_PEER_CERT_ISSUER"] == issuer.rfc4514_string().encode()
+    assert variables[b"SSL_PEER_CERT_SERIAL"] == b"0ABC"
+    assert variables[b"SSL_PEER_CERT_NOTAFTER"] == b"2048-02-29T12:34:56Z"
+    assert b"SSL_PEER_CERT_SAN" not in variables
+
+
+def test_a_serial_number_may_have_twenty_bytes() -> None:
+    assert told(issue(serial=2**159 - 1))[b"SSL_PEER_CERT_SERIAL"] == b"7F" + b"FF" * 19
+
+
+def test_alternative_names_are_told_with_their_kinds() -> None:
+    names = [
+        x509.DNSName("*.example"),
+        x509.IPAddress(ipaddress.ip_address("192.0.2.1")),
+        x509.IPAddress(ipaddress.ip_address("2001:db8::1")),
+        x509.RFC822Name("me@example.com"),
+        x509.UniformResourceIdentifier("spiffe://example/a?b=c,d"),
+        x509.DirectoryName(ME),
+        x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
+    ]
+    assert told(issue(names=names))[b"SSL_PEER_CERT_SAN"] == (
+        rb"DNS:*.example,IP:192.0.2.1,IP:2001:db8::1,email:me@example.com,URI:spiffe://example/a?b=c\,d"
+    )
+
+
+def unescaped(value: bytes) -> list[str]:
+    """Read a list of alternative names, as the manual says that it is written."""
+    entries = re.findall(rb"(?:[^\\,]|\\[0-9A-F]{2}|\\[\\,])+", value)
+    assert b",".join(entries) == value
+    code = re.compile(rb"\\([0-9A-F]{2}|.)")
+    return [
+        code.sub(lambda at: bytes.fromhex(at[1].decode()) if len(at[1]) == 2 else at[1], entry).decode()
+        for entry in entries
+    ]
+
+
+@OFTEN
+@given(st.lists(st.text(st.characters(codec="ascii"), max_size=20), min_size=1, max_size=5))
+def test_no_alternative_name_can_add_another(texts: list[str]) -> None:
+    variables = told(issue(names=[x509.DNSName(text) for text in texts]))
     assert_harmless(variables)
-    assert len(variables[b"SSL_PEER_CERT_SUBJECT"]) == 16384
+    assert unescaped(variables[b"SSL_PEER_CERT_SAN"]) == [f"DNS:{text}" for text in texts]
+    assert not re.search(rb"[\x00-\x1f]", variables[b"SSL_PEER_CERT_SAN"])
 
 
-def test_a_subject_s_nul_is_written_as_rfc_4514_says() -> None:
-    variables = told(issue_with_raw_subject(b"admin\0"))
-    assert variables[b"SSL_PEER_CERT_SUBJECT"].startswith(b"O=admin\\00.")
+@OFTEN
+@given(st.binary(max_size=len(PLACE)), st.sampled_from(NAME_TAGS))
+def test_alternative_names_of_any_bytes_are_told_without_harm_or_not_at_all(value: bytes, tag: int) -> None:
+    try:
+        variables = told(issue_with_raw_names(value, tag))
+    except (SSL.Error, TLSFailure):  # not even OpenSSL can read it
+        return
+    assert_harmless(variables)
+    if b"SSL_PEER_CERT_SAN" in variables:
+        told_of = unescaped(variables[b"SSL_PEER_CERT_SAN"])
+        assert (told_of[0], told_of[-1]) == ("DNS:before.example", "DNS:after.example") and len(told_of) <= 3
+
+
+def units(count: int) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "x" * 60) for _ in range(count)])
+
+
+def test_a_huge_subject_is_not_told_because_half_a_name_is_another() -> None:
+    certificate = issue(units(900))
+    assert len(certificate) > 64000
+    variables = told(certificate)
+    assert_harmless(variables)
+    assert b"SSL_PEER_CERT_SUBJECT" not in variables
+    assert variables[b"SSL_PEER_CERT_HASH"] == b"SHA256:" + hashlib.sha256(certificate).hexdigest().encode()
+
+
+def test_a_certificate_too_large_for_a_ticket_is_refused() -> None:
+    with pytest.raises(TLSFailure) as failure:
+        told(issue(units(940)))
+    assert failure.value.during_handshake
+
+
+def test_of_thousands_of_alternative_names_as_many_as_there_is_room_for_are_told_whole() -> None:
+    names = [f"n{number}.example" for number in range(4000)]
+    variables = told(issue(names=[x509.DNSName(name) for name in names]))
+    assert_harmless(variables)
+    entries = variables[b"SSL_PEER_CERT_SAN"].decode().split(",")
+    assert entries == [f"DNS:{name}" for name in names[: len(entries)]] and len(entries) > 900
+
+
+def test_the_most_that_can_be_told_fits_into_a_reply() -> None:
+    """`told` asserts it."""
+    issuer, subject = units(250), units(251)  # the same name would make the client its own issuer
+    root = (
+        x509.CertificateBuilder()
+        .subject_name(issuer)
+        .issuer_name(issuer)
+        .public_key(authority_key().public_key())
+        .serial_number(1)
+        .not_valid_before(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+        .not_valid_after(datetime.datetime(2048, 1, 1, tzinfo=datetime.UTC))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(authority_key(), hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+    server = context.build(pki.material(default=pki.pair(), trusted=(root,)), Options(client_certificate="mandatory"))
+    names = [x509.DNSName(f"n{number}.example") for number in range(2000)]
+    variables = told(issue(subject, names, issuer), b"s" * 255, server=server)
+    assert_harmless(variables)
+    long = (b"SSL_PEER_CERT_SUBJECT", b"SSL_PEER_CERT_ISSUER", b"SSL_PEER_CERT_SAN")
+    assert all(len(variables[name]) > 15000 for name in long)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
+def test_a_resumed_session_is_told_as_such_and_the_client_s_certificate_with_it(version: int) -> None:
+    certificate = issue(names=[x509.DNSName("client.example")])
+    client = client_context(version)
+    client.use_privatekey(client_key())
+    client.use_certificate(x509.load_der_x509_certificate(certificate))
+    session = None
+    found = []
+    for _ in range(2):
+        pump, talking = Pump(server_context()), Client(client, session=session)
+        shake_hands(pump, talking)
+        found.append(reply.parse(report.notification(pump), SESSION_VARIABLES))
+        session = talking.connection.get_session()
+        talking.connection.shutdown()  # OpenSSL does not resume a session that was not ended
+    first, again = found
+    assert b"SSL_SESSION_REUSED" not in first and again == first | {b"SSL_SESSION_REUSED": b"1"}
+    assert b"SSL_PEER_CERT_SAN" in first
 
 
 # Reading what an engine says: it may have been taken over
