@@ -11,13 +11,16 @@ import os
 import re
 import socket
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from s6tls.accessrules import AddressError, Decision, Verdict
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.keys import parse_address
+from s6tls.ucspi import ident
 from s6tls.ucspi.findings import ERROR, FINDINGS, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.log import log
+from s6tls.ucspi.names import normalised
 from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.process import locate
 from s6tls.ucspi.reply import Reply
@@ -79,9 +82,14 @@ class Access:
             return None
 
         def found(findings: dict[bytes, bytes]) -> None:
+            if not all(_is_usable(*finding) for finding in findings.items()):
+                raise Refused(self.program, _BROKEN, f"unable to look up {shown(address)}: the outpost tells nonsense")
             self._decide_by_name(image, proto, address, decision, findings)
 
-        return Reply(self._inquire(image, proto), self.program, FINDINGS, found, lambda: _BROKEN)
+        def gone() -> NoReturn:
+            raise Refused(self.program, _BROKEN, f"unable to look up {shown(address)}: the outpost is gone")
+
+        return Reply(self._inquire(image, proto), self.program, FINDINGS, found, gone)
 
     def _inquire(self, image: Image, proto: bytes) -> int:
         env = {name: image.env[proto + name].decode() for name in _CLIENT}
@@ -217,3 +225,10 @@ def _is_address(text: bytes) -> bool:
 
 def _is_port(text: bytes) -> bool:
     return text.isdigit() and len(text) <= 5 and int(text) < 65536
+
+
+def _is_usable(name: bytes, value: bytes) -> bool:
+    """Check what the outpost tells, which strangers may have taken over."""
+    if name in (REMOTE_HOST, LOCAL_HOST):
+        return normalised(value) == value
+    return name != REMOTE_INFO or ident.usable(value)

@@ -6,13 +6,15 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from s6tls.accessrules import Decision, RuleSet, Verdict
-from s6tls.ucspi.access import Access
+from s6tls.ucspi.access import Access, Lookups
 from s6tls.ucspi.connlimit import ConnLimit
 from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.rulesource import Question
 
 UCSPI = {
@@ -211,3 +213,136 @@ def test_no_socket_is_a_warning_when_nagle_is_to_be_disabled(capfd: pytest.Captu
     passed.close()
     message = "unable to disable Nagle's algorithm: Socket operation on non-socket"
     assert capfd.readouterr().err == f"s6-tcpserver-access: warning: {message}\n"
+
+
+# Names.  The outpost, the name servers and IDENT are tests/e2e/test_names.py's.
+
+
+@dataclass
+class Told(Outpost):
+    """An outpost that has been taken over by strangers, and says what they want; nothing is that it is gone."""
+
+    reply: bytes
+
+    def inquire(self, program: str, question: dict[str, Any], timeout: int, servers: list[str]) -> int:
+        self.question, self.timeout, self.servers = question, timeout, servers
+        reading, writing = os.pipe()
+        os.write(writing, self.reply)
+        os.close(writing)
+        return reading
+
+
+BY_ADDRESS = Decision(Verdict.ALLOW, b"ip4/0.0.0.0_0")
+
+
+def hear(stage: Access, of: Image) -> None:
+    waiting = stage.apply(of)
+    assert waiting is not None
+    try:
+        assert waiting.resume()
+    finally:
+        waiting.close()
+
+
+def test_what_is_found_goes_into_the_environment_after_the_rule() -> None:
+    told = Told(b"REMOTEHOST=a.test\0LOCALHOST=here.test\0REMOTEINFO=alice b\0\0")
+    passed = image()
+    rules = allow((b"TCPREMOTEHOST", b"forged"), (b"A", b"1"))
+    hear(Access(rules, lookups=Lookups(user=True, timeout=500), outpost=told), passed)
+    names = {b"TCPREMOTEHOST": b"a.test", b"TCPLOCALHOST": b"here.test", b"TCPREMOTEINFO": b"alice b"}
+    assert passed.env == {**UCSPI, **names, b"A": b"1"}
+    assert told.timeout == 500
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"REMOTEHOST=A.test\0\0",
+        b"REMOTEHOST=a.test.\0\0",
+        b"REMOTEHOST=a/../b\0\0",
+        b"REMOTEHOST=\0\0",
+        b"REMOTEHOST=192.0.2.1\0\0",
+        b"REMOTEHOST=" + b"a." * 5000 + b"a\0\0",
+        b"LOCALHOST=a\nb\0\0",
+        b"REMOTEINFO=\x1b[2J\0\0",
+        b"REMOTEINFO=" + b"a" * 513 + b"\0\0",
+    ],
+)
+def test_nobody_takes_the_outposts_word_for_what_a_name_is(reply: bytes) -> None:
+    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: the outpost tells nonsense$") as caught:
+        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), outpost=Told(reply)), image())
+    assert caught.value.code == 111
+
+
+@pytest.mark.parametrize("reply", [b"LD_PRELOAD=evil\0\0", b"TCPREMOTEIP=127.0.0.1\0\0", b"\0", b"REMOTEHOST=a\0"])
+def test_an_outpost_cannot_set_other_variables_or_stop_halfway(reply: bytes) -> None:
+    stage = Access(Fixed(BY_ADDRESS), lookups=Lookups(), outpost=Told(reply))
+    waiting = stage.apply(image())
+    assert waiting is not None
+    with pytest.raises(Refused) as caught:
+        while not waiting.resume():
+            pass
+    assert caught.value.code == 111
+    waiting.close()
+
+
+def test_an_outpost_that_is_gone_refuses() -> None:
+    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: the outpost is gone$") as caught:
+        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), outpost=Told(b"")), image())
+    assert caught.value.code == 111
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [(b"REMOTEHOST=a.test\0\0", 1), (b"\0\0", 1), (b"ERROR=no answer\0\0", 1), (b"!99 took too long\0\0", 99)],
+    ids=["name without a rule", "no name", "no answer", "too late"],
+)
+def test_a_client_that_no_rule_knows_is_refused(reply: bytes, code: int) -> None:
+    with pytest.raises(Refused) as caught:
+        hear(Access(Fixed(Decision(Verdict.NOTFOUND)), lookups=Lookups(), outpost=Told(reply)), image())
+    assert caught.value.code == code
+
+
+def test_a_failure_refuses_only_if_it_is_to(capfd: pytest.CaptureFixture[str]) -> None:
+    told = Told(b"REMOTEHOST=a.test\0ERROR=no\x1banswer\0\0")
+    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: no\\x1banswer$") as caught:
+        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(strict=True), outpost=told), image())
+    assert caught.value.code == 111
+    passed = image()
+    hear(Access(Fixed(BY_ADDRESS), verbosity=2, lookups=Lookups(), outpost=told), passed)
+    assert passed.env == {**UCSPI, b"TCPREMOTEHOST": b"a.test"}
+    message = r"unable to look up 192.0.2.7: no\x1banswer"
+    assert capfd.readouterr().err == f"s6-tcpserver-access: warning: {message}\n"
+
+
+def test_who_is_denied_by_address_is_not_looked_up() -> None:
+    told = Told(b"\0\0")
+    assert refusal(Access(Fixed(Decision(Verdict.DENY)), lookups=Lookups(user=True), outpost=told), image())[0] == 1
+    assert not hasattr(told, "question")
+
+
+def test_what_is_asked() -> None:
+    told = Told(b"\0\0")
+    lookups = Lookups(hosts=True, paranoid=True)
+    hear(Access(lookups=lookups, local_name=b"here", outpost=told), image(DNSCACHEIP=b"127.0.0.1,::1 192.0.2.53"))
+    assert told.servers == ["127.0.0.1", "::1", "192.0.2.53"]
+    assert told.question == {
+        "remote": "192.0.2.7",
+        "local": "127.0.0.1",
+        "remote_port": 50000,
+        "local_port": 443,
+        "remote_name": True,
+        "local_name": False,
+        "hosts": True,
+        "paranoid": True,
+        "user": False,
+    }
+    hear(Access(lookups=Lookups(names=False, user=True), outpost=told), image())
+    assert (told.question["remote_name"], told.question["local_name"], told.question["user"]) == (False, False, True)
+    assert told.servers == []
+
+
+@pytest.mark.parametrize("value", [b"localhost", b"127.0.0.1:53", b"\xff", b"127.0.0.1,x", b"fe80::1%lo"])
+def test_a_wrong_name_server_is_100(value: bytes) -> None:
+    stage = Access(lookups=Lookups(), outpost=Told(b"\0\0"))
+    assert refusal(stage, image(DNSCACHEIP=value)) == (100, "fatal", "invalid $DNSCACHEIP")
