@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from tests.servers import PATIENCE
 
 PORT = 53
-A, CNAME, PTR = 1, 5, 12
+A, CNAME, PTR, AAAA = 1, 5, 12, 28
 SERVFAIL, NXDOMAIN, REFUSED = 2, 3, 5
 _RESPONSE, _TRUNCATED = 0x8180, 0x0200
 _ANSWERED_NAME = b"\xc0\x0c"

@@ -16,6 +16,7 @@ from s6tls.ucspi.inquiry import Inquiry, Question
 from s6tls.ucspi.reactor import Reactor
 from s6tls.ucspi.resolver import Resolver
 from tests.e2e.nameserver import (
+    AAAA,
     CNAME,
     NXDOMAIN,
     PTR,
@@ -235,6 +236,19 @@ def test_paranoia_follows_an_alias_and_tells_what_fails() -> None:
         return asked.names("a.test") if asked.kind == PTR else asked.reply(code=SERVFAIL)
 
     assert told(failing, paranoid=True) == {b"ERROR": b"DNS server returned general failure"}
+
+
+def test_ipv6_clients_have_names_too() -> None:
+    client, here = (socket.inet_pton(socket.AF_INET6, text) for text in ("2001:db8::1", "2001:db8::2"))
+
+    def script(asked: Asked) -> bytes:
+        if asked.kind == PTR:
+            return asked.names("six.test" if asked.name.startswith("1.0.0.") else "here.test")
+        return asked.reply((asked.kind, client)) if asked.kind == AAAA else asked.reply(code=NXDOMAIN)
+
+    with Puppet(script) as puppet:
+        both = {b"REMOTEHOST": b"six.test", b"LOCALHOST": b"here.test"}
+        assert ask(puppet.address, Question(client, here, paranoid=True)) == both
 
 
 def test_the_hosts_file_comes_first_if_wanted(real: str) -> None:
