@@ -132,6 +132,18 @@ def test_rules_judge_haproxy_itself_when_it_speaks_for_itself(site: Site) -> Non
         assert "s6-tlsd" not in behind.log()
 
 
+def test_a_header_that_a_client_sends_through_haproxy_is_no_header(site: Site) -> None:
+    with (
+        behind_a_proxy(site, {"ip4/127.0.0.2_32": allow(), "ip4/127.0.0.3_32": allow()}) as behind,
+        haproxy(site.place, backend(behind, "send-proxy-v2")) as proxy,
+        proxy.connect("127.0.0.2") as client,
+    ):
+        client.sendall(line("127.0.0.3") + peers.hello())
+        behind.wait_log(rf"{ENDED} 97 ")
+        behind.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.2$")
+        behind.wait_log(r"^s6-tlsd-io: fatal: unable to complete the handshake with 127\.0\.0\.2_\d+: ")
+
+
 def test_what_haproxy_says_about_its_own_tls_replaces_ours(site: Site) -> None:
     """HAProxy ends the client's TLS and speaks TLS of its own to the server."""
     both = site.place / "both.pem"
@@ -339,3 +351,14 @@ def test_a_connection_that_waits_for_a_header_outlives_the_server(site: Site) ->
         client.sendall(line("192.0.2.7")[6:])
         with by.wrap_socket(client, server_hostname="localhost") as session:
             assert peers.read_all(session) == b"x\n"
+
+
+def test_a_header_inside_tls(site: Site) -> None:
+    """With proxy-server in front of the program, it is the tunnel from the proxy that carries the header."""
+    by = peers.context(site.authority.file)
+    rules: Rules = {f"ip4/{PROXY}_32": allow()}
+    prog = ("proxy-server", "-t", "5000", "sh", "-c", "echo $TCPREMOTEIP $SSL_PROTOCOL; cat")
+    with behind_a_proxy(site, rules, *prog, options=()) as behind, peers.dial(behind, by, source=PROXY) as client:
+        client.sendall(line("192.0.2.7") + b"data")
+        peers.send_eof(client)
+        assert peers.read_all(client) == b"192.0.2.7 TLSv1.3\ndata"
