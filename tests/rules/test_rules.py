@@ -53,6 +53,9 @@ ENVIRONMENTS: dict[tuple[str, str], tuple[tuple[bytes, bytes | None], ...]] = {
 }
 EXECS = {("demo", "127.0.0.4"): b"closed for repairs"}
 
+ELSEWHERE = ("named",)
+"""Decided by more than addresses, and so checked in tests of their own."""
+
 CASES = [(name, address) for name, addresses in DECISIONS.items() for address in addresses]
 
 
@@ -68,9 +71,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_every_rule_set_is_here_and_has_its_page() -> None:
-    assert sorted(path.name for path in RULES.iterdir() if path.is_dir()) == sorted(DECISIONS)
+    assert sorted(path.name for path in RULES.iterdir() if path.is_dir()) == sorted([*DECISIONS, *ELSEWHERE])
     index = (RULES / "README.md").read_text()
-    for name in DECISIONS:
+    for name in (*DECISIONS, *ELSEWHERE):
         assert (RULES / name / "README.md").is_file()
         assert f"({name}/README.md)" in index
 
@@ -93,7 +96,7 @@ def test_every_rule_decides_for_some_address_here(name: str) -> None:
     assert rules == {rule for rule, _ in DECISIONS[name].values()} - {""}
 
 
-@pytest.mark.parametrize("name", DECISIONS)
+@pytest.mark.parametrize("name", [*DECISIONS, *ELSEWHERE])
 def test_the_page_shows_the_tree_as_it_is(name: str) -> None:
     tree = RULES / name / "tree"
     shown = re.findall(r"^    (\S+/\S+)", (RULES / name / "README.md").read_text(), re.MULTILINE)
