@@ -27,6 +27,12 @@ ON_CLIENT = ("-L", "--rules-on=client", f"--trusted-proxies={PROXY}")
 ENV = ("env", "-0")
 
 
+@pytest.fixture
+def any_site(tmp_path: Path) -> Site:
+    """A place to serve from with one way of isolation, for what has no part in TLS."""
+    return Site(tmp_path, "worker")
+
+
 def behind_a_proxy(
     site: Site, rules: Rules, *prog: str, options: tuple[str, ...] = ON_CLIENT
 ) -> AbstractContextManager[Server]:
@@ -132,10 +138,10 @@ def test_rules_judge_haproxy_itself_when_it_speaks_for_itself(site: Site) -> Non
         assert "s6-tlsd" not in behind.log()
 
 
-def test_a_header_that_a_client_sends_through_haproxy_is_no_header(site: Site) -> None:
+def test_a_header_that_a_client_sends_through_haproxy_is_no_header(any_site: Site) -> None:
     with (
-        behind_a_proxy(site, {"ip4/127.0.0.2_32": allow(), "ip4/127.0.0.3_32": allow()}) as behind,
-        haproxy(site.place, backend(behind, "send-proxy-v2")) as proxy,
+        behind_a_proxy(any_site, {"ip4/127.0.0.2_32": allow(), "ip4/127.0.0.3_32": allow()}) as behind,
+        haproxy(any_site.place, backend(behind, "send-proxy-v2")) as proxy,
         proxy.connect("127.0.0.2") as client,
     ):
         client.sendall(line("127.0.0.3") + peers.hello())
@@ -167,14 +173,14 @@ def test_what_haproxy_says_about_its_own_tls_replaces_ours(site: Site) -> None:
         assert b"SSL_PEER_CERT_CN" not in env
 
 
-def test_haproxy_ends_tls_in_front_of_a_plain_server(tmp_path: Path) -> None:
-    site = Site(tmp_path, "connection")
-    both = tmp_path / "both.pem"
+def test_haproxy_ends_tls_in_front_of_a_plain_server(any_site: Site) -> None:
+    site = any_site
+    both = site.place / "both.pem"
     both.write_bytes(Path(site.pair.key).read_bytes() + Path(site.pair.certificate).read_bytes())
     words = "send-proxy-v2 proxy-v2-options ssl,ssl-cipher,authority,crc32c,unique-id"
     with (
         server(["s6-tcpserver", "127.0.0.1", "0", "proxy-server", "-2", *ENV]) as behind,
-        haproxy(tmp_path, backend(behind, words), f"ssl crt {both}") as proxy,
+        haproxy(site.place, backend(behind, words), f"ssl crt {both}") as proxy,
     ):
         env = peers.environment(proxy.answer(peers.context(site.authority.file), "127.0.0.2"))
         assert (env[b"TCPREMOTEIP"], env[b"SSL_PROTOCOL"]) == (b"127.0.0.2", b"TLSv1.3")
@@ -201,10 +207,10 @@ def test_header_and_tls_in_one_packet(site: Site, header: bytes) -> None:
             assert talk(behind, header, by) == b"56324\n"
 
 
-def test_a_header_byte_by_byte(site: Site) -> None:
-    by = peers.context(site.authority.file)
+def test_a_header_byte_by_byte(any_site: Site) -> None:
+    by = peers.context(any_site.authority.file)
     with (
-        behind_a_proxy(site, {"ip4/192.0.2.0_24": allow()}, "printenv", "TCPREMOTEIP") as behind,
+        behind_a_proxy(any_site, {"ip4/192.0.2.0_24": allow()}, "printenv", "TCPREMOTEIP") as behind,
         peers.connect(behind, PROXY) as client,
     ):
         for byte in with_checksum(0x11, IP4):
@@ -234,15 +240,15 @@ def test_what_the_proxy_says_about_tls_lasts_and_what_it_does_not_say_is_ours(si
     ],
     ids=["no header", "invalid address", "wrong checksum", "datagrams"],
 )
-def test_no_good_header_no_tls(site: Site, data: bytes, code: int) -> None:
-    with behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}) as behind:
+def test_no_good_header_no_tls(any_site: Site, data: bytes, code: int) -> None:
+    with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}) as behind:
         assert silence(behind, data)
         behind.wait_log(rf"{ENDED} {code} ")
         behind.wait_log(r"^proxy-server: fatal: unable to take the PROXY header: ")
 
 
-def test_end_of_file_in_the_header_is_111(site: Site) -> None:
-    with behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}) as behind:
+def test_end_of_file_in_the_header_is_111(any_site: Site) -> None:
+    with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}) as behind:
         for data in (b"", b"PROXY TCP4 192."):
             with peers.connect(behind, PROXY) as client:
                 client.sendall(data)
@@ -251,17 +257,17 @@ def test_end_of_file_in_the_header_is_111(site: Site) -> None:
         behind.wait_log(rf"{ENDED} 111 ", 2)
 
 
-def test_addresses_of_unix_sockets_and_rules_for_clients_do_not_go_together(site: Site) -> None:
-    with behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}) as behind:
+def test_addresses_of_unix_sockets_and_rules_for_clients_do_not_go_together(any_site: Site) -> None:
+    with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}) as behind:
         assert silence(behind, binary(0x31, bytes(216)) + peers.hello())
         behind.wait_log(rf"{ENDED} 100 ")
 
 
 @pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", binary(0, b""), binary(0x11, IP4, command=0x20)])
-def test_a_proxy_that_names_no_client_is_judged_itself(site: Site, header: bytes) -> None:
-    by = peers.context(site.authority.file)
+def test_a_proxy_that_names_no_client_is_judged_itself(any_site: Site, header: bytes) -> None:
+    by = peers.context(any_site.authority.file)
     for rule, code in ((allow(), 0), (DENY, 1)):
-        with behind_a_proxy(site, {f"ip4/{PROXY}_32": rule}, "printenv", "TCPREMOTEIP") as behind:
+        with behind_a_proxy(any_site, {f"ip4/{PROXY}_32": rule}, "printenv", "TCPREMOTEIP") as behind:
             if code:
                 assert silence(behind, header + peers.hello())
             else:
@@ -285,11 +291,11 @@ def test_a_client_that_is_denied_costs_no_tls(site: Site) -> None:
 
 
 @pytest.mark.parametrize("options", [("-L",), ("-L", "--rules-on=client")])
-def test_nobody_else_may_speak_for_a_client(site: Site, options: tuple[str, ...]) -> None:
-    by = peers.context(site.authority.file)
+def test_nobody_else_may_speak_for_a_client(any_site: Site, options: tuple[str, ...]) -> None:
+    by = peers.context(any_site.authority.file)
     trust = "--trusted-proxies=2001:db8::/32,127.0.0.8/31,10.0.0.1"
     with behind_a_proxy(
-        site, {"ip4/0.0.0.0_0": allow()}, "printenv", "TCPREMOTEIP", options=(*options, trust)
+        any_site, {"ip4/0.0.0.0_0": allow()}, "printenv", "TCPREMOTEIP", options=(*options, trust)
     ) as behind:
         for source in ("127.0.0.8", "127.0.0.9"):
             assert talk(behind, line("192.0.2.7"), by, source) == b"192.0.2.7\n"
@@ -299,25 +305,27 @@ def test_nobody_else_may_speak_for_a_client(site: Site, options: tuple[str, ...]
         behind.wait_log(rf"{ENDED} 1 ", 2)
 
 
-def test_a_stranger_is_sent_away_before_it_says_a_word(site: Site) -> None:
-    with behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}) as behind:
+def test_a_stranger_is_sent_away_before_it_says_a_word(any_site: Site) -> None:
+    with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}) as behind:
         assert silence(behind, b"", source="127.0.0.7")
 
 
 # Time
 
 
-def test_a_header_that_takes_too_long_is_111(site: Site) -> None:
-    with behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}, options=(*ON_CLIENT, "-K", "100")) as behind:
+def test_a_header_that_takes_too_long_is_111(any_site: Site) -> None:
+    with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}, options=(*ON_CLIENT, "-K", "100")) as behind:
         assert silence(behind, b"PROXY TCP4")
         behind.wait_log(r"^proxy-server: fatal: took too long$")
         behind.wait_log(rf"{ENDED} 111 ")
 
 
-def test_slow_headers_delay_nobody(site: Site) -> None:
-    by = peers.context(site.authority.file)
+def test_slow_headers_delay_nobody(any_site: Site) -> None:
+    by = peers.context(any_site.authority.file)
     with (
-        behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}, "echo", "x", options=(*ON_CLIENT, "-c100", "-C100")) as behind,
+        behind_a_proxy(
+            any_site, {"ip4/0.0.0.0_0": allow()}, "echo", "x", options=(*ON_CLIENT, "-c100", "-C100")
+        ) as behind,
         contextlib.ExitStack() as stack,
     ):
         for _ in range(60):
@@ -326,8 +334,8 @@ def test_slow_headers_delay_nobody(site: Site) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
-def test_signals_end_connections_that_wait_for_a_header(site: Site, number: signal.Signals) -> None:
-    with behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}, options=("-B", "hello\n", "-L")) as behind:
+def test_signals_end_connections_that_wait_for_a_header(any_site: Site, number: signal.Signals) -> None:
+    with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}, options=("-B", "hello\n", "-L")) as behind:
         with peers.connect(behind, PROXY) as client:
             assert client.recv(6) == b"hello\n"
             client.sendall(b"PROXY ")

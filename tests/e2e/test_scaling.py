@@ -136,7 +136,9 @@ def test_one_server_of_two_goes_away_and_comes_back_under_load(farm: Farm, site:
         assert "Traceback" not in a.log() + b.log()
 
 
-def test_a_server_that_is_drained_first_costs_no_request(farm: Farm, site: Site) -> None:
+def test_a_server_that_is_drained_first_costs_no_request(tmp_path: Path) -> None:
+    site = Site(tmp_path, "worker")
+    farm = Farm(site)
     with farm.running("b"), contextlib.ExitStack() as first_life, contextlib.ExitStack() as second_life:
         a = first_life.enter_context(farm.running("a"))
         with haproxy(site.place, farm.backend()) as proxy:
@@ -187,7 +189,9 @@ def test_health_checks_cost_no_tls(farm: Farm, site: Site) -> None:
             assert "s6-tlsd-io" not in server.log()
 
 
-def test_health_checks_with_tls_run_the_program(farm: Farm, site: Site) -> None:
+def test_health_checks_with_tls_run_the_program(tmp_path: Path) -> None:
+    site = Site(tmp_path, "worker")
+    farm = Farm(site)
     site.compile({f"ip4/{PROXY}_32": allow()})
     with (
         farm.running("a") as a,
