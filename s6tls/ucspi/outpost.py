@@ -57,11 +57,9 @@ class Outpost:
         code 99.  `servers` are the addresses of the name servers to ask, none for those of
         /etc/resolv.conf.  Raises Refused (111).
         """
-        return self._ask(
-            program,
-            {"ask": "inquire", "question": question, "timeout": timeout, "late": _TOO_LATE, "servers": servers},
-            (),
-        )
+        late = _TOO_LATE, f"unable to look up {question['remote']}: took too long"
+        request = {"ask": "inquire", "question": question, "timeout": timeout, "late": late, "servers": servers}
+        return self._ask(program, request, ())
 
     def read_proxy_header(self, program: str, client: int, versions: tuple[int, ...], timeout: int) -> int:
         """Have a PROXY header read from the descriptor `client`; return the reply's descriptor.
@@ -70,7 +68,9 @@ class Outpost:
         refused with code 111.  Raises Refused (111).
         """
         return self._ask(
-            program, {"ask": "proxy", "versions": versions, "timeout": timeout, "late": _SYSTEM}, (client,)
+            program,
+            {"ask": "proxy", "versions": versions, "timeout": timeout, "late": (_SYSTEM, "took too long")},
+            (client,),
         )
 
     def close(self) -> None:
@@ -227,7 +227,7 @@ class _Task:
         reactor: Reactor,
         fds: list[int],
         timeout: int,
-        late: int,
+        late: tuple[int, str],
         work: Callable[[Callable[[bytes], None]], Callable[[], None]],
     ) -> None:
         self._fds, self._late, self._over = fds, late, False
@@ -242,7 +242,7 @@ class _Task:
 
     def _out_of_time(self) -> None:
         self._stop()
-        self._finish(reply.refusal(self._late, "took too long"))
+        self._finish(reply.refusal(*self._late))
 
     def _finish(self, answer: bytes) -> None:
         if self._over:
@@ -297,9 +297,9 @@ class _HeaderReading:
             while self._reader.wanted and self._poll.poll(0):
                 self._reader.feed(os.read(self._fd, self._reader.wanted))
         except ProxyError as error:
-            self._end(reply.refusal(error.code, f"unable to take the PROXY header: {error}"))
+            self._end(reply.refusal(error.code, str(error)))
         except OSError as error:
-            self._end(reply.refusal(_SYSTEM, f"unable to read the PROXY header: {error.strerror}"))
+            self._end(reply.refusal(_SYSTEM, str(error.strerror)))
         else:
             if not self._reader.wanted:
                 self._end(reply.encode(self._reader.variables))

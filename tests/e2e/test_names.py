@@ -210,7 +210,7 @@ def test_failures_refuse_only_with_w() -> None:
 def test_time_is_up(puppet: Puppet, strictness: str) -> None:
     with serving(puppet.address, "-t", "100", strictness) as server:
         assert visit(server, silent(1)) == ""
-        server.wait_log(r"^s6-tcpserver-access: fatal: took too long$")
+        server.wait_log(rf"^s6-tcpserver-access: fatal: unable to look up {re.escape(silent(1))}: took too long$")
         server.wait_log(r"exitcode 99 count")
         assert visit(server, "127.9.0.1") == "n1.test n1.test none"
 
@@ -479,7 +479,7 @@ def test_the_command(real: str, puppet: Puppet) -> None:
     assert re.fullmatch(r"s6-tcpserver-access: info: allow pid \d+ ip 127\.9\.0\.1\n", done.stderr)
     done = command(puppet.address, silent(1), "-t", "100", *SHOW)
     assert (done.returncode, done.stdout) == (99, "")
-    assert done.stderr == "s6-tcpserver-access: fatal: took too long\n"
+    assert done.stderr == f"s6-tcpserver-access: fatal: unable to look up {silent(1)}: took too long\n"
     done = command("localhost", "127.9.0.1", *SHOW)
     assert (done.returncode, done.stderr) == (100, "s6-tcpserver-access: fatal: invalid $DNSCACHEIP\n")
 

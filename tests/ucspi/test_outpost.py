@@ -22,7 +22,7 @@ from s6tls.ucspi.image import Refused
 from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.reactor import READABLE, Reactor
 from s6tls.ucspi.reply import Refusal, parse
-from tests.e2e.nameserver import Asked, Puppet
+from tests.e2e.nameserver import PTR, Asked, Puppet
 from tests.servers import PATIENCE
 from tests.ucspi.children import in_child
 
@@ -82,7 +82,7 @@ def test_questions_are_answered_side_by_side(outpost: Outpost, puppet: Puppet) -
 
 def test_what_takes_too_long_is_refused(outpost: Outpost, puppet: Puppet) -> None:
     fd = outpost.inquire("test", question(remote="127.9.0.13"), 50, [puppet.address])
-    with pytest.raises(Refusal, match=r"^took too long$") as caught:
+    with pytest.raises(Refusal, match=r"^unable to look up 127\.9\.0\.13: took too long$") as caught:
         found(fd)
     assert caught.value.code == 99
 
@@ -91,6 +91,13 @@ def test_each_question_has_its_own_name_servers(outpost: Outpost, puppet: Puppet
     with Puppet(lambda asked: asked.names("other.test")) as other:
         for server, name in [(puppet, b"n1.test"), (other, b"other.test"), (puppet, b"n1.test")]:
             assert found(outpost.inquire("test", question(), 0, [server.address])) == {b"REMOTEHOST": name}
+
+
+def test_an_answer_is_remembered_for_as_long_as_it_says(outpost: Outpost, puppet: Puppet) -> None:
+    for _ in range(3):
+        assert found(outpost.inquire("test", question(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
+    assert puppet.asked.get(timeout=PATIENCE).kind == PTR
+    assert puppet.asked.empty()
 
 
 def test_what_cannot_be_looked_into_is_refused(outpost: Outpost) -> None:
