@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.options import Option, Synopsis
 from s6tls.ucspi.envdir import EnvDir
 
 SYNOPSIS = Synopsis(
     "s6-envdir",
     (
         Option("I", (), None, "go on without changes when dir does not exist"),
-        Option("i", (), None, "fail when dir does not exist (the default)"),
+        Option("i", (), None, "fail when dir does not exist (the default)", alternative=True),
         Option("n", (), None, "keep trailing blanks; with -f, keep the last newline"),
         Option("f", (), None, "take whole files as values, not their first lines"),
         Option("L", (), None, "read files whole, not their first 4095 bytes"),
@@ -26,8 +26,6 @@ SYNOPSIS = Synopsis(
 def stage(options: Sequence[tuple[str, bytes]], _: Surroundings) -> EnvDir:
     """Make the stage.  Raises UsageError."""
     given = dict(options)
-    if given.get("c") == b"":
-        raise UsageError("-c needs a character")
     strictness = [name for name, _ in options if name in "Ii"][-1:]
     return EnvDir(
         given["dir"],

@@ -14,11 +14,11 @@ SYNOPSIS = Synopsis(
     "s6-envuidgid",
     (
         Option("u", (), None, "account is a user: set UID only"),
-        Option("g", (), None, "account is a group: set GID only"),
-        Option("B", (), None, "account is user:group: set UID and GID"),
+        Option("g", (), None, "account is a group: set GID only", alternative=True),
+        Option("B", (), None, "account is user:group: set UID and GID", alternative=True),
         Option("n", (), None, "take numbers for ids when no account has that name"),
         Option("i", (), None, "fail (1) when the account is unknown (the default)"),
-        Option("D", (), "uid:gid:gidlist", "use these ids when the account is unknown"),
+        Option("D", (), "uid:gid:gidlist", "use these ids when the account is unknown", alternative=True),
     ),
     "account prog...",
 )
@@ -39,11 +39,10 @@ def stage(options: Sequence[tuple[str, bytes]], _: Surroundings) -> EnvUidGid:
 
 
 def _defaults(text: bytes) -> Defaults:
-    uid, _, rest = text.partition(b":")
+    uid, colon, rest = text.partition(b":")
     gid, _, groups = rest.partition(b":")
     try:
-        parse_groups(groups)
-        return Defaults(parse_id(uid), parse_id(gid) if gid else 0, groups)
+        return Defaults(parse_id(uid or (colon and b"0")), parse_id(gid or b"0"), parse_groups(groups))
     except BadIdentity as error:
         raise UsageError(str(error)) from error
 

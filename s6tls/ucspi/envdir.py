@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ class EnvDir:
 
     `loose` forgives a directory that is not there; `verbatim` takes whole files instead of first lines; `chomp`
     removes trailing blanks, or a verbatim file's last newline; `clamp` reads the first 4095 bytes only; `nul` stands
-    for each NUL byte.
+    for each NUL byte, and has to be one character.
     """
 
     path: bytes
@@ -34,17 +35,20 @@ class EnvDir:
         """Raise Refused (111) when the directory or a file cannot be read."""
         try:
             directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                self._apply(image, directory)
-            finally:
-                os.close(directory)
-        except FileNotFoundError as error:
-            if not self.loose:
-                raise self._unable(error) from error
+        except OSError as error:
+            if self.loose and isinstance(error, FileNotFoundError):
+                return
+            raise self._unable(error) from error
+        try:
+            self._apply(image, directory)
         except OSError as error:
             raise self._unable(error) from error
+        finally:
+            os.close(directory)
 
     def _apply(self, image: Image, directory: int) -> None:
+        if not self.nul:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         limit = envdir.MAX_FILE if self.clamp else _LARGEST_VALUE
         for name in sorted(map(os.fsencode, os.listdir(directory))):
             if envdir.ignored(name):
@@ -64,4 +68,4 @@ class EnvDir:
         return value.replace(b"\0", self.nul)
 
     def _unable(self, error: OSError) -> Refused:
-        return Refused(self.program, 111, f"unable to read {shown(self.path)}: {error.strerror}")
+        return Refused(self.program, 111, f"unable to envdir {shown(self.path)}: {error.strerror}")

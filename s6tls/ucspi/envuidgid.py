@@ -5,6 +5,7 @@ It changes no ids; programs that start as root and drop it later read the variab
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import grp
 import os
@@ -12,7 +13,7 @@ import pwd
 from dataclasses import dataclass
 
 from s6tls.accessrules.errors import shown
-from s6tls.ucspi.identity import BadIdentity, parse_id
+from s6tls.ucspi.identity import BadIdentity, groups_text, parse_groups, parse_id
 from s6tls.ucspi.image import Image, Refused
 
 
@@ -31,14 +32,14 @@ class Defaults:
 
     uid: int = 0
     gid: int = 0
-    groups: bytes = b""
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class EnvUidGid:
     """Look an account up.
 
-    `numeric` takes numbers for ids when no account has that name.  `defaults` is None to refuse an unknown account.
+    `numeric` takes numbers for ids where no account has that name.  `defaults` is None to refuse an unknown account.
     """
 
     account: bytes
@@ -49,58 +50,59 @@ class EnvUidGid:
 
     def apply(self, image: Image) -> None:
         """Set the variables.  Raises Refused: 1 for an unknown account."""
+        user, _, group = self.account.partition(b":")
+        if not self.account and self.defaults is None:
+            raise self._unknown("user", b"")
         if self.kind is Account.USER_COLON_GROUP:
-            user, _, group = self.account.partition(b":")
-            image.env[b"UID"] = b"%d" % self._uid(user)
-            image.env[b"GID"] = b"%d" % self._gid(group)
+            image.env[b"UID"] = b"%d" % self._part("user", user)
+            image.env[b"GID"] = b"%d" % self._part("group", group)
         elif self.kind is Account.GROUP:
-            image.env[b"GID"] = b"%d" % self._gid(self.account)
+            image.env[b"GID"] = b"%d" % self._id("group", self.account)
         elif self.kind is Account.USER:
-            image.env[b"UID"] = b"%d" % self._uid(self.account)
+            image.env[b"UID"] = b"%d" % self._id("user", self.account)
         else:
-            self._apply_all(image)
+            uid, gid, groups = self._user_and_groups()
+            image.env.update({b"UID": b"%d" % uid, b"GID": b"%d" % gid, b"GIDLIST": groups_text(groups)})
 
-    def _apply_all(self, image: Image) -> None:
-        uid, gid, groups = self._user_and_groups()
-        image.env.update({b"UID": b"%d" % uid, b"GID": b"%d" % gid, b"GIDLIST": groups})
-
-    def _user_and_groups(self) -> tuple[int, int, bytes]:
+    def _user_and_groups(self) -> tuple[int, int, tuple[int, ...]]:
         try:
             found = pwd.getpwnam(os.fsdecode(self.account))
         except (KeyError, ValueError):
-            if self.numeric:
-                user, colon, group = self.account.partition(b":")
-                try:
-                    return parse_id(user), parse_id(group if colon else user), b""
-                except BadIdentity:
-                    pass
-            if self.defaults is None:
-                raise self._unknown("user", self.account) from None
-            return self.defaults.uid, self.defaults.gid, self.defaults.groups
-        groups = [gid for gid in os.getgrouplist(found.pw_name, found.pw_gid) if gid != found.pw_gid]
-        return found.pw_uid, found.pw_gid, b",".join(b"%d" % gid for gid in groups)
+            return self._literal() if self.numeric else self._default(self._unknown("user", self.account))
+        groups = os.getgrouplist(found.pw_name, found.pw_gid)
+        return found.pw_uid, found.pw_gid, tuple(gid for gid in groups if gid != found.pw_gid)
 
-    def _uid(self, name: bytes) -> int:
+    def _literal(self) -> tuple[int, int, tuple[int, ...]]:
+        """Read the account as user:group:groups, as far as it goes."""
+        user, _, rest = self.account.partition(b":")
+        group, colon, groups = rest.partition(b":")
         try:
-            return pwd.getpwnam(os.fsdecode(name)).pw_uid
-        except (KeyError, ValueError):
-            return self._fallback("user", name, None if self.defaults is None else self.defaults.uid)
+            listed = parse_groups(groups) if colon or self.defaults is None else self.defaults.groups
+        except BadIdentity:
+            return self._default(self._unknown("group", groups))
+        return self._part("user", user), self._part("group", group), listed
 
-    def _gid(self, name: bytes) -> int:
-        try:
-            return grp.getgrnam(os.fsdecode(name)).gr_gid
-        except (KeyError, ValueError):
-            return self._fallback("group", name, None if self.defaults is None else self.defaults.gid)
+    def _default(self, unknown: Refused) -> tuple[int, int, tuple[int, ...]]:
+        if self.defaults is None:
+            raise unknown
+        return self.defaults.uid, self.defaults.gid, self.defaults.groups
 
-    def _fallback(self, kind: str, name: bytes, default: int | None) -> int:
+    def _part(self, kind: str, name: bytes) -> int:
+        """Look up one part of user:group; what is left out is the default's, or 0."""
+        if name:
+            return self._id(kind, name)
+        defaults = self.defaults or Defaults()
+        return defaults.uid if kind == "user" else defaults.gid
+
+    def _id(self, kind: str, name: bytes) -> int:
+        with contextlib.suppress(KeyError, ValueError):
+            text = os.fsdecode(name)
+            return pwd.getpwnam(text).pw_uid if kind == "user" else grp.getgrnam(text).gr_gid
         if self.numeric:
-            try:
+            with contextlib.suppress(BadIdentity):
                 return parse_id(name)
-            except BadIdentity:
-                pass
-        if default is None:
-            raise self._unknown(kind, name)
-        return default
+        uid, gid, _ = self._default(self._unknown(kind, name))
+        return uid if kind == "user" else gid
 
     def _unknown(self, kind: str, name: bytes) -> Refused:
         return Refused(self.program, 1, f"unknown {kind}: {shown(name)}")

@@ -8,7 +8,7 @@ afterwards: a drop that can be undone is not a drop.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,8 +31,13 @@ def parse_id(text: bytes) -> int:
 
 
 def parse_groups(text: bytes) -> tuple[int, ...]:
-    """Read a comma-separated list of group ids; empty text is the empty list.  Raises BadIdentity."""
-    return tuple(parse_id(part) for part in text.split(b",")) if text else ()
+    """Read a comma-separated list of group ids, in which nothing between commas is passed over.  Raises BadIdentity."""
+    return tuple(parse_id(part) for part in text.split(b",") if part)
+
+
+def groups_text(groups: Iterable[int]) -> bytes:
+    """Write a list of group ids as `parse_groups` reads it."""
+    return b",".join(b"%d" % group for group in groups)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from dataclasses import dataclass
@@ -42,15 +43,16 @@ class IpcAccess:
         decision = self._decide(uid, gid)
         client = f"uid {uid} gid {gid}"
         if decision.verdict is not Verdict.ALLOW:
-            message = f"deny pid {os.getpid()} {client}" if self.verbosity >= 2 else ""
+            why = os.strerror(errno.EACCES if decision.verdict is Verdict.DENY else errno.ENOENT)
+            message = f"deny pid {os.getpid()} {client}: {why}" if self.verbosity >= 2 else ""
             raise Refused(self.program, _DENIED, message, kind="info")
         if self.verbosity >= 1:
             image.on_start.append((self.program, f"allow pid {{pid}} {client}"))
+        image.env = decision.apply_env(image.env)
         if self.bare:
             image.unset([b"PROTO", *(proto + name for name in _VARIABLES)])
         else:
             image.env[proto + b"LOCALPATH"] = self._path(image)
-        image.env = decision.apply_env(image.env)
         if decision.exec:
             run_instead(image, decision.exec)
 
@@ -77,6 +79,6 @@ class IpcAccess:
             with socket.socket(fileno=os.dup(image.stdin)) as connection:
                 name = connection.getsockname()
         except OSError as error:
-            raise Refused(self.program, _SYSTEM, f"unable to get the socket's path: {error.strerror}") from error
+            raise Refused(self.program, _SYSTEM, f"unable to ipc_local: {error.strerror}") from error
         path = os.fsencode(name) if isinstance(name, str | bytes) else b""
         return path.partition(b"\0")[0][:_LONGEST_PATH]

@@ -71,10 +71,12 @@ def socat(prog: Sequence[str], env: Mapping[str, str] | None = None) -> Iterator
 
 
 @contextlib.contextmanager
-def ipcserver(place: Path, prog: Sequence[str], env: Mapping[str, str] | None = None) -> Iterator[tuple[Connect, Log]]:
+def ipcserver(
+    place: Path, prog: Sequence[str], env: Mapping[str, str] | None = None, verbosity: int = 1
+) -> Iterator[tuple[Connect, Log]]:
     """Serve `prog` on a Unix-domain socket under Debian's s6-ipcserver; PROTO is IPC."""
     path = str(place / "socket")
-    with _running(["s6-ipcserver", "-1", "--", path, *prog], env) as (process, log):
+    with _running(["s6-ipcserver", "-1", "-" + "qQv"[verbosity], "--", path, *prog], env) as (process, log):
         assert _first_line(process, log) == "\n"
 
         def connect() -> socket.socket:

@@ -68,7 +68,7 @@ def test_an_unknown_option_is_wrong_usage(command: ModuleType, option: str | byt
         ["s6-tcpserver", "-b", ""],
         ["s6-tcpserver", "-u", "root"],
         ["s6-tcpserver", "-g", "4294967295"],
-        ["s6-tcpserver", "-G", "1,,2"],
+        ["s6-tcpserver", "-G", "1,x"],
         ["s6-tcpserver", "--isolation=none"],
         ["s6-tcpserver-access", "-v", "high"],
         ["s6-tcpserver-access", "-t", "-5"],
