@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.keys import parse_address
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, Refused, Waiting
 from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.proxyheader import MALFORMED, VARIABLES
 from s6tls.ucspi.reply import Reply
@@ -40,7 +40,7 @@ class ProxyServer:
     until_later: bool = False
     program: str = "proxy-server"
 
-    def apply(self, image: Image) -> Reply:
+    def apply(self, image: Image) -> Waiting:
         """Have the header read.  Refused: 1 malformed or from somebody else, 2 unsupported, 111 cut short or late."""
         if self.trusted is not None:
             self._check_proxy(image, self.trusted)
@@ -52,8 +52,9 @@ class ProxyServer:
             for name, value in variables.items():
                 image.env[_KEPT + name if self.until_later and name in _ABOUT_TLS else name] = value
 
+        proxy = _proxy(image)
         fd = self.outpost.read_proxy_header(self.program, image.stdin, self.versions, self.timeout)
-        return Reply(fd, self.program, VARIABLES, take, lambda: _SYSTEM)
+        return _Header(Reply(fd, self.program, VARIABLES, take, lambda: _SYSTEM), proxy)
 
     def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:
         proxy = image.env.get(image.env.get(b"PROTO", b"") + b"REMOTEIP", b"")
@@ -63,6 +64,34 @@ class ProxyServer:
             raise Refused(self.program, MALFORMED, "unable to tell who the proxy is") from None
         if not any(address in prefix for prefix in trusted):
             raise Refused(self.program, MALFORMED, f"unable to trust a PROXY header from {shown(proxy)}")
+
+
+class _Header:
+    """A `Waiting` for what a header says; a refusal names the proxy."""
+
+    def __init__(self, reply: Reply, proxy: str) -> None:
+        self.fd = reply.fd
+        self._reply, self._proxy = reply, proxy
+
+    def resume(self) -> bool:
+        """See `Reply`."""
+        try:
+            return self._reply.resume()
+        except Refused as refused:
+            reason = f": {refused}" if str(refused) else ""
+            what = f"unable to take the PROXY header{self._proxy}{reason}"
+            raise Refused(refused.program, refused.code, what) from refused
+
+    def close(self) -> None:
+        """See `Reply`."""
+        self._reply.close()
+
+
+def _proxy(image: Image) -> str:
+    """Return " from ADDRESS_PORT" for log lines, as far as it is known."""
+    proto = image.env.get(b"PROTO", b"")
+    address, port = image.env.get(proto + b"REMOTEIP", b""), image.env.get(proto + b"REMOTEPORT", b"")
+    return " from " + shown(address + b"_" + port) if address else ""
 
 
 @dataclass(frozen=True)

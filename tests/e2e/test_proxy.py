@@ -244,7 +244,7 @@ def test_no_good_header_no_tls(any_site: Site, data: bytes, code: int) -> None:
     with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}) as behind:
         assert silence(behind, data)
         behind.wait_log(rf"{ENDED} {code} ")
-        behind.wait_log(r"^proxy-server: fatal: unable to take the PROXY header: ")
+        behind.wait_log(rf"^proxy-server: fatal: unable to take the PROXY header from {PROXY}_\d+: ")
 
 
 def test_end_of_file_in_the_header_is_111(any_site: Site) -> None:
@@ -316,7 +316,7 @@ def test_a_stranger_is_sent_away_before_it_says_a_word(any_site: Site) -> None:
 def test_a_header_that_takes_too_long_is_111(any_site: Site) -> None:
     with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}, options=(*ON_CLIENT, "-K", "100")) as behind:
         assert silence(behind, b"PROXY TCP4")
-        behind.wait_log(r"^proxy-server: fatal: took too long$")
+        behind.wait_log(rf"^proxy-server: fatal: unable to take the PROXY header from {PROXY}_\d+: took too long$")
         behind.wait_log(rf"{ENDED} 111 ")
 
 
