@@ -69,7 +69,8 @@ class Image:
     yet applied, `link` names the last one that was.  `path` is the PATH on which the program is
     searched: the one that the last link was started with, not what that link makes of it.
     `on_start` holds (program, text) log lines to write when the program starts; ``{pid}`` in a
-    text becomes its process id.
+    text becomes its process id.  `extra` holds the program's other descriptors under the numbers that they have
+    there (see `hand`).
     """
 
     env: dict[bytes, bytes]
@@ -81,6 +82,7 @@ class Image:
     link: str = SERVER
     path: bytes | None = field(init=False)
     on_start: list[tuple[str, str]] = field(default_factory=list)
+    extra: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.path = self.env.get(b"PATH")
@@ -91,6 +93,18 @@ class Image:
         self.link = stage.program
         self.path = self.env.get(b"PATH")
         return stage.apply(self)
+
+    def hand(self, fd: int) -> int:
+        """Let the program have a descriptor beyond 0, 1 and 2; return its number there.
+
+        That is the lowest that nothing has which our own starter may have meant for the program.
+        Programs that select(2) cannot use high numbers, and a server's are as high as it has clients.
+        """
+        number = 3
+        while number in self.extra or _is_inheritable(number):
+            number += 1
+        self.extra[number] = fd
+        return number
 
     def replace_rest(self, argv: Iterable[bytes]) -> None:
         """Run `argv` instead of the whole rest of the chain."""
@@ -103,7 +117,15 @@ class Image:
             self.env.pop(name, None)
 
     def close(self) -> None:
-        """Close `stdin` and `stdout`, unless they are the process's own 0 and 1."""
-        for fd in {self.stdin, self.stdout} - {0, 1}:
+        """Close all descriptors but the process's own 0 and 1."""
+        for fd in {self.stdin, self.stdout, *self.extra.values()} - {0, 1}:
             os.close(fd)
         self.stdin, self.stdout = 0, 1
+        self.extra.clear()
+
+
+def _is_inheritable(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False

@@ -1,7 +1,7 @@
 """The edge to the kernel's processes: a clean start for ourselves, and starting the next program.
 
 The next program must find exactly what the chain made for it: descriptors 0, 1
-and 2 and no others (all of ours are close-on-exec), every signal at its default
+and 2, those that a stage handed to it, and no others (all of ours are close-on-exec), every signal at its default
 and none blocked, and no variable that the Python interpreter set for itself.
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 
 from s6tls.accessrules.errors import shown
@@ -99,14 +100,16 @@ def spawn(image: Image) -> int:
     program = locate(image)
     if image.identity is None:
         try:
-            return os.posix_spawn(
-                program,
-                image.argv,
-                image.env,
-                file_actions=[(os.POSIX_SPAWN_DUP2, image.stdin, 0), (os.POSIX_SPAWN_DUP2, image.stdout, 1)],
-                setsigmask=(),
-                setsigdef=_RESETTABLE,
-            )
+            with _lifted(image.extra) as extra:
+                places = [(image.stdin, 0), (image.stdout, 1), *extra]
+                return os.posix_spawn(
+                    program,
+                    image.argv,
+                    image.env,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in places],
+                    setsigmask=(),
+                    setsigdef=_RESETTABLE,
+                )
         except (OSError, ValueError) as error:
             raise _exec_failure(image, error) from error
     pid = fork()
@@ -172,6 +175,9 @@ def _become(image: Image, program: bytes) -> NoReturn:
         os.dup2(image.stdin, 0)
     if stdout != 1:
         os.dup2(stdout, 1)
+    with _lifted(image.extra) as extra:
+        for fd, number in extra:
+            os.dup2(fd, number)
     default_signals()
     if image.identity is not None:
         try:
@@ -182,6 +188,19 @@ def _become(image: Image, program: bytes) -> NoReturn:
         os.execve(program, image.argv, image.env)
     except (OSError, ValueError) as error:
         raise _exec_failure(image, error) from error
+
+
+@contextlib.contextmanager
+def _lifted(extra: Mapping[int, int]) -> Iterator[list[tuple[int, int]]]:
+    """Copy descriptors to where none is in the way of another's number; give the copies with those numbers."""
+    above = max(extra, default=2) + 1
+    with contextlib.ExitStack() as copies:
+        lifted = []
+        for number, fd in extra.items():
+            copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above)
+            copies.callback(os.close, copy)
+            lifted.append((copy, number))
+        yield lifted
 
 
 def _exec_failure(image: Image, error: OSError | ValueError) -> Refused:
