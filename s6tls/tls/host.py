@@ -34,11 +34,11 @@ import select
 import signal
 import socket
 import struct
-from collections import deque
 from typing import TYPE_CHECKING
 
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.material import PROGRAM, Material, Options
+from s6tls.ucspi.handover import Handover, control_pair
 from s6tls.ucspi.log import log
 from s6tls.ucspi.process import close_all_but, exits, fork
 from s6tls.ucspi.reactor import READABLE, Reactor, Timer
@@ -53,7 +53,6 @@ _WORKERS = max(2, os.cpu_count() or 1)
 _LARGEST_MESSAGE = 256
 _DESCRIPTORS = 5
 _PID = struct.Struct("=I")
-_CONTROL_BUFFER = 2**20
 _PAUSE = 0.2
 
 
@@ -64,49 +63,20 @@ class Isolation(enum.Enum):
     WORKER = "worker"
 
 
-class Host:
+class Host(Handover):
     """The server's end of a host."""
 
     def __init__(self, pid: int, control: socket.socket) -> None:
+        super().__init__(control)
         self.pid = pid
-        self.control = control
-        self._queue: deque[tuple[bytes, Descriptors]] = deque()
 
     def carry(self, fds: Descriptors, peer: str) -> None:
         """Hand a connection over; the descriptors are closed here once they are on their way.
 
         Raises OSError when the host is gone; they are then still the caller's.
         """
-        connection = (peer.encode("ascii", "backslashreplace")[:_LARGEST_MESSAGE], fds)
-        self._queue.append(connection)
-        try:
-            self.flush()
-        except OSError:
-            self._queue.remove(connection)
-            raise
-
-    def flush(self) -> bool:
-        """Send what waits; tell whether all has gone.  Raises OSError when the host is gone."""
-        while self._queue:
-            peer, fds = self._queue[0]
-            try:
-                socket.send_fds(
-                    self.control,
-                    [peer or b"-"],
-                    [fds.net_in, fds.net_out, fds.from_application, fds.to_application, fds.notify],
-                )
-            except BlockingIOError:
-                return False
-            self._queue.popleft()
-            fds.close()
-        return True
-
-    def retire(self) -> None:
-        """Let the host end when its sessions have."""
-        for _, fds in self._queue:
-            fds.close()
-        self._queue.clear()
-        self.control.close()
+        message = peer.encode("ascii", "backslashreplace")[:_LARGEST_MESSAGE]
+        self.send(message or b"-", (fds.net_in, fds.net_out, fds.from_application, fds.to_application, fds.notify))
 
 
 def start(material: Material, options: Options, identity: Identity | None, isolation: Isolation) -> Host:
@@ -114,9 +84,7 @@ def start(material: Material, options: Options, identity: Identity | None, isola
 
     The host says on stderr what is wrong with the parameters, and ends.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with contextlib.suppress(OSError):
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CONTROL_BUFFER)
+    ours, theirs = control_pair()
     pid = fork()
     if pid == 0:
         with exits():

@@ -114,4 +114,4 @@ class Hosts:
         if not entry.closed:
             entry.closed = True
             self._reactor.forget(entry.host.control.fileno())
-            entry.host.retire()
+            entry.host.close()

@@ -39,16 +39,20 @@ class Handover:
             self._queue.remove(entry)
             raise
 
-    def flush(self) -> None:
-        """Send what waits, as far as the socket takes it.  Raises OSError when the other process is gone."""
+    def flush(self) -> bool:
+        """Send what waits, as far as the socket takes it; tell whether all has gone.
+
+        Raises OSError when the other process is gone.
+        """
         while self._queue:
             message, fds = self._queue[0]
             try:
                 socket.send_fds(self.control, [message], fds)
             except BlockingIOError:
-                return
+                return False
             self._queue.popleft()
             _close(fds)
+        return True
 
     def close(self) -> None:
         """Let the other process know that nothing more comes; what still waits is dropped."""
