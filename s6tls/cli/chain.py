@@ -30,6 +30,7 @@ _LINKS = {
     b"s6-ipcserver-access": "s6tls.cli.s6_ipcserver_access",
     b"s6-tcpserver-access": "s6tls.cli.s6_tcpserver_access",
     b"s6-tlsd": "s6tls.cli.s6_tlsd",
+    b"s6-ucspitlsd": "s6tls.cli.s6_ucspitlsd",
     b"s6-applyuidgid": "s6tls.cli.s6_applyuidgid",
     b"s6-connlimit": "s6tls.cli.s6_connlimit",
 }

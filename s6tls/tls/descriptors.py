@@ -13,7 +13,8 @@ class Descriptors:
     """A session's ends; whoever holds them closes them.  `net_in` and `net_out` may be the same.
 
     `from_application` and `to_application` are clear text; `notify` is where the end
-    of the handshake is told, or -1.
+    of the handshake is told, or -1.  With delayed encryption it is where the handshake is asked
+    for, too (see `s6tls.tls.delayed`).
     """
 
     net_in: int

@@ -12,17 +12,18 @@ from collections.abc import Callable
 
 from OpenSSL import SSL
 
-from s6tls.tls import context, report
+from s6tls.tls import context, delayed, report
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.material import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Material, Options
 from s6tls.tls.pump import Pump, TLSFailure
-from s6tls.tls.session import Session
+from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.identity import BadIdentity, Identity
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.log import log
 from s6tls.ucspi.reactor import Reactor
 
 BROKEN = 98
+SYSTEM = 111
 
 
 def settle(material: Material, options: Options, identity: Identity | None) -> SSL.Context:
@@ -51,8 +52,22 @@ def carry(
 ) -> None:
     """Carry one session on `fds`; say on stderr what breaks it, and call `ended` with its exit code.
 
-    `peer` names the client in that message.
+    `peer` names the client in that message.  A delayed session begins when the program says so.
     """
+    if options.delayed:
+        delayed.await_command(reactor, fds, lambda fds: _begin(reactor, settled, options, fds, peer, ended), ended)
+    else:
+        _begin(reactor, settled, options, fds, peer, ended)
+
+
+def _begin(
+    reactor: Reactor,
+    settled: SSL.Context,
+    options: Options,
+    fds: Descriptors,
+    peer: str,
+    ended: Callable[[int], None],
+) -> None:
     for fd in (fds.net_in, fds.net_out, fds.from_application, fds.to_application):
         os.set_blocking(fd, False)
     _send_at_once(fds.net_out)
@@ -65,15 +80,23 @@ def carry(
         log(PROGRAM, "fatal", f"unable to {stage}{' with ' + peer if peer else ''}: {failure}")
         ended(BAD_HANDSHAKE if failure.during_handshake else BROKEN)
 
-    Session(
-        reactor,
-        Pump(settled, options.close_notify, options.demand_close_notify),
-        fds,
-        report.notification,
-        over,
-        handshake_timeout=options.handshake_timeout / 1000,
-        one_way_close=options.close_notify,
-    )
+    try:
+        Session(
+            reactor,
+            Pump(settled, options.close_notify, options.demand_close_notify),
+            fds,
+            report.notification,
+            over,
+            handshake_timeout=options.handshake_timeout / 1000,
+            one_way_close=options.close_notify,
+            shared_network=options.delayed,
+        )
+    except Unwatchable as error:
+        log(PROGRAM, "fatal", str(error))
+        for fd in (fds.net_in, fds.net_out, fds.from_application, fds.to_application):
+            reactor.forget(fd)
+        fds.close()
+        ended(SYSTEM)
 
 
 def _send_at_once(fd: int) -> None:

@@ -37,6 +37,10 @@ _PIECES = 16
 LINGER = 30.0
 
 
+class Unwatchable(Exception):
+    """A descriptor is of a kind that the kernel cannot watch, such as a plain file; the message says which."""
+
+
 class Session:
     """Moves bytes until both directions have ended, then calls `ended(failure)` with None or what broke it."""
 
@@ -58,6 +62,7 @@ class Session:
         "_pump",
         "_reactor",
         "_report",
+        "_shared",
         "_shut",
         "_to_app",
         "_waiting_turn",
@@ -72,14 +77,17 @@ class Session:
         ended: Callable[[TLSFailure | None], None],
         handshake_timeout: float = 0,
         one_way_close: bool = False,
+        shared_network: bool = False,
     ) -> None:
         """Start.  `report` makes the notification; `handshake_timeout` is in seconds, 0 for none.
 
         `one_way_close` ends both directions once the application's has (close_notify mode).
+        `shared_network` is for a connection that somebody else has open, too: it ends with the session all the same.
+        Raises Unwatchable, and then the descriptors are still the caller's.
         """
         self._reactor, self._pump, self._fds = reactor, pump, fds
         self._report, self._ended = report, ended
-        self._one_way = one_way_close
+        self._one_way, self._shared = one_way_close, shared_network
         self._from_app, self._to_app = fds.from_application, fds.to_application
         self._notify = fds.notify
         self._net_open = True
@@ -87,17 +95,23 @@ class Session:
         self._over = self._waiting_turn = False
         self._failure: TLSFailure | None = None
         self._net_readable = self._net_writable = self._app_readable = self._app_writable = True
-        self._impatience: Timer | None = (
-            reactor.after(handshake_timeout, self._out_of_time) if handshake_timeout else None
-        )
+        self._impatience: Timer | None = None
         if fds.net_in == fds.net_out:
-            reactor.watch(fds.net_in, READABLE | WRITABLE, self._net_changed)
+            self._watch(fds.net_in, READABLE | WRITABLE, self._net_changed)
         else:
-            reactor.watch(fds.net_in, READABLE, self._net_changed)
-            reactor.watch(fds.net_out, WRITABLE, self._net_changed)
-        reactor.watch(self._from_app, READABLE, self._from_app_changed)
-        reactor.watch(self._to_app, WRITABLE, self._to_app_changed)
+            self._watch(fds.net_in, READABLE, self._net_changed)
+            self._watch(fds.net_out, WRITABLE, self._net_changed)
+        self._watch(self._from_app, READABLE, self._from_app_changed)
+        self._watch(self._to_app, WRITABLE, self._to_app_changed)
+        if handshake_timeout:
+            self._impatience = reactor.after(handshake_timeout, self._out_of_time)
         self.advance()
+
+    def _watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
+        try:
+            self._reactor.watch(fd, events, callback)
+        except PermissionError as error:
+            raise Unwatchable(f"unable to watch descriptor {fd}: not a socket, pipe or terminal") from error
 
     def _net_changed(self, events: int) -> None:
         if events & (READABLE | BROKEN):
@@ -245,8 +259,7 @@ class Session:
         net_in, net_out = self._fds.net_in, self._fds.net_out
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(os.fstat(net_out).st_mode):
-                with socket.socket(fileno=os.dup(net_out)) as connection:
-                    connection.shutdown(socket.SHUT_WR)
+                _shut_down(net_out, socket.SHUT_WR)
             elif net_out != net_in:
                 self._reactor.forget(net_out)
                 null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
@@ -302,6 +315,8 @@ class Session:
         if self._net_open:
             self._net_open = False
             for fd in {self._fds.net_in, self._fds.net_out}:
+                if self._shared:
+                    _shut_down(fd, socket.SHUT_RDWR)
                 self._reactor.forget(fd)
                 os.close(fd)
 
@@ -330,6 +345,11 @@ def _write(fd: int, chunks: deque[bytes]) -> int:
     if len(chunks) == 1:
         return os.write(fd, chunks[0])
     return os.writev(fd, list(islice(chunks, _PIECES)))
+
+
+def _shut_down(fd: int, how: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
+        connection.shutdown(how)
 
 
 def _all_acknowledged(fd: int) -> bool:
