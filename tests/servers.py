@@ -27,7 +27,10 @@ from typing import IO, Any
 PATIENCE = 20.0
 BIN = os.path.dirname(sys.executable)
 PATH = f"{BIN}:/usr/local/bin:/usr/bin:/bin"
-_SERVERS = ("s6-tlsserver", "s6-tcpserver", "s6-tcpserverd")
+_SERVERS = (
+    *("s6-tlsserver", "s6-tcpserver", "s6-tcpserverd"),
+    *("s6-tcpserver4", "s6-tcpserver6", "s6-tcpserver4d", "s6-tcpserver6d"),
+)
 
 
 class Log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from typing import NoReturn
@@ -9,11 +10,13 @@ from typing import NoReturn
 from s6tls.accessrules.errors import shown
 from s6tls.cli import s6_applyuidgid
 from s6tls.cli.options import Option, Synopsis, UsageError
-from s6tls.cli.program import Failure, run
+from s6tls.cli.program import USAGE, Failure, run, unable_to
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, bind, binding
 from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
+from s6tls.ucspi import manager
 from s6tls.ucspi.identity import ApplyUidGid, BadIdentity
 from s6tls.ucspi.image import Image
+from s6tls.ucspi.listen import endpoint
 from s6tls.ucspi.process import initial_environment
 
 VERBOSITY_OPTIONS = (
@@ -25,20 +28,15 @@ FAMILY_OPTIONS = (
     Option("4", (), None, "bind to an IPv4 address only (an older option)"),
     Option("6", (), None, "bind to an IPv6 address only (an older option)", alternative=True),
 )
-SYNOPSIS = Synopsis(
-    "s6-tcpserver",
-    (
-        *VERBOSITY_OPTIONS,
-        Option("d", (), None, "allow instant rebinding (the default)"),
-        Option("D", (), None, "do not allow it", alternative=True),
-        *LIMIT_OPTIONS,
-        BACKLOG,
-        *s6_applyuidgid.IDENTITY_OPTIONS,
-        *FAMILY_OPTIONS,
-        ISOLATION,
-    ),
-    "ip port prog...",
+OPTIONS = (
+    *VERBOSITY_OPTIONS,
+    Option("d", (), None, "allow instant rebinding (the default)"),
+    Option("D", (), None, "do not allow it", alternative=True),
+    *LIMIT_OPTIONS,
+    BACKLOG,
+    *s6_applyuidgid.IDENTITY_OPTIONS,
 )
+SYNOPSIS = Synopsis("s6-tcpserver", (*OPTIONS, *FAMILY_OPTIONS, ISOLATION), "ip port prog...")
 _UNEXPORT = (("z", b""),)  # -U stands for s6-applyuidgid -Uz: programs do not see the variables that it read
 
 
@@ -48,16 +46,37 @@ def verbosity(options: Sequence[tuple[str, bytes]]) -> int:
 
 
 def listening_socket(options: Sequence[tuple[str, bytes]], ip: bytes, port: bytes) -> socket.socket:
-    """Bind and listen.  Raises UsageError, Failure."""
+    """Take the socket that a service manager hands over, or bind and listen.  Raises UsageError, Failure."""
+    try:
+        with unable_to("use the socket handed over on descriptor 3"):
+            inherited = manager.handed_over(os.environb)
+    except ValueError as error:
+        raise Failure(USAGE, f"unable to use what is handed over on descriptor 3: {error}") from error
+    if inherited is not None:
+        return _checked(inherited, ip, port)
     families = {name for name, _ in options if name in "46"}
     if (b":" in ip and "4" in families) or (b":" not in ip and "6" in families):
         raise UsageError(f"the address is not of the family asked for: {shown(ip)}")
     return bind(binding([pair for pair in options if pair[0] in "dDb"], ip, port))
 
 
-def body(argv: list[bytes]) -> int:
-    """Serve until told to stop."""
-    options, words = SYNOPSIS.parse(argv)
+def _checked(inherited: socket.socket, ip: bytes, port: bytes) -> socket.socket:
+    """Return a socket that is handed over, if it is bound to what the command line says; ``-`` leaves it open."""
+    bound_ip, bound_port = endpoint(inherited.getsockname())
+    if ip not in (b"-", bound_ip.encode()) or port not in (b"-", b"%d" % bound_port):
+        raise Failure(USAGE, f"the socket handed over is bound to ip {bound_ip} port {bound_port}")
+    return inherited
+
+
+def older(program: str) -> Synopsis:
+    """Return the synopsis of s6-tcpserver's older form for one address family."""
+    return Synopsis(program, (*OPTIONS, ISOLATION), "ip port prog...")
+
+
+def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str = "") -> int:
+    """Serve until told to stop; `family` is the option that stands for an older program's name."""
+    options, words = synopsis.parse(argv)
+    options += [(family, b"")] if family else []
     if len(words) < 3:
         raise UsageError
     given = dict(options)

@@ -13,29 +13,29 @@ from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
 from s6tls.ucspi import listen
 from s6tls.ucspi.process import initial_environment
 
-SYNOPSIS = Synopsis(
-    "s6-tcpserverd",
-    (
-        Option(
-            "v",
-            ("verbosity",),
-            "verbosity",
-            "0 fatal errors, 1 also warnings (the default), 2 also every client",
-        ),
-        *LIMIT_OPTIONS,
-        ISOLATION,
-    ),
-    "prog...",
+OPTIONS = (
+    Option("v", ("verbosity",), "verbosity", "0 fatal errors, 1 also warnings (the default), 2 also every client"),
+    *LIMIT_OPTIONS,
+    ISOLATION,
 )
+SYNOPSIS = Synopsis("s6-tcpserverd", OPTIONS, "prog...")
 
 
-def body(argv: list[bytes]) -> int:
-    """Serve until told to stop."""
-    options, words = SYNOPSIS.parse(argv)
+def older(program: str) -> Synopsis:
+    """Return the synopsis of s6-tcpserverd's older form for one address family."""
+    return Synopsis(program, OPTIONS, "prog...")
+
+
+def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: int | None = None) -> int:
+    """Serve until told to stop; a socket that is not of `family`, if given, is refused."""
+    options, words = synopsis.parse(argv)
     given = dict(options)
     verbosity = number("-v", given.get("v", b"1"))
     server = Server(words, given.get("isolation", b"connection"))
-    return server.serve(_stdin(), initial_environment(), limits(given), verbosity, announced="1" in given)
+    listener = _stdin()
+    if family not in (None, listener.family):
+        raise Failure(USAGE, "stdin is a socket of another address family")
+    return server.serve(listener, initial_environment(), limits(given), verbosity, announced="1" in given)
 
 
 def _stdin() -> socket.socket:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from s6tls.cli import chain
 from s6tls.cli.options import Option, UsageError, number
+from s6tls.ucspi import manager
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.log import log_refusal
 from s6tls.ucspi.outpost import Outpost
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from s6tls.tls.hosts import Hosts
 
 _MOST_CONNECTIONS = 16384
+_LONGEST_DRAIN = 7 * 24 * 3600 * 1000
 LIMIT_OPTIONS = (
     Option("1", ("notify",), None, "write the port to stdout when clients are accepted, then close it"),
     Option("c", ("global-max-connections",), "maxconn", "serve at most this many clients at once (40)"),
     Option("C", ("local-max-connections",), "localmaxconn", "serve at most this many from one address (40)"),
+    Option("", ("drain",), "milliseconds", "on SIGTERM, let connections finish for so long (0: exit at once)"),
 )
 ISOLATION = Option(
     "",
@@ -80,21 +83,45 @@ class Server:
             _prepare(stage, env, verbosity)
         reaped = self._hosts.reaped if self._hosts is not None else None
 
+        if bounds.drain:
+            manager.adopt_orphans()
+        programs = {name: value for name, value in env.items() if name not in manager.VARIABLES}
+
         def ready() -> None:
             if announced:
                 with contextlib.suppress(OSError):
                     os.write(1, b"%d\n" % listener.getsockname()[1])
             _occupy(1)
+            manager.notify(env, "READY=1")
 
-        Supervisor(self._reactor, listener, env, self._stages, self._words, bounds, verbosity, reaped).serve(ready)
+        Supervisor(
+            self._reactor,
+            listener,
+            programs,
+            self._stages,
+            self._words,
+            bounds,
+            verbosity,
+            reaped,
+            stopping=lambda: manager.notify(env, "STOPPING=1"),
+            close=self._close,
+        ).serve(ready)
         return 0
+
+    def _close(self) -> None:
+        """Let the processes that serve all connections end when they have nothing left to do."""
+        if self._hosts is not None:
+            self._hosts.close()
+        if self._outpost is not None:
+            self._outpost.close()
 
 
 def limits(given: dict[str, bytes]) -> Limits:
-    """Read -c and -C; 0 stands for 1, and what is too many for the most there may be.  Raises UsageError."""
+    """Read -c, -C and --drain; for the first two 0 stands for 1, and what is too many for the most there may be.  Raises UsageError."""
     total = min(max(1, number("-c", given.get("c", b"40"))), _MOST_CONNECTIONS)
     per_address = max(1, number("-C", given.get("C", b"40")))
-    return Limits(total, min(per_address, total))
+    drain = number("--drain", given.get("drain", b"0"), 0, _LONGEST_DRAIN)
+    return Limits(total, min(per_address, total), drain / 1000)
 
 
 def _prepare(stage: object, env: dict[bytes, bytes], verbosity: int) -> None:

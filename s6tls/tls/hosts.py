@@ -7,6 +7,7 @@ key or certificate serves the next client; sessions under the old one go on.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,12 +18,15 @@ from s6tls.ucspi.image import Refused
 from s6tls.ucspi.reactor import WRITABLE, Reactor
 
 _MOST_HOSTS = 64
+_TICKS = 50_000_000  # nanoseconds; the kernel's clock for files moves every 1 to 10 milliseconds
 
 
 @dataclass
 class _Entry:
     host: host.Host
     stamps: tuple[Stamp, ...]
+    contents: int
+    settled: bool
     failed: bool = False
     retired: bool = False
     closed: bool = False
@@ -71,11 +75,16 @@ class Hosts:
                 return True
         return False
 
+    def close(self) -> None:
+        """Give no host any more connections; each ends when those it has are done."""
+        for key in list(self._entries):
+            self._drop(key)
+
     def _entry(self, sources: Sources, options: Options) -> _Entry:
         key = (sources, options)
         stamps = sources.stamps()
         entry = self._entries.pop(key, None)
-        if entry is not None and entry.stamps != stamps:
+        if entry is not None and not _is_current(entry, sources, stamps):
             self._retire(entry)
             entry = None
         if entry is None:
@@ -86,7 +95,10 @@ class Hosts:
         return entry
 
     def _start(self, sources: Sources, options: Options, stamps: tuple[Stamp, ...]) -> _Entry:
-        entry = _Entry(host.start(sources.read(), options, sources.identity, self._isolation), stamps)
+        settled = _settled(stamps)
+        material = sources.read()
+        started = host.start(material, options, sources.identity, self._isolation)
+        entry = _Entry(started, stamps, hash(material), settled)
         self._reactor.watch(entry.host.control.fileno(), WRITABLE, lambda _: self._flush(entry))
         return entry
 
@@ -115,3 +127,24 @@ class Hosts:
             entry.closed = True
             self._reactor.forget(entry.host.control.fileno())
             entry.host.close()
+
+
+def _is_current(entry: _Entry, sources: Sources, stamps: tuple[Stamp, ...]) -> bool:
+    """Tell whether an entry's files are still what it read.
+
+    A file's time moves in ticks: one that was written within the last few may be written again
+    without any outward change.  It is read again until its time is old enough to tell.
+    """
+    if entry.stamps != stamps:
+        return False
+    if not entry.settled:
+        settled = _settled(stamps)
+        if hash(sources.read()) != entry.contents:
+            return False
+        entry.settled = settled
+    return True
+
+
+def _settled(stamps: tuple[Stamp, ...]) -> bool:
+    now = time.time_ns()
+    return all(abs(now - changed) > _TICKS for *_, changed in stamps)

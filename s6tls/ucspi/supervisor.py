@@ -41,10 +41,11 @@ _CLIENT_IS_GONE = (
 
 @dataclass(frozen=True)
 class Limits:
-    """How many connections at once: in all, and from one address."""
+    """How many connections at once, in all and from one address; and how long SIGTERM lets them finish, in seconds."""
 
     total: int = 40
     per_address: int = 40
+    drain: float = 0.0
 
 
 class _Connection:
@@ -66,7 +67,8 @@ class Supervisor:
 
     `stages` and `argv` are what each connection goes through and then runs, `env` what
     it starts with.  `verbosity` 0 logs fatal errors only, 1 also warnings, 2 every client.
-    `reaped` is told the pid and status of children that were not a connection's program.
+    `reaped` is told the pid and status of children that were not a connection's program.  `stopping` is called when a
+    signal says to stop, `close` when no connection will need what the stages share.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Supervisor:
         limits: Limits,
         verbosity: int,
         reaped: Callable[[int, int], object] | None = None,
+        stopping: Callable[[], object] = lambda: None,
+        close: Callable[[], object] = lambda: None,
     ) -> None:
         self._reactor, self._listener = reactor, listener
         self._env, self._stages, self._argv = dict(env), tuple(stages), list(argv)
@@ -90,6 +94,7 @@ class Supervisor:
         self._count = 0
         self._accepting = True
         self._finishing = False
+        self._stopping, self._close = stopping, close
 
     def serve(self, ready: Callable[[], None]) -> None:
         """Accept connections until SIGTERM, SIGQUIT or SIGABRT.  `ready` is called before the first."""
@@ -97,7 +102,7 @@ class Supervisor:
             {
                 signal.SIGCHLD: self._reap,
                 signal.SIGTERM: self._terminate,
-                signal.SIGHUP: lambda: self._signal_connections("SIGHUP", "SIGTERM and SIGCONT"),
+                signal.SIGHUP: lambda: self._signal_connections("received SIGHUP", "SIGTERM and SIGCONT"),
                 signal.SIGQUIT: lambda: self._stop_with("SIGQUIT", "SIGTERM and SIGCONT"),
                 signal.SIGABRT: lambda: self._stop_with("SIGABRT", "SIGKILL"),
             }
@@ -260,6 +265,8 @@ class Supervisor:
                     self._release(connection, f"pid {pid} {_ending(status)}")
                 elif self._reaped is not None:
                     self._reaped(pid, status)
+        if self._finishing and not self._count:
+            self._reactor.stop()
 
     def _release(self, connection: _Connection, ending: str) -> None:
         """Count a connection out, and accept again if the limit had been reached."""
@@ -270,7 +277,9 @@ class Supervisor:
             self._log_status()
         if not self._per_address[connection.address]:
             del self._per_address[connection.address]
-        if not self._accepting:
+        if self._finishing:
+            self._finish()
+        elif not self._accepting:
             self._accepting = True
             self._reactor.soon(self._accept)
 
@@ -278,15 +287,37 @@ class Supervisor:
 
     def _terminate(self) -> None:
         self._inform("received SIGTERM, quitting")
+        self._stopping()
+        if self._finishing or not self._limits.drain:
+            self._reactor.stop()
+            return
+        self._stop_accepting()
+        self._reactor.after(self._limits.drain, self._out_of_time)
+        self._finish()
+
+    def _finish(self) -> None:
+        """When no connection is left, wait for the children that may still be sending; `_reap` sees the last go."""
+        if not self._count:
+            self._close()
+            self._reactor.soon(self._reap)
+
+    def _out_of_time(self) -> None:
+        self._signal_connections("out of time", "SIGTERM and SIGCONT", " and quitting")
         self._reactor.stop()
+
+    def _stop_accepting(self) -> None:
+        self._finishing = True
+        self._reactor.forget(self._listener.fileno())
+        self._listener.close()
 
     def _stop_with(self, received: str, sent: str) -> None:
-        self._signal_connections(received, sent, " and quitting")
+        self._stopping()
+        self._signal_connections(f"received {received}", sent, " and quitting")
         self._reactor.stop()
 
-    def _signal_connections(self, received: str, sent: str, more: str = "") -> None:
+    def _signal_connections(self, why: str, sent: str, more: str = "") -> None:
         """Signal every connection's program; a connection that has none yet ends here."""
-        self._inform(f"received {received}, sending {sent} to all connections{more}")
+        self._inform(f"{why}, sending {sent} to all connections{more}")
         numbers = [signal.Signals[name] for name in sent.split(" and ")]
         for pid in self._programs:
             for number in numbers:
@@ -305,9 +336,8 @@ class Supervisor:
             log(SERVER, "warning", f"unable to fork for connections under way: {error.strerror}")
             return
         with exits():
-            self._finishing = True
-            self._reactor.forget(self._listener.fileno())
-            self._listener.close()
+            if not self._finishing:
+                self._stop_accepting()
             while self._waiting:
                 self._reactor.run()
 

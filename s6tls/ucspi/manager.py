@@ -1,0 +1,49 @@
+"""What a service manager hands to a server and is told by it: systemd's protocols, which are sockets and variables.
+
+``LISTEN_PID`` and ``LISTEN_FDS`` tell of a listening socket on descriptor 3, ``NOTIFY_SOCKET`` where to say
+that the server is ready.  s6 needs neither: its notification is the line that ``-1`` writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+from collections.abc import Mapping
+
+from s6tls.ucspi import listen
+
+VARIABLES = (b"LISTEN_PID", b"LISTEN_FDS", b"LISTEN_FDNAMES", b"NOTIFY_SOCKET")
+"""Meant for the server alone; programs do not see them."""
+
+_FIRST_FD = 3
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def handed_over(env: Mapping[bytes, bytes]) -> socket.socket | None:
+    """Return the listening socket that was handed to this process; None when none was.
+
+    Raises ValueError when it is not one listening TCP socket, OSError when descriptor 3 is no socket.
+    """
+    if env.get(b"LISTEN_PID") != b"%d" % os.getpid():
+        return None
+    if env.get(b"LISTEN_FDS") != b"1":
+        raise ValueError("not one socket")
+    return listen.inherited(_FIRST_FD)
+
+
+def notify(env: Mapping[bytes, bytes], state: str) -> None:
+    """Tell the service manager about our state, if it wants to know.  A manager that does not listen is not missed."""
+    path = env.get(b"NOTIFY_SOCKET", b"")
+    if path[:1] not in (b"/", b"@"):
+        return
+    address = b"\0" + path[1:] if path.startswith(b"@") else path
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.sendto(state.encode(), address)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, so that its end is seen here."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
