@@ -86,11 +86,15 @@ def stay(server: Server, puppet: Puppet, number: int) -> socket.socket:
 
 
 def outposts(server: Server) -> list[int]:
-    """Return the processes that live as nobody in the session that the server leads."""
+    return nobodies(server.pid)
+
+
+def nobodies(session: int) -> list[int]:
+    """Return the processes that live as nobody in a session."""
     found = []
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
-            if name.isdigit() and os.getsid(int(name)) == server.pid and is_nobody(status(int(name))):
+            if name.isdigit() and os.getsid(int(name)) == session and is_nobody(status(int(name))):
                 found.append(int(name))
     return found
 
@@ -190,6 +194,21 @@ def test_a_name_cannot_lead_out_of_the_rules(tmp_path: Path, labels: tuple[bytes
     with Puppet(lambda asked: asked.names(labels)) as puppet, serving(puppet.address, "-i", tree) as server:
         assert visit(server, "127.9.0.1") == ""
         server.wait_log(r"exitcode 1 count")
+
+
+def test_the_machines_name_servers_are_asked_if_no_others_are_named(puppet: Puppet, tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text(f"nameserver {puppet.address}\nsearch example.org\n")
+    (tmp_path / "resolv.conf").chmod(0o644)
+    elsewhere = [
+        "unshare",
+        "-m",
+        "sh",
+        "-ec",
+        'mount --bind "$0" /etc/resolv.conf; exec "$@"',
+        str(tmp_path / "resolv.conf"),
+    ]
+    with server([*elsewhere, "s6-tcpserver", "127.0.0.1", "0", ACCESS, *SHOW]) as started:
+        assert visit(started, "127.9.0.1") == "n1.test n1.test none"
 
 
 # Failures
@@ -308,21 +327,7 @@ def test_fifty_clients_that_nobody_answers_for_delay_no_other(puppet: Puppet) ->
 def test_served_clients_and_handshakes_go_on_while_others_are_stuck(site: Site, puppet: Puppet) -> None:
     """Also while an outpost is fed with many more questions than it takes at once."""
     by = peers.context(site.authority.file)
-    words = [
-        "s6-tlsserver",
-        "-v",
-        "-c",
-        "400",
-        "-C",
-        "400",
-        "--isolation",
-        site.isolation,
-        "--",
-        "127.0.0.1",
-        "0",
-        "cat",
-    ]
-    with server(words, {**site.env, "DNSCACHEIP": puppet.address}) as serving, contextlib.ExitStack() as stuck:
+    with serving_tls(site, puppet.address) as serving, contextlib.ExitStack() as stuck:
         old = stuck.enter_context(dial(serving, by, "127.9.0.1"))
         outposts_pid = outpost(serving)
         for number in range(25):
@@ -341,6 +346,13 @@ def test_served_clients_and_handshakes_go_on_while_others_are_stuck(site: Site, 
         with dial(serving, by, "127.9.0.3") as client:
             client.sendall(b"and me")
             assert client.recv(100) == b"and me"
+
+
+def serving_tls(site: Site, dns: str) -> contextlib.AbstractContextManager[Server]:
+    """Serve cat behind TLS and look clients up, without rules."""
+    limits = "-c", "400", "-C", "400"
+    words = ["s6-tlsserver", "-v", *limits, "--isolation", site.isolation, "--", "127.0.0.1", "0", "cat"]
+    return server(words, {**site.env, "DNSCACHEIP": dns})
 
 
 def dial(server: Server, by: ssl.SSLContext, source: str) -> ssl.SSLSocket:
@@ -403,6 +415,17 @@ def test_the_outpost_does_not_outlive_the_server(puppet: Puppet, number: int) ->
         if number != signal.SIGQUIT:
             served.sendall(b"y")
             assert served.recv(1) == b"y"
+
+
+def test_tls_sessions_do_not_keep_the_outpost(site: Site, puppet: Puppet) -> None:
+    by = peers.context(site.authority.file)
+    with serving_tls(site, puppet.address) as server, dial(server, by, "127.9.0.1") as client:
+        assert len(outposts(server)) == 1
+        server.signal(signal.SIGTERM)
+        server.wait()
+        await_that(lambda: outposts(server) == [])
+        client.sendall(b"still here")
+        assert client.recv(100) == b"still here"
 
 
 def test_a_client_that_is_being_looked_up_lives_on_when_the_server_exits() -> None:
@@ -493,15 +516,17 @@ def test_the_command_under_another_name_and_by_ipv6(real: str) -> None:
     assert (done.returncode, done.stdout) == (0, "one.test\nhere.test\n")
 
 
-def test_the_command_leaves_no_outpost_holding_the_client(real: str) -> None:
-    """The program ends while what looked its client up may still be there: the client sees the end at once."""
+def test_the_commands_outpost_does_not_hold_the_client(puppet: Puppet) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        env = {"PATH": PATH, "DNSCACHEIP": real, **ucspi("127.9.0.1")}
-        words = [os.path.join(BIN, ACCESS), "printenv", "TCPREMOTEHOST"]
-        with subprocess.Popen(
-            words, env=env, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL
-        ) as running:
-            theirs.close()
-            assert read_all(ours) == b"one.test\n"
-            assert running.wait(PATIENCE) == 0
+        env = {"PATH": PATH, "DNSCACHEIP": puppet.address, **ucspi(silent(1))}
+        words = [os.path.join(BIN, ACCESS), "true"]
+        fd = theirs.fileno()
+        with subprocess.Popen(words, env=env, stdin=fd, stdout=fd, start_new_session=True) as running:
+            puppet.await_question(silent(1))
+            (pid,) = nobodies(running.pid)
+            client = os.readlink(f"/proc/self/fd/{fd}")
+            assert client in descriptors(running.pid).values()
+            assert client not in descriptors(pid).values()
+            running.kill()
+            await_that(lambda: nobodies(running.pid) == [])

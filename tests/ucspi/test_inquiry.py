@@ -169,8 +169,10 @@ def test_a_server_that_is_not_there_is_a_failure() -> None:
         lambda asked: asked.reply((PTR, b"\xc0" + bytes([len(asked.data)]))),
         lambda asked: asked.reply((PTR, b"\x3fshort\0")),
         lambda asked: asked.data[:2] + b"\xff" * 40,
+        lambda asked: bytes([asked.data[0] ^ 1]) + asked.names("forged.test")[1:],
+        lambda asked: asked.names("forged.test").replace(wire(asked.name), wire(asked.name).replace(b"9", b"8")),
     ],
-    ids=["cut off", "half a pointer", "pointer to itself or beyond", "label beyond the end", "all ones"],
+    ids=["cut off", "half a pointer", "pointer beyond", "label beyond", "all ones", "wrong id", "other question"],
 )
 def test_a_malformed_answer_is_none_and_the_server_is_asked_again(rubbish: Script) -> None:
     tried: list[Asked] = []
