@@ -181,6 +181,8 @@ def test_what_is_wrong_at_the_start_is_a_warning(verbosity: str, warned: bool) -
 )
 def test_a_warning_that_clients_can_claim_any_address(options: list[str], warned: bool, certified: Certified) -> None:
     with tlsserver(certified, *options, "--", "cat") as s:
+        s.exchange()
+        s.wait_log(r"^proxy-server: fatal: ")
         assert ("s6-tlsserver: warning: --rules-on=client without --trusted-proxies: " in s.log()) is warned
 
 
