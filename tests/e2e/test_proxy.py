@@ -346,19 +346,24 @@ def test_signals_end_connections_that_wait_for_a_header(any_site: Site, number: 
         behind.wait_log(r"^s6-tcpserverd: info: end pid \d+ signal 15 ")
 
 
-def test_a_connection_that_waits_for_a_header_outlives_the_server(site: Site) -> None:
+@pytest.mark.parametrize("drain", ["0", "20000"])
+def test_a_connection_that_waits_for_a_header_outlives_the_servers_last_accept(site: Site, drain: str) -> None:
     by = peers.context(site.authority.file)
+    options = ("-B", "hello\n", "-L", "--drain", drain)
     with (
-        behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}, "echo", "x", options=("-B", "hello\n", "-L")) as behind,
+        behind_a_proxy(site, {"ip4/0.0.0.0_0": allow()}, "echo", "x", options=options) as behind,
         peers.connect(behind, PROXY) as client,
     ):
         assert client.recv(6) == b"hello\n"
         client.sendall(b"PROXY ")
         behind.signal(signal.SIGTERM)
-        assert behind.wait() == 0
+        behind.wait_log("received SIGTERM")
+        if drain == "0":
+            assert behind.wait() == 0
         client.sendall(line("192.0.2.7")[6:])
         with by.wrap_socket(client, server_hostname="localhost") as session:
             assert peers.read_all(session) == b"x\n"
+        assert behind.wait() == 0
 
 
 def test_a_header_inside_tls(site: Site) -> None:
