@@ -36,6 +36,24 @@ DECISIONS: dict[str, dict[str, tuple[str, Verdict]]] = {
         "2001:db8::1": ("ip6/::_0", Verdict.ALLOW),
         "2001:db8:bad::1": ("ip6/2001:db8:bad::_48", Verdict.DENY),
     },
+    "certificates": {
+        "10.1.2.3": ("ip4/10.0.0.0_8", Verdict.ALLOW),
+        "11.0.0.0": ("ip4/0.0.0.0_0", Verdict.ALLOW),
+        "::1": ("", Verdict.NOTFOUND),
+    },
+    "partners": {
+        "198.51.100.9": ("ip4/198.51.100.0_24", Verdict.ALLOW),
+        "203.0.113.9": ("ip4/203.0.113.0_24", Verdict.ALLOW),
+        "192.0.2.9": ("", Verdict.NOTFOUND),
+    },
+    "users": {
+        "192.0.2.9": ("ip4/192.0.2.0_24", Verdict.ALLOW),
+        "192.0.3.9": ("ip4/0.0.0.0_0", Verdict.ALLOW),
+    },
+    "maintenance": {
+        "192.0.2.9": ("ip4/192.0.2.0_24", Verdict.ALLOW),
+        "192.0.3.9": ("ip4/0.0.0.0_0", Verdict.ALLOW),
+    },
     "demo": {
         "127.0.0.1": ("ip4/127.0.0.1_32", Verdict.ALLOW),
         "127.0.0.2": ("ip4/127.0.0.2_32", Verdict.ALLOW),
@@ -47,11 +65,17 @@ DECISIONS: dict[str, dict[str, tuple[str, Verdict]]] = {
     },
 }
 ENVIRONMENTS: dict[tuple[str, str], tuple[tuple[bytes, bytes | None], ...]] = {
+    ("certificates", "10.1.2.3"): ((b"CERTFILE", b"/etc/s6tls/inside.pem"), (b"KEYFILE", b"/etc/s6tls/inside.key")),
+    ("certificates", "11.0.0.0"): ((b"CERTFILE", b"/etc/s6tls/public.pem"), (b"KEYFILE", b"/etc/s6tls/public.key")),
+    ("partners", "198.51.100.9"): ((b"CAFILE", b"/etc/s6tls/alpha-ca.pem"), (b"PARTNER", b"alpha")),
+    ("partners", "203.0.113.9"): ((b"CAFILE", b"/etc/s6tls/beta-ca.pem"), (b"PARTNER", b"beta")),
+    ("users", "192.0.2.9"): ((b"GID", b"1001"), (b"GIDLIST", b"2001"), (b"TCPCONNMAX", b"20"), (b"UID", b"1001")),
+    ("users", "192.0.3.9"): ((b"GID", b"65534"), (b"GIDLIST", b""), (b"TCPCONNMAX", b"2"), (b"UID", b"65534")),
     ("demo", "127.0.0.1"): ((b"GREETING", b"hello, owner"), (b"VISITOR", b"owner")),
     ("demo", "127.0.0.2"): ((b"GREETING", b"welcome, guest"), (b"VISITOR", b"guest")),
     ("demo", "127.1.2.3"): ((b"GREETING", None), (b"VISITOR", b"stranger")),
 }
-EXECS = {("demo", "127.0.0.4"): b"closed for repairs"}
+EXECS = {("demo", "127.0.0.4"): b"closed for repairs", ("maintenance", "192.0.3.9"): b"back at noon"}
 
 ELSEWHERE = ("named",)
 """Decided by more than addresses, and so checked in tests of their own."""
@@ -102,3 +126,14 @@ def test_the_page_shows_the_tree_as_it_is(name: str) -> None:
     shown = re.findall(r"^    (\S+/\S+)", (RULES / name / "README.md").read_text(), re.MULTILINE)
     files = sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file())
     assert sorted(line for line in shown if not line.startswith(("s6-", "rules/"))) == files
+
+
+@pytest.mark.parametrize("name", sorted({path.parent.name for path in RULES.glob("*/tree")} - {"demo"}))
+def test_the_manual_quotes_the_tree_as_it_is(name: str) -> None:
+    tree = RULES / name / "tree"
+    manual = (RULES.parent / "docs" / "rule-sets.md").read_text()
+    (section,) = (text for text in manual.split("\n## ") if f"(../rules/{name}/README.md)" in text)
+    quoted = dict(re.findall(r'^    (\S+/\S+)(?: +"(.*)")?$', section, re.MULTILINE))
+    files = {str(path.relative_to(tree)): path.read_text() for path in tree.rglob("*") if path.is_file()}
+    assert quoted == {file: text.rstrip("\n") if "/env/" in file else "" for file, text in files.items()}
+    assert all(text in section for file, text in files.items() if file.endswith("/exec"))
