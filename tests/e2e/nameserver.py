@@ -23,6 +23,8 @@ from tests.servers import PATIENCE
 PORT = 53
 A, CNAME, PTR, AAAA = 1, 5, 12, 28
 SERVFAIL, NXDOMAIN, REFUSED = 2, 3, 5
+_SO_RCVBUFFORCE, _ROOM = 33, 2**24
+"""So that no question of a crowd is lost: who asks would wait for seconds and ask again."""
 _RESPONSE, _TRUNCATED = 0x8180, 0x0200
 _ANSWERED_NAME = b"\xc0\x0c"
 """A pointer to the name in the question."""
@@ -142,6 +144,7 @@ class Puppet:
     def __init__(self, script: Script) -> None:
         self._script = script
         self._udp = bound(PORT, socket.SOCK_DGRAM)
+        self._udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
         self.address: str = self._udp.getsockname()[0]
         self._tcp = socket.create_server((self.address, PORT))
         self.asked: queue.SimpleQueue[Asked] = queue.SimpleQueue()
