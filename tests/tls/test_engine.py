@@ -87,3 +87,18 @@ def test_ids_that_cannot_be_taken_are_111_before_any_file_is_parsed() -> None:
     with pytest.raises(Refused, match="unable to drop privileges") as refused:
         engine.settle(pki.material(default=Pair(b"", b"")), Options(), impossible)
     assert refused.value.code == 111
+
+
+@pytest.mark.parametrize("path", ["/dev/null", __file__])
+def test_descriptors_that_cannot_be_watched_are_111(path: str, capfd: pytest.CaptureFixture[str]) -> None:
+    settled = engine.settle(pki.material(default=pki.pair()), Options(), None)
+    net = os.open(path, os.O_RDONLY)
+    app_in, to_app = os.pipe()
+    from_app, app_out = os.pipe()
+    assert engine.run(settled, Options(handshake_timeout=1), Descriptors(net, net, from_app, to_app)) == 111
+    with pytest.raises(BrokenPipeError):
+        os.write(app_out, b"nobody reads")
+    message = f"unable to watch descriptor {net}: not a socket, pipe or terminal"
+    assert capfd.readouterr().err == f"s6-tlsd-io: fatal: {message}\n"
+    for fd in (app_in, app_out):
+        os.close(fd)

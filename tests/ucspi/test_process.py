@@ -23,11 +23,16 @@ ENV = {b"PATH": b"/usr/bin:/bin", b"EMPTY": b"", b"BYTES": b"\xff\xfe =x", b"LIN
 both_ways = pytest.mark.parametrize("identity", [None, NOBODY], ids=["posix_spawn", "fork"])
 
 
-def started(*argv: str, env: dict[bytes, bytes] = ENV, identity: Identity | None = None) -> tuple[int, bytes]:
+def started(
+    *argv: str,
+    env: dict[bytes, bytes] = ENV,
+    identity: Identity | None = None,
+    extra: dict[int, int] | None = None,
+) -> tuple[int, bytes]:
     """Start a program as the server does, /dev/null on its stdin; return its exit code and output."""
     reading, writing = os.pipe()
     null = os.open("/dev/null", os.O_RDONLY)
-    image = Image(env, [os.fsencode(word) for word in argv], null, writing, identity, link="s6-tlsd")
+    image = Image(env, [os.fsencode(word) for word in argv], null, writing, identity, link="s6-tlsd", extra=extra or {})
     with os.fdopen(reading, "rb") as pipe:
         try:
             pid = spawn(image)
@@ -94,6 +99,33 @@ def disturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@both_ways
+def test_descriptors_that_a_stage_hands_over_have_their_numbers_there(identity: Identity | None) -> None:
+    """Even when ours are the numbers of others in the program."""
+    pipes = [os.pipe() for _ in range(3)]
+    for number, (_, writing) in enumerate(pipes):
+        os.write(writing, b"%d" % number)
+        os.close(writing)
+    first, second, third = (reading for reading, _ in pipes)
+    extra = {second: first, third: second, first: third}
+    script = "".join(f"cat <&{fd};" for fd in (second, third, first))
+    code, said = started("bash", "-c", script + "echo; ls /proc/$$/fd; exit", identity=identity, extra=extra)
+    assert code == 0
+    assert said.split() == [b"012", *sorted(b"%d" % fd for fd in (0, 1, 2, first, second, third))]
+
+
+def test_a_stage_gets_the_lowest_numbers_that_our_starter_has_left() -> None:
+    def numbers() -> list[int]:
+        image = Image({}, [])
+        return [image.hand(fd) for fd in range(100, 200)]
+
+    fd = os.open("/dev/null", os.O_RDONLY)
+    assert fd in numbers() and numbers()[0] == 3
+    os.set_inheritable(fd, True)
+    assert fd not in numbers()
+    os.close(fd)
 
 
 @both_ways

@@ -1,0 +1,190 @@
+"""Delayed encryption: what the stage of s6-ucspitlsd gives the program, and what its engine waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from s6tls.tls import engine
+from s6tls.tls.delayed import Ucspitlsd, await_command
+from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.material import Options
+from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.reactor import Reactor
+from tests.tls import pki
+from tests.tls.test_stage import OTHERS, TLS, Holder
+
+WAYS = (b"SSLCTLFD", b"SSLREADFD", b"SSLWRITEFD")
+
+
+@pytest.fixture
+def holder() -> Iterator[Holder]:
+    holder = Holder()
+    yield holder
+    holder.end()
+
+
+@pytest.fixture
+def image() -> Iterator[Image]:
+    ours, theirs = socket.socketpair()
+    net = ours.detach()
+    image = Image(TLS | OTHERS, [b"prog"], net, net)
+    with theirs:
+        yield image
+        image.close()
+
+
+# The stage
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_program_learns_its_ways_and_nothing_about_keys_or_other_sessions(
+    holder: Holder, image: Image, keep: bool
+) -> None:
+    Ucspitlsd(Options(), keep, holder).apply(image)
+    rest = {name: value for name, value in OTHERS.items() if not name.startswith(b"SSL_")}
+    numbers = {int(image.env[name]) for name in WAYS}
+    assert image.extra.keys() == numbers and len(numbers) == 3
+    assert {name: value for name, value in image.env.items() if name not in WAYS} == rest | (TLS if keep else {})
+
+
+def test_the_ways_lead_to_an_engine_that_waits(holder: Holder, image: Image) -> None:
+    Ucspitlsd(Options(), False, holder).apply(image)
+    (fds, peer), control = holder.carried[0], image.extra[int(image.env[b"SSLCTLFD"])]
+    assert peer == "192.0.2.1_4711"
+    os.write(fds.to_application, b"request")
+    os.write(image.extra[int(image.env[b"SSLWRITEFD"])], b"answer")
+    assert os.read(image.extra[int(image.env[b"SSLREADFD"])], 100) == b"request"
+    assert os.read(fds.from_application, 100) == b"answer"
+    os.write(control, b"Y")
+    assert os.read(fds.notify, 100) == b"Y"
+    os.write(fds.notify, b"\0\0")
+    assert os.read(control, 100) == b"\0\0"
+
+
+def test_program_and_engine_have_the_network_each_for_itself(holder: Holder, image: Image) -> None:
+    net = image.stdin
+    Ucspitlsd(Options(), False, holder).apply(image)
+    fds = holder.carried[0][0]
+    assert (image.stdin, image.stdout) == (net, net) and fds.net_in != net
+    assert os.path.sameopenfile(fds.net_in, net) and os.path.sameopenfile(fds.net_out, net)
+
+
+def test_what_a_later_stage_refuses_closes_the_control_socket(holder: Holder, image: Image) -> None:
+    Ucspitlsd(Options(), False, holder).apply(image)
+    image.close()
+    assert os.read(holder.carried[0][0].notify, 1) == b""
+
+
+def test_a_refusal_leaves_the_connection_and_no_descriptor_behind(image: Image) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(Refused) as refused:
+        Ucspitlsd(Options(), False, Holder(refuse=True)).apply(image)
+    assert refused.value.code == 96
+    assert set(os.listdir("/proc/self/fd")) == before and not image.extra
+    os.fstat(image.stdin)
+
+
+# The engine
+
+
+class World:
+    """A session's ends with what is at the other side of each."""
+
+    def __init__(self) -> None:
+        self.cleanup = contextlib.ExitStack()
+        network, self.client = socket.socketpair()
+        self.control, command = socket.socketpair()
+        self.stdin, to_app = os.pipe()
+        from_app, self.stdout = os.pipe()
+        net = network.detach()
+        self.fds = Descriptors(net, net, from_app, to_app, command.detach())
+        for end in (self.client, self.control):
+            end.settimeout(5)
+            self.cleanup.enter_context(end)
+        for fd in (self.stdin, self.stdout):
+            self.cleanup.callback(os.close, fd)
+
+    def outcome(self) -> tuple[list[Descriptors], list[int]]:
+        """Wait for a command; return what began and the exit code, one of which is there."""
+        reactor = Reactor()
+        begun: list[Descriptors] = []
+        ended: list[int] = []
+
+        def begin(fds: Descriptors) -> None:
+            begun.append(fds)
+            reactor.stop()
+
+        def end(code: int) -> None:
+            ended.append(code)
+            reactor.stop()
+
+        await_command(reactor, self.fds, begin, end)
+        reactor.run()
+        reactor.close()
+        for fds in begun:
+            self.cleanup.callback(fds.close)
+        return begun, ended
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    with world.cleanup:
+        yield world
+
+
+def test_y_begins_without_a_word(world: World) -> None:
+    world.control.sendall(b"y")
+    begun, ended = world.outcome()
+    assert ([fds.notify for fds in begun], ended) == ([-1], [])
+    assert world.control.recv(1) == b""
+
+
+def test_capital_y_begins_with_a_report_to_come(world: World) -> None:
+    world.control.sendall(b"Y")
+    assert world.outcome() == ([world.fds], [])
+    assert os.get_blocking(world.fds.notify)
+
+
+def test_what_the_client_has_sent_stays_and_flags_are_left_alone(world: World) -> None:
+    """The program reads from the same connection until it gives the command."""
+    world.client.sendall(b"in clear")
+    world.control.sendall(b"Y")
+    world.outcome()
+    assert os.get_blocking(world.fds.net_in)
+    assert os.read(world.fds.net_in, 100) == b"in clear"
+
+
+@pytest.mark.parametrize("end", [socket.SHUT_WR, socket.SHUT_RDWR])
+def test_a_program_that_lets_go_of_the_control_socket_ends_the_engine_quietly(
+    world: World, end: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.control.shutdown(end)
+    assert world.outcome() == ([], [0])
+    assert world.client.recv(1) == b"" and os.read(world.stdin, 1) == b""
+    assert capfd.readouterr().err == ""
+
+
+def test_another_command_is_100(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    world.control.sendall(b"z")
+    assert world.outcome() == ([], [100])
+    assert capfd.readouterr().err == "s6-ucspitlsd: fatal: unrecognized command on control socket\n"
+
+
+def test_a_session_that_breaks_ends_the_connection_that_the_program_still_has(world: World) -> None:
+    held = os.dup(world.fds.net_in)
+    world.cleanup.callback(os.close, held)
+    settled = engine.settle(pki.material(default=pki.pair()), Options(), None)
+    world.client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    world.control.sendall(b"Y")
+    assert engine.run(settled, Options(delayed=True), world.fds) == 97
+    assert world.control.recv(1) == b""
+    while world.client.recv(100):
+        pass
+    with pytest.raises(BrokenPipeError):
+        os.write(held, b"in clear")
