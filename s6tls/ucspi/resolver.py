@@ -34,7 +34,15 @@ class Resolver:
         except pycares.AresError as error:
             os.close(self._wakeup)
             raise OSError(f"unable to start the resolver: {error}") from error
+        self._reactor = reactor
         reactor.watch(self._wakeup, READABLE, self._deliver)
+
+    def close(self) -> None:
+        """Ask no more; questions under way get no answer."""
+        self._channel.cancel()  # the library has nothing to call back about after this
+        self._channel.close()
+        self._reactor.forget(self._wakeup)
+        os.close(self._wakeup)
 
     def names(self, address: bytes, answer: Answer) -> None:
         """Find the host names of a 4- or 16-byte address; names that are no host names are left out."""

@@ -31,6 +31,7 @@ from tests.e2e.nameserver import (
     reverse,
     wire,
 )
+from tests.e2e.processes import await_that
 from tests.servers import PATIENCE
 
 CLIENT, HERE = "127.9.0.1", "127.9.0.2"
@@ -50,11 +51,13 @@ def ask(server: str, about: Question, ident_patience: float = ident.PATIENCE) ->
         answers.append(found)
         reactor.stop()
 
+    resolver = Resolver(reactor, [server])
     overdue = reactor.after(PATIENCE, reactor.stop)
-    Inquiry(reactor, Resolver(reactor, [server]), about, done, ident_patience)
+    Inquiry(reactor, resolver, about, done, ident_patience)
     if not answers:
         reactor.run()
     overdue.cancel()
+    resolver.close()
     reactor.close()
     assert len(answers) == 1
     return answers[0]
@@ -271,6 +274,7 @@ def test_a_question_that_cannot_be_asked_is_answered_once() -> None:
     resolver = Resolver(reactor, ["127.0.0.1"])
     resolver.addresses(b"a" * 64 + b".test", socket.AF_INET, answer)
     reactor.run()
+    resolver.close()
     reactor.close()
     assert answers == [([], True)]
 
@@ -279,13 +283,28 @@ def test_an_abandoned_inquiry_does_not_answer() -> None:
     reactor = Reactor()
     answers: list[Found] = []
     with Puppet(names("a.test")) as puppet, identd(None) as client:
-        inquiry = Inquiry(reactor, Resolver(reactor, [puppet.address]), question(client, user=True), answers.append)
-        inquiry.abandon()
         resolver = Resolver(reactor, [puppet.address])
+        inquiry = Inquiry(reactor, resolver, question(client, user=True), answers.append)
+        inquiry.abandon()
         resolver.names(socket.inet_aton(HERE), lambda _found, _why: reactor.soon(reactor.stop))
         reactor.run()
+        resolver.close()
     reactor.close()
     assert answers == []
+
+
+def test_a_resolver_can_be_closed_with_questions_under_way() -> None:
+    reactor = Reactor()
+    before = len(os.listdir("/proc/self/fd"))
+    with Puppet(lambda _: None) as puppet:
+        resolver = Resolver(reactor, [puppet.address])
+        resolver.names(socket.inet_aton(CLIENT), lambda _found, _why: pytest.fail("answered"))
+        puppet.await_question(CLIENT)
+        resolver.close()
+    reactor.soon(reactor.stop)
+    reactor.run()
+    await_that(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    reactor.close()
 
 
 # IDENT
@@ -365,11 +384,12 @@ def test_an_ident_server_has_its_time() -> None:
 
 def test_nothing_stays_open() -> None:
     with Puppet(names("a.test")) as puppet, identd(lambda _: b"6193, 23 : USERID : UNIX : a\r\n") as client:
+        before = len(os.listdir("/proc/self/fd"))
         reactor = Reactor()
         resolver = Resolver(reactor, [puppet.address])
         about = question(client, user=True, remote_port=6193, local_port=23)
-        before = len(os.listdir("/proc/self/fd"))
         Inquiry(reactor, resolver, about, lambda _: reactor.soon(reactor.stop))
         reactor.run()
+        resolver.close()
         reactor.close()
-        assert len(os.listdir("/proc/self/fd")) <= before
+        await_that(lambda: len(os.listdir("/proc/self/fd")) <= before)
