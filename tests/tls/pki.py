@@ -126,8 +126,15 @@ def sources(place: Path, pair: Pair) -> Sources:
     return Sources(((b"", *pair.write(place)),))
 
 
-def revocations(*revoked: Pair, by: str = "ours", days: float = 1, der: bool = False, signed_by: str = "") -> bytes:
-    """The list of certificates that an authority has revoked, in force for some days from now (or until some ago)."""
+def revocations(
+    *revoked: Pair,
+    by: str = "ours",
+    days: float = 1,
+    end: datetime.datetime | None = None,
+    der: bool = False,
+    signed_by: str = "",
+) -> bytes:
+    """The list of certificates that an authority has revoked, in force for some days from now, or until an `end`."""
     key = load_pem_private_key(authority(signed_by or by).private_key_pem.bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     now = datetime.datetime.now(datetime.UTC)
@@ -135,7 +142,7 @@ def revocations(*revoked: Pair, by: str = "ours", days: float = 1, der: bool = F
         x509.CertificateRevocationListBuilder()
         .issuer_name(x509.load_pem_x509_certificate(root(by)).subject)
         .last_update(now - FOREVER)
-        .next_update(now + datetime.timedelta(days=days))
+        .next_update(end or now + datetime.timedelta(days=days))
     )
     for one in revoked:
         serial = x509.load_pem_x509_certificate(one.chain).serial_number

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from OpenSSL import SSL
@@ -19,7 +20,7 @@ from OpenSSL import SSL
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.host import Isolation
 from s6tls.tls.hosts import Hosts
-from s6tls.tls.material import SESSION_VARIABLES, Options, Sources
+from s6tls.tls.material import SESSION_VARIABLES, Options, Sources, Stamp
 from s6tls.ucspi import reply
 from s6tls.ucspi.identity import Identity
 from s6tls.ucspi.image import Refused
@@ -482,3 +483,43 @@ def start_handshake(connection: Connection) -> None:
     with contextlib.suppress(SSL.WantReadError):
         connection.tls.do_handshake()
         connection.client.setblocking(True)
+
+
+# Files that change faster than the clock
+
+
+class OneTick(Sources):
+    """Files that are written again while their clock stands still at `now`."""
+
+    now: ClassVar[int] = 0
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        return ((0, 0, 0, 0, self.now),)
+
+
+def test_a_file_rewritten_within_one_tick_of_the_clock_shows(connection_server: Server, tmp_path: Path) -> None:
+    """Nothing about such a file tells, but its bytes."""
+    sources = OneTick(pki.sources(tmp_path, pki.pair()).keypairs)
+    OneTick.now = time.time_ns()
+    connection_server.hosts.prepare(sources, OPTIONS)
+    first = connection_server.host()
+    chain = tmp_path / "server.crt"
+    chain.write_bytes(chain.read_bytes() + b"\n")
+    connection_server.hosts.prepare(sources, OPTIONS)
+    assert connection_server.host() != first
+    os.waitpid(first, 0)
+
+
+def test_a_file_that_has_just_been_written_costs_no_host_for_each_client(
+    connection_server: Server, sources: Sources
+) -> None:
+    connection_server.hosts.prepare(sources, OPTIONS)
+    host = connection_server.host()
+    entry = list(connection_server.hosts._entries.values())[-1]
+
+    def settled() -> bool:
+        connection_server.hosts.prepare(sources, OPTIONS)
+        return entry.settled
+
+    eventually(settled)
+    assert connection_server.host() == host
