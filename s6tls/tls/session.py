@@ -14,6 +14,8 @@ Two ends are easy to get wrong:
   makes the kernel reset the connection, and the client may lose the answer that it has
   not read yet.  But a client that has acknowledged everything and never closes would
   hold the session for ever; it gets `LINGER` seconds, twice.
+
+An application that is gone before the handshake is done, and has left nothing to be sent, ends the session.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import stat
 import termios
@@ -253,6 +256,8 @@ class Session:
                 self._end()
             elif self._impatience is None:
                 self._linger(acknowledged=False)
+        if self._handshaking and self._to_app < 0 <= self._from_app and _has_ended(self._from_app):
+            self._end()
 
     def _end_output(self) -> None:
         """Let the client read an end of file, and us go on reading from it."""
@@ -304,6 +309,7 @@ class Session:
             self._stop_waiting()
             self._close_network()
             self._close_from_app()
+            self._close_notify()
             self._ended(self._failure)
 
     def _stop_waiting(self) -> None:
@@ -350,6 +356,13 @@ def _write(fd: int, chunks: deque[bytes]) -> int:
 def _shut_down(fd: int, how: int) -> None:
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
         connection.shutdown(how)
+
+
+def _has_ended(fd: int) -> bool:
+    """Tell whether whoever writes to a pipe has closed it and left nothing there."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return [events for _, events in poll.poll(0)] == [select.POLLHUP]
 
 
 def _all_acknowledged(fd: int) -> bool:

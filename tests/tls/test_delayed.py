@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
+from OpenSSL import SSL
 
 from s6tls.tls import engine
 from s6tls.tls.delayed import Ucspitlsd, await_command
@@ -16,6 +18,7 @@ from s6tls.tls.material import Options
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.reactor import Reactor
 from tests.tls import pki
+from tests.tls.memory import client_context
 from tests.tls.test_stage import OTHERS, TLS, Holder
 
 WAYS = (b"SSLCTLFD", b"SSLREADFD", b"SSLWRITEFD")
@@ -106,8 +109,13 @@ class World:
         for end in (self.client, self.control):
             end.settimeout(5)
             self.cleanup.enter_context(end)
-        for fd in (self.stdin, self.stdout):
-            self.cleanup.callback(os.close, fd)
+        self.cleanup.callback(self.exit)
+
+    def exit(self) -> None:
+        """End as a program does."""
+        for fd in {self.stdin, self.stdout} - {-1}:
+            os.close(fd)
+        self.stdin = self.stdout = -1
 
     def outcome(self) -> tuple[list[Descriptors], list[int]]:
         """Wait for a command; return what began and the exit code, one of which is there."""
@@ -188,3 +196,34 @@ def test_a_session_that_breaks_ends_the_connection_that_the_program_still_has(wo
         pass
     with pytest.raises(BrokenPipeError):
         os.write(held, b"in clear")
+
+
+def test_a_program_that_ends_during_the_handshake_ends_the_engine(world: World) -> None:
+    """A client that never goes on holds nothing."""
+    settled = engine.settle(pki.material(default=pki.pair()), Options(), None)
+    world.control.sendall(b"y")
+    world.exit()
+    assert engine.run(settled, Options(delayed=True), world.fds) == 0
+    assert world.client.recv(1) == b""
+
+
+def test_what_a_program_has_left_is_sent_all_the_same(world: World) -> None:
+    settled = engine.settle(pki.material(default=pki.pair()), Options(), None)
+    world.control.sendall(b"y")
+    os.write(world.stdout, b"goodbye")
+    world.exit()
+    heard: list[bytes] = []
+
+    def talk() -> None:
+        world.client.settimeout(None)
+        tls = SSL.Connection(client_context(), world.client)
+        tls.set_connect_state()
+        tls.do_handshake()
+        heard.append(tls.recv(100))
+        world.client.shutdown(socket.SHUT_WR)
+
+    client = threading.Thread(target=talk)
+    client.start()
+    code = engine.run(settled, Options(delayed=True), world.fds)
+    client.join()
+    assert (code, heard) == (0, [b"goodbye"])
