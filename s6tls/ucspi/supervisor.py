@@ -286,14 +286,16 @@ class Supervisor:
     # Signals
 
     def _terminate(self) -> None:
+        drain = self._limits.drain and not self._finishing
+        if drain:
+            self._stop_accepting()
         self._inform("received SIGTERM, quitting")
         self._stopping()
-        if self._finishing or not self._limits.drain:
+        if drain:
+            self._reactor.after(self._limits.drain, self._out_of_time)
+            self._finish()
+        else:
             self._reactor.stop()
-            return
-        self._stop_accepting()
-        self._reactor.after(self._limits.drain, self._out_of_time)
-        self._finish()
 
     def _finish(self) -> None:
         """When no connection is left, wait for the children that may still be sending; `_reap` sees the last go."""

@@ -343,6 +343,55 @@ def test_sigquit_and_sigabrt_end_programs_and_exit_0(number: signal.Signals, sen
         s.wait_log(rf"received {number.name}, sending {sent} to all connections and quitting\n.*exiting")
 
 
+# Draining
+
+
+def test_with_drain_sigterm_waits_for_the_connections_there_are() -> None:
+    with tcpserver("-v", "--drain=60000", "--", "cat") as s, s.connect() as first, s.connect() as second:
+        for client in (first, second):
+            client.sendall(b"before")
+            assert client.recv(100) == b"before"
+        s.signal(signal.SIGTERM)
+        s.wait_log("^s6-tcpserverd: info: received SIGTERM, quitting$")
+        with pytest.raises(ConnectionRefusedError):
+            s.connect()
+        for client in (first, second):
+            client.sendall(b"after")
+            assert client.recv(100) == b"after"
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client) == b""
+        assert s.wait() == 0
+        s.wait_log("^s6-tcpserverd: info: status: 0/40\ns6-tcpserverd: info: exiting$")
+
+
+def test_without_connections_there_is_nothing_to_wait_for() -> None:
+    with tcpserver("--drain=60000", "--", "cat") as s:
+        assert s.exchange(b"data") == b"data"
+        s.signal(signal.SIGTERM)
+        assert s.wait() == 0
+
+
+def test_when_the_time_is_over_programs_are_terminated() -> None:
+    with tcpserver("-v", "--drain=50", "--", "cat") as s, s.connect() as client:
+        client.sendall(b"data")
+        assert client.recv(100) == b"data"
+        s.signal(signal.SIGTERM)
+        assert read_all(client) == b""
+        assert s.wait() == 0
+        s.wait_log("^s6-tcpserverd: info: out of time, sending SIGTERM and SIGCONT to all connections and quitting$")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_second_signal_ends_the_waiting(number: signal.Signals) -> None:
+    with tcpserver("-v", "--drain=60000", "--", "cat") as s, s.connect() as client:
+        client.sendall(b"data")
+        assert client.recv(100) == b"data"
+        s.signal(signal.SIGTERM)
+        s.wait_log("received SIGTERM, quitting$")
+        s.signal(number)
+        assert s.wait() == 0
+
+
 # One for all
 
 

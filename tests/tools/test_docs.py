@@ -14,7 +14,12 @@ from s6tls.cli.options import Synopsis
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted((ROOT / "rules").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(DOCS.glob("*.md")),
+    *sorted((ROOT / "rules").rglob("*.md")),
+    ROOT / "examples/README.md",
+]
 
 _CODE = re.compile(r"`([^`]+)`")
 _FLAG = re.compile(r"--?[A-Za-z0-9][A-Za-z0-9-]*")
@@ -109,3 +114,8 @@ def test_relative_links_resolve(page: Path) -> None:
         assert linked.exists(), target
         if anchor:
             assert anchor in anchors(linked), target
+
+
+@pytest.mark.parametrize("example", ["s6/hello/run", "systemd/hello.socket", "systemd/hello.service"])
+def test_the_page_on_services_quotes_the_examples(example: str) -> None:
+    assert f"```\n{(ROOT / 'examples' / example).read_text()}```\n" in (DOCS / "services.md").read_text()
