@@ -114,8 +114,12 @@ def issue_with_raw_names(value: bytes, tag: int) -> bytes:
 def with_raw_value(template: bytes, old_tag: int, tag: int, value: bytes) -> bytes:
     """Put these bytes in the place of PLACE in a certificate, and sign it again."""
     padded = (value + b"." * len(PLACE))[: len(PLACE)]
-    signed = x509.load_der_x509_certificate(template).tbs_certificate_bytes
-    signed = signed.replace(bytes((old_tag, len(PLACE))) + PLACE.encode(), bytes((tag, len(PLACE))) + padded)
+    return with_bytes(template, bytes((old_tag, len(PLACE))) + PLACE.encode(), bytes((tag, len(PLACE))) + padded)
+
+
+def with_bytes(template: bytes, old: bytes, new: bytes) -> bytes:
+    """Put other bytes into a certificate, as many, and sign it again."""
+    signed = x509.load_der_x509_certificate(template).tbs_certificate_bytes.replace(old, new)
     signature = authority_key().sign(signed, ec.ECDSA(hashes.SHA256()))
     algorithm = bytes.fromhex("300a06082a8648ce3d040302")
     return der(0x30, signed + algorithm + der(0x03, b"\0" + signature))
@@ -203,6 +207,14 @@ def test_issuer_serial_and_end_are_told() -> None:
 
 def test_a_serial_number_may_have_twenty_bytes() -> None:
     assert told(issue(serial=2**159 - 1))[b"SSL_PEER_CERT_SERIAL"] == b"7F" + b"FF" * 19
+
+
+def test_a_negative_serial_number_is_told_without_a_warning_or_not_at_all() -> None:
+    number = bytes.fromhex("0102030405060708")
+    template = issue(serial=int.from_bytes(number, "big"))
+    variables = told(with_bytes(template, b"\x02\x08" + number, b"\x02\x08\x81" + number[1:]))
+    assert variables.get(b"SSL_PEER_CERT_SERIAL", b"") in (b"", b"-7EFDFCFBFAF9F8F8")
+    assert variables[b"SSL_PEER_CERT_HASH"].startswith(b"SHA256:")
 
 
 def test_alternative_names_are_told_with_their_kinds() -> None:
