@@ -12,7 +12,14 @@ from s6tls.cli import (
     s6_accessrules_fs_from_cdb,
     s6_applyuidgid,
     s6_connlimit,
+    s6_envdir,
+    s6_envuidgid,
+    s6_ipcserver_access,
     s6_tcpserver,
+    s6_tcpserver4,
+    s6_tcpserver4d,
+    s6_tcpserver6,
+    s6_tcpserver6d,
     s6_tcpserver_access,
     s6_tcpserver_socketbinder,
     s6_tcpserverd,
@@ -24,7 +31,9 @@ from s6tls.cli.options import Synopsis
 from tests.servers import BIN, PATH, PATIENCE
 
 LINKS: list[ModuleType] = [s6_applyuidgid, s6_connlimit, s6_tcpserver_access, s6_tlsd]
+LINKS += [s6_envdir, s6_envuidgid, s6_ipcserver_access]
 SERVERS: list[ModuleType] = [s6_tcpserver, s6_tcpserverd, s6_tlsserver]
+SERVERS += [s6_tcpserver4, s6_tcpserver4d, s6_tcpserver6, s6_tcpserver6d]
 OTHERS: list[ModuleType] = [s6_tcpserver_socketbinder, s6_tlsd_io]
 COMPILERS: list[ModuleType] = [s6_accessrules_cdb_from_fs, s6_accessrules_fs_from_cdb]
 COMMANDS = [*LINKS, *SERVERS, *OTHERS, *COMPILERS]
