@@ -117,7 +117,7 @@ class Server:
 
 
 def limits(given: dict[str, bytes]) -> Limits:
-    """Read -c, -C and --drain; for the first two 0 stands for 1, and what is too many for the most there may be.  Raises UsageError."""
+    """Read -c, -C and --drain; 0 connections stand for 1, too many for the most there may be.  Raises UsageError."""
     total = min(max(1, number("-c", given.get("c", b"40"))), _MOST_CONNECTIONS)
     per_address = max(1, number("-C", given.get("C", b"40")))
     drain = number("--drain", given.get("drain", b"0"), 0, _LONGEST_DRAIN)
