@@ -290,7 +290,7 @@ class Session:
         Once both directions have ended nothing can fail any more: OpenSSL's clients answer an end of
         file without close_notify with an alert.
         """
-        if not (self._shut and self._to_app < 0):
+        if not (self._shut and (self._to_app < 0 or _reader_is_gone(self._to_app))):
             self._failure = failure
         self._pump.network_ended = True
         self._pump.sent(self._pump.unsent)
@@ -363,6 +363,13 @@ def _has_ended(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return [events for _, events in poll.poll(0)] == [select.POLLHUP]
+
+
+def _reader_is_gone(fd: int) -> bool:
+    """Tell whether nobody can read any more what is written to a pipe, though its event may not have come yet."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _all_acknowledged(fd: int) -> bool:
