@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 from OpenSSL import SSL, crypto
 
+from s6tls.accessrules.errors import shown
 from s6tls.tls.admission import Admission
 from s6tls.tls.material import Material, Options
 
@@ -103,7 +104,7 @@ def _empty_context(session_name: bytes, clients: _Clients | None, options: Optio
 
 
 def _use_keypair(context: SSL.Context, key: bytes, chain: bytes, server: bytes) -> None:
-    which = f" for {server.decode('ascii', 'backslashreplace')}" if server else ""
+    which = f" for {shown(server)}" if server else ""
     certificates = _certificates(chain, "certificate")
     try:
         context.use_certificate(certificates[0])

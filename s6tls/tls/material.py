@@ -12,6 +12,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from s6tls.accessrules.errors import shown
 from s6tls.ucspi.identity import BadIdentity, Identity, parse_id
 from s6tls.ucspi.image import Refused
 
@@ -90,7 +91,7 @@ class Sources:
         trusted += self._ca_dir_files()
         revoked = [self.crl_file] if self.crl_file else []
         return Material(
-            keypairs, *(tuple((_shown(path), _read(path)) for path in paths) for paths in (trusted, revoked))
+            keypairs, *(tuple((shown(path), _read(path)) for path in paths) for paths in (trusted, revoked))
         )
 
     def _paths(self) -> list[bytes]:
@@ -109,7 +110,7 @@ class Sources:
         except OSError as error:
             raise _unable(self.ca_dir, error) from error
         if len(names) > _LARGEST_DIRECTORY:
-            raise Refused(PROGRAM, BAD_CONFIGURATION, f"too many files in {_shown(self.ca_dir)}")
+            raise Refused(PROGRAM, BAD_CONFIGURATION, f"too many files in {shown(self.ca_dir)}")
         paths = [os.path.join(self.ca_dir, name) for name in names if not _passed_over(name)]
         return [path for path in paths if os.path.isfile(path)]
 
@@ -151,7 +152,7 @@ def _passed_over(name: bytes) -> bool:
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
     value = env.get(name, b"")
     if not value:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, f"{_shown(name)} not set")
+        raise Refused(PROGRAM, BAD_CONFIGURATION, f"{shown(name)} not set")
     return value
 
 
@@ -180,19 +181,15 @@ def _read(path: bytes) -> bytes:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {_shown(path)}: not a regular file")
+                raise Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {shown(path)}: not a regular file")
             data = file.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         raise _unable(path, error) from error
     if len(data) > _LARGEST_FILE:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {_shown(path)}: file too large")
+        raise Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {shown(path)}: file too large")
     return data
 
 
 def _unable(path: bytes, error: OSError | ValueError) -> Refused:
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    return Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {_shown(path)}: {reason}")
-
-
-def _shown(text: bytes) -> str:
-    return text.decode("ascii", "backslashreplace")
+    return Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {shown(path)}: {reason}")

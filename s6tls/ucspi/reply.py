@@ -43,7 +43,7 @@ def parse(data: bytes, names: Collection[bytes]) -> dict[bytes, bytes]:
     for entry in body.split(b"\0") if body else ():
         if entry.startswith(b"!"):
             code, _, message = entry[1:].partition(b" ")
-            if code.isdigit() and 0 < int(code[:4]) < 256:
+            if code.isdigit() and len(code) <= 3 and 0 < int(code) < 256:
                 raise Refusal(int(code), message.decode("ascii", "backslashreplace"))
         name, equals, value = entry.partition(b"=")
         if not equals or name not in names:

@@ -75,6 +75,7 @@ def test_anything_else_is_no_reply(data: bytes) -> None:
         b"A=1\0\0B=2\0\0",
         b"!0 fine\0\0",
         b"!256 much\0\0",
+        b"!0001000 zeros in front\0\0",
         b"!x\0\0",
         b"!\0\0",
         b"!-1 minus\0\0",
