@@ -14,7 +14,7 @@ from s6tls.accessrules.fs import DIRECTORY, read_rule
 from s6tls.accessrules.record import MAX_EXEC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from s6tls.accessrules.rule import Rule
 
@@ -29,13 +29,34 @@ def compile_tree(
     warn: Callable[[str], None] = lambda message: None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> None:
-    """Compile the tree `directory` into `cdbfile`, with these permissions.
+    """Compile the tree `directory` into `cdbfile`, with these permissions; see `write_cdb`.
+
+    `warn` is told of texts cut short.  Raises what `read_tree` and `write_cdb` raise.
+    """
+    write_cdb(cdbfile, _with_warnings(read_tree(directory), warn), mode=mode, checkpoint=checkpoint)
+
+
+def _with_warnings(rules: Iterable[tuple[bytes, Rule]], warn: Callable[[str], None]) -> Iterator[tuple[bytes, Rule]]:
+    for key, rule in rules:
+        if len(rule.exec) == MAX_EXEC:
+            warn(f"exec of {shown(key)} cut at {MAX_EXEC} bytes")
+        yield key, rule
+
+
+def write_cdb(
+    cdbfile: str | bytes,
+    rules: Iterable[tuple[bytes, Rule]],
+    *,
+    mode: int = DEFAULT_MODE,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> None:
+    """Write rules with their keys into `cdbfile`, with these permissions.
 
     A temporary file beside `cdbfile` takes its place at the very end; if anything is
-    raised before, it goes and `cdbfile` stays as it was.  `warn` is told of texts cut
-    short.  `checkpoint` is called before each rule and before the end, and may raise to stop the work.
+    raised before, it goes and `cdbfile` stays as it was.
+    `checkpoint` is called before each rule and before the end, and may raise to stop the work.
 
-    Raises UsageProblem if an environment is too large, RuleSetError if the tree cannot be read, and
+    Raises UsageProblem if an environment is too large, RuleSetError if the rules do not fit into a cdb, and
     OSError if the file cannot be written.
     """
     target = os.fsencode(cdbfile)
@@ -44,10 +65,8 @@ def compile_tree(
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             maker = cdbx.CDB.make(descriptor, mmap=False)
-            for key, rule in read_tree(directory):
+            for key, rule in rules:
                 checkpoint()
-                if len(rule.exec) == MAX_EXEC:
-                    warn(f"exec of {shown(key)} cut at {MAX_EXEC} bytes")
                 maker.add(key, _encode(key, rule))
             maker.commit()
             os.fsync(descriptor)
@@ -70,22 +89,44 @@ def _encode(key: bytes, rule: Rule) -> bytes:
         raise UsageProblem(f"{shown(key)}: {error}") from error
 
 
-def read_tree(directory: str | bytes) -> Iterator[tuple[bytes, Rule]]:
+def read_tree(
+    directory: str | bytes, fault: Callable[[bytes, RuleSetError], None] | None = None
+) -> Iterator[tuple[bytes, Rule]]:
     """Yield all rules of a tree with their keys, in the order of the keys' parts.
 
-    Whatever starts with a dot is passed over.  Raises RuleSetError, at the first thing that cannot be read.
+    Whatever starts with a dot is passed over.  What cannot be read is told to `fault`, with the key of the rule or the
+    name of the family, and passed over; without `fault` it raises RuleSetError, as does an unreadable `directory`.
     """
+    told = fault or _refuse
     with _opened(os.fsencode(directory)) as root:
         for family in _names(root):
-            with _opened(family, root) as names:
-                for name in _names(names):
-                    key = family + b"/" + name
-                    try:
-                        rule = read_rule(name, names)
-                    except OSError as error:
-                        raise RuleSetError(f"unable to read {shown(key)}: {error.strerror}") from error
-                    if rule is not None:
-                        yield key, rule
+            try:
+                with _opened(family, root) as names:
+                    yield from _read_family(family, names, told)
+            except _Unopened as error:
+                told(family, error)
+
+
+def _read_family(
+    family: bytes, names: int, fault: Callable[[bytes, RuleSetError], None]
+) -> Iterator[tuple[bytes, Rule]]:
+    for name in _names(names):
+        key = family + b"/" + name
+        try:
+            rule = read_rule(name, names)
+        except OSError as error:
+            fault(key, RuleSetError(f"unable to read {shown(key)}: {error.strerror}"))
+            continue
+        if rule is not None:
+            yield key, rule
+
+
+def _refuse(_: bytes, error: RuleSetError) -> None:
+    raise error
+
+
+class _Unopened(RuleSetError):
+    """A directory of the tree cannot be opened."""
 
 
 @contextlib.contextmanager
@@ -93,7 +134,7 @@ def _opened(path: bytes, directory: int | None = None) -> Iterator[int]:
     try:
         descriptor = os.open(path, DIRECTORY, dir_fd=directory)
     except OSError as error:
-        raise RuleSetError(f"unable to open directory {shown(path)}: {error.strerror}") from error
+        raise _Unopened(f"unable to open directory {shown(path)}: {error.strerror}") from error
     try:
         yield descriptor
     finally:

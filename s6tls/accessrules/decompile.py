@@ -1,4 +1,4 @@
-"""From a cdb file to a directory tree.
+"""From a cdb file, or from rules at hand, to a directory tree.
 
 The file is untrusted.  Nothing in it can name a place outside the new directory, and what a
 tree cannot say is an error, so that compiling the tree gives the records again.
@@ -17,7 +17,7 @@ from s6tls.accessrules.fs import DIRECTORY
 from s6tls.accessrules.rule import ALLOW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from s6tls.accessrules.rule import Env, Rule
 
@@ -36,18 +36,40 @@ def decompile(
 
     Raises OSError, or RuleSetError if the file is no cdb or has a record that no tree can have.
     """
+    with _new_tree(directory) as root:
+        for key, value in dump.records(cdbfile):
+            checkpoint()
+            with _named(key):
+                rule = _decode(key, value, warn)
+                _make_rule(key, rule, root)
+
+
+def write_tree(
+    directory: str | bytes,
+    rules: Iterable[tuple[bytes, Rule]],
+    *,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> None:
+    """Create `directory`, which must not exist, with these rules.
+
+    If anything is raised, the directory goes again.  `checkpoint` is called before each rule, and may raise to stop
+    the work.  Raises OSError, or RuleSetError for a rule that no tree can have.
+    """
+    with _new_tree(directory) as root:
+        for key, rule in rules:
+            checkpoint()
+            with _named(key):
+                _make_rule(key, rule, root)
+
+
+@contextlib.contextmanager
+def _new_tree(directory: str | bytes) -> Iterator[int]:
     target = os.fsencode(directory)
     os.mkdir(target)
     try:
         root = os.open(target, DIRECTORY | os.O_NOFOLLOW)
         try:
-            for key, value in dump.records(cdbfile):
-                checkpoint()
-                try:
-                    _write_record(key, value, root, warn)
-                except (MalformedRecord, OSError) as error:
-                    reason = error.strerror if isinstance(error, OSError) else error
-                    raise RuleSetError(f"unable to write rule {shown(key)}: {reason}") from error
+            yield root
         finally:
             os.close(root)
     except BaseException:
@@ -55,11 +77,20 @@ def decompile(
         raise
 
 
-def _write_record(key: bytes, value: bytes, root: int, warn: Callable[[str], None]) -> None:
+@contextlib.contextmanager
+def _named(key: bytes) -> Iterator[None]:
+    """Name the rule in what goes wrong with it."""
+    try:
+        yield
+    except (MalformedRecord, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RuleSetError(f"unable to write rule {shown(key)}: {reason}") from error
+
+
+def _make_rule(key: bytes, rule: Rule | None, root: int) -> None:
     family, slash, name = key.partition(b"/")
     if not slash or b"/" in name or _unfit(family) or _unfit(name):
         raise MalformedRecord("not the key of a rule")
-    rule = _decode(key, value, warn)
     _make_directory(family, root)
     _make_directory(key, root)
     if rule is not None:

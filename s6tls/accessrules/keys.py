@@ -32,7 +32,7 @@ import struct
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import AddressError
+from s6tls.accessrules.errors import AddressError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ def parse_address(text: str | bytes) -> bytes:
         plain = text if isinstance(text, str) else text.decode("ascii")
         return socket.inet_pton(socket.AF_INET6 if ":" in plain else socket.AF_INET, plain)
     except (OSError, ValueError):
-        raise AddressError(f"not an address: {text!r}") from None
+        raise AddressError(f"not an address: {text if isinstance(text, str) else shown(text)}") from None
 
 
 def address_text(address: bytes) -> bytes:

@@ -48,11 +48,15 @@ class Option:
 
 @dataclass(frozen=True)
 class Synopsis:
-    """A command's name, its options and the words that follow them (such as ``ip port prog...``)."""
+    """A command's name, its options and the words that follow them (such as ``ip port prog...``).
+
+    `commands` are the names of subcommands, for a command that has some, and a line about each.
+    """
 
     program: str
     options: tuple[Option, ...]
     words: str
+    commands: tuple[tuple[str, str], ...] = ()
 
     @property
     def operands(self) -> list[str]:
@@ -72,7 +76,10 @@ class Synopsis:
 
     def help(self) -> str:
         """Return what ``--help`` prints: the usage line, then a line for each option."""
-        lines = [f"usage: {self.program} [ options ] {self.words}", ""]
+        options = "[ options ] " if self.options else ""
+        lines = [f"usage: {self.program} {options}{self.words}", ""]
+        width = max((len(name) for name, _ in self.commands), default=0)
+        lines += [f"  {name:{width}}  {about}" for name, about in self.commands]
         for option in self.options:
             names = ([f"-{option.letter}"] if option.letter else []) + [f"--{name}" for name in option.long]
             lines.append(f"  {', '.join(names)}{' ' + option.value if option.value else ''}\n      {option.help}")
@@ -84,6 +91,13 @@ class Synopsis:
         A flag's value is b"".  Raises UsageError for an unknown option, a missing or an unwanted value.
         """
         return _Parser(self.options).parse(argv)
+
+    def parse_mixed(self, argv: Sequence[bytes]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
+        """Do what `parse` does, but find options behind words too, up to a ``--``.
+
+        For commands that run no other program.
+        """
+        return _Parser(self.options).parse_mixed(argv)
 
 
 class _Parser:
@@ -97,11 +111,26 @@ class _Parser:
         for word in words:
             if word == b"--":
                 return found, list(words)
-            if not word.startswith(b"-") or word == b"-":
+            if not _is_option(word):
                 return found, [word, *words]
-            parse = self._parse_long if word.startswith(b"--") else self._parse_letters
-            found.extend(parse(word, words))
+            found.extend(self._parse_option(word, words))
         return found, []
+
+    def parse_mixed(self, argv: Sequence[bytes]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
+        found: list[tuple[str, bytes]] = []
+        operands: list[bytes] = []
+        words = iter(argv)
+        for word in words:
+            if word == b"--":
+                return found, [*operands, *words]
+            if _is_option(word):
+                found.extend(self._parse_option(word, words))
+            else:
+                operands.append(word)
+        return found, operands
+
+    def _parse_option(self, word: bytes, rest: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
+        return self._parse_long(word, rest) if word.startswith(b"--") else self._parse_letters(word, rest)
 
     def _parse_long(self, word: bytes, rest: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
         text, equals, value = word[2:].partition(b"=")
@@ -126,6 +155,10 @@ class _Parser:
             else:
                 yield option.name, word[i + 1 :] or _next_word(rest, f"-{letter}")
                 return
+
+
+def _is_option(word: bytes) -> bool:
+    return word.startswith(b"-") and word != b"-"
 
 
 def _next_word(rest: Iterator[bytes], option: str) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from s6tls.cli import (
+    s6_accessrules,
     s6_accessrules_cdb_from_fs,
     s6_accessrules_fs_from_cdb,
     s6_applyuidgid,
@@ -36,7 +37,7 @@ SERVERS: list[ModuleType] = [s6_tcpserver, s6_tcpserverd, s6_tlsserver]
 SERVERS += [s6_tcpserver4, s6_tcpserver4d, s6_tcpserver6, s6_tcpserver6d]
 OTHERS: list[ModuleType] = [s6_tcpserver_socketbinder, s6_tlsd_io]
 COMPILERS: list[ModuleType] = [s6_accessrules_cdb_from_fs, s6_accessrules_fs_from_cdb]
-COMMANDS = [*LINKS, *SERVERS, *OTHERS, *COMPILERS]
+COMMANDS = [*LINKS, *SERVERS, *OTHERS, *COMPILERS, s6_accessrules]
 UCSPI = {
     "PROTO": "TCP",
     "TCPLOCALIP": "127.0.0.1",

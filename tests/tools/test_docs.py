@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from s6tls.cli import s6_accessrules
 from s6tls.cli.options import Synopsis
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+SUBCOMMANDS = [f"s6-accessrules {name}" for name, _ in s6_accessrules.COMMANDS]
+EVERY = [*SCRIPTS, *SUBCOMMANDS]
 PAGES = [
     ROOT / "README.md",
     *sorted(DOCS.glob("*.md")),
@@ -26,9 +29,16 @@ _FLAG = re.compile(r"--?[A-Za-z0-9][A-Za-z0-9-]*")
 
 
 def synopsis(command: str) -> Synopsis:
-    found = importlib.import_module(SCRIPTS[command].partition(":")[0]).SYNOPSIS
+    if command in SUBCOMMANDS:
+        found = s6_accessrules.subcommand(command.split()[1]).SYNOPSIS
+    else:
+        found = importlib.import_module(SCRIPTS[command].partition(":")[0]).SYNOPSIS
     assert isinstance(found, Synopsis)
     return found
+
+
+def page_of(command: str) -> str:
+    return f"{command.replace(' ', '-')}.md"
 
 
 def names(command: str) -> set[str]:
@@ -54,25 +64,25 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("command", SCRIPTS)
+@pytest.mark.parametrize("command", EVERY)
 def test_a_page_has_the_options_that_there_are(command: str) -> None:
-    text = (DOCS / f"{command}.md").read_text()
+    text = (DOCS / page_of(command)).read_text()
     assert text.startswith(f"# {command}\n")
     rows = re.findall(r"^\| (`-.*?) \|", text, re.MULTILINE)
     described = {flag(code) for row in rows for code in _CODE.findall(row)}
     assert described == names(command)
 
 
-@pytest.mark.parametrize("command", SCRIPTS)
+@pytest.mark.parametrize("command", EVERY)
 def test_a_page_mentions_no_other_options(command: str) -> None:
-    text = without_examples((DOCS / f"{command}.md").read_text())
+    text = without_examples((DOCS / page_of(command)).read_text())
     mentioned = {found for code in _CODE.findall(text) if (found := flag(code))}
     assert mentioned <= names(command)
 
 
-@pytest.mark.parametrize("command", SCRIPTS)
+@pytest.mark.parametrize("command", EVERY)
 def test_a_pages_options_have_the_values_that_they_take(command: str) -> None:
-    text = (DOCS / f"{command}.md").read_text()
+    text = (DOCS / page_of(command)).read_text()
     rows = re.findall(r"^\| (`-.*?) \|", text, re.MULTILINE)
     written = {code for row in rows for code in _CODE.findall(row)}
     for option in synopsis(command).options:
@@ -83,10 +93,10 @@ def test_a_pages_options_have_the_values_that_they_take(command: str) -> None:
                 assert (f"--{name}={value}" if value else f"--{name}") in written
 
 
-@pytest.mark.parametrize("command", SCRIPTS)
+@pytest.mark.parametrize("command", EVERY)
 def test_a_pages_synopsis_names_every_option(command: str) -> None:
     """Unless it says `[ options ]`, for which only s6-tlsserver has so many that it may."""
-    text = (DOCS / f"{command}.md").read_text()
+    text = (DOCS / page_of(command)).read_text()
     block = re.search(rf"^    {command} (.*(?:\n {{5,}}.*)*)", text, re.MULTILINE)
     assert block is not None
     shown = block[1]
@@ -98,10 +108,10 @@ def test_a_pages_synopsis_names_every_option(command: str) -> None:
         assert re.search(rf"[\[|] {re.escape(option.flag)}\b", shown), option.flag
 
 
-@pytest.mark.parametrize("command", SCRIPTS)
+@pytest.mark.parametrize("command", EVERY)
 def test_a_page_tells_the_exit_codes_and_is_in_the_index(command: str) -> None:
-    assert "\n## Exit codes\n" in (DOCS / f"{command}.md").read_text()
-    assert f"[{command}]({command}.md)" in (DOCS / "index.md").read_text()
+    assert "\n## Exit codes\n" in (DOCS / page_of(command)).read_text()
+    assert f"[{command}]({page_of(command)})" in (DOCS / "index.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,0 +1,47 @@
+"""How decisions are put to people and machines: the same words in every audit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from s6tls.accessrules.rule import Rule
+
+    Json = dict[str, Any]
+
+
+def text(raw: bytes) -> str:
+    """Return bytes as text; what is not UTF-8 stands as an escape."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def verdict(rule: Rule | None) -> str:
+    """Return ``allow``, ``deny`` or ``notfound``."""
+    return "notfound" if rule is None else "allow" if rule.allow else "deny"
+
+
+def decision(key: bytes | None, rule: Rule | None) -> Json:
+    """Return a decision as JSON has it.
+
+    ``{"verdict": "allow", "rule": "ip4/10.0.0.0_8", "env": {"set": {"ROLE": "staff"}, "unset": []}, "exec": null}``
+    """
+    env = () if rule is None else rule.env
+    return {
+        "verdict": verdict(rule),
+        "rule": None if key is None else text(key),
+        "env": {
+            "set": {text(name): text(value) for name, value in env if value is not None},
+            "unset": [text(name) for name, value in env if value is None],
+        },
+        "exec": text(rule.exec) if rule is not None and rule.exec else None,
+    }
+
+
+def summary(rule: Rule | None) -> str:
+    """Return a decision in one line: ``allow ROLE=staff -DEBUG exec: echo hello``."""
+    words = [verdict(rule)]
+    if rule is not None:
+        words += [f"-{text(name)}" if value is None else f"{text(name)}={text(value)}" for name, value in rule.env]
+        if rule.exec:
+            words.append(f"exec: {' '.join(text(rule.exec).split())}")
+    return " ".join(words)

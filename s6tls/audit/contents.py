@@ -1,0 +1,99 @@
+"""A whole rule set in memory: what every audit starts from."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import cdbx
+
+from s6tls.accessrules import dump, record
+from s6tls.accessrules.cdb import open_file
+from s6tls.accessrules.compile import read_tree
+from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
+from s6tls.audit.progress import Progress, counted, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from s6tls.accessrules.rule import Rule
+
+    Fault = Callable[[bytes, RuleSetError], None]
+
+
+@dataclass
+class Contents:
+    """The rules of a rule set by their keys (``b"ip4/10.0.0.0_8"``), in its order.
+
+    Rules are *settled*: of several changes to one variable only the last is kept, and changes are in the order
+    of their names.  So two rules decide equally when they are equal, and ``None`` stands for no rule, no decision.
+    """
+
+    rules: dict[bytes, Rule]
+    is_tree: bool = False
+
+    @classmethod
+    def load(cls, path: str | bytes, *, progress: Progress = silent, fault: Fault | None = None) -> Contents:
+        """Read a rule set: a directory as a tree, anything else as a cdb.
+
+        A rule that cannot be read, or that lookups would find malformed, is told to `fault` with its key and left out;
+        without `fault` it raises.  Raises OSError or RuleSetError if the set cannot be read as a whole.
+        """
+        is_tree = stat.S_ISDIR(os.stat(path).st_mode)
+        rules = read_tree(path, fault) if is_tree else _read_cdb(path, fault or _refuse)
+        return cls.of(counted(rules, "rules read", progress), is_tree=is_tree)
+
+    @classmethod
+    def of(cls, rules: Iterable[tuple[bytes, Rule]], *, is_tree: bool = False) -> Contents:
+        """Keep rules that are at hand; of several with one key, the first."""
+        settled: dict[Rule, Rule] = {}
+        kept: dict[bytes, Rule] = {}
+        for key, rule in rules:
+            known = settled.get(rule)
+            if known is None:
+                known = settled[rule] = _settle(rule)
+                known = settled.setdefault(known, known)
+            kept.setdefault(key, known)
+        return cls(kept, is_tree)
+
+
+def _settle(rule: Rule) -> Rule:
+    env = tuple(sorted(dict(rule.env).items()))
+    return rule if env == rule.env else replace(rule, env=env)
+
+
+def _read_cdb(path: str | bytes, fault: Fault) -> Iterator[tuple[bytes, Rule]]:
+    """Yield what lookups in a cdb find, in the order of the file.  Raises OSError or RuleSetError.
+
+    The records, read from front to back, tell the keys.  The values are looked up: of several with one key, and
+    in a file whose hash tables do not fit its records, a lookup is what counts.
+    """
+    rules: dict[bytes, Rule | None] = {}
+    descriptor = open_file(path)
+    try:
+        cdb = cdbx.CDB(descriptor, mmap=True)
+    except Exception as error:
+        raise RuleSetError(f"not a cdb file: {error}") from error
+    finally:
+        os.close(descriptor)
+    try:
+        for key, _ in dump.records(path):
+            try:
+                value = cdb[key]
+                rule = rules[value] if value in rules else rules.setdefault(value, record.decode(value))
+            except MalformedRecord as error:
+                fault(key, MalformedRecord(f"{shown(key)}: {error}"))
+            except Exception as error:
+                fault(key, RuleSetError(f"unable to look up {shown(key)}: {error or type(error).__name__}"))
+            else:
+                if rule is not None:
+                    yield key, rule
+    finally:
+        cdb.close()
+
+
+def _refuse(_: bytes, error: RuleSetError) -> None:
+    raise error

@@ -1,0 +1,107 @@
+"""Who gets in, and why: the probes of one client, and the rule that decides."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from s6tls.accessrules import RuleSet, keys
+from s6tls.accessrules.compile import read_tree
+from s6tls.accessrules.dump import records
+from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.rule import Rule, Verdict
+from s6tls.audit import answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from s6tls.accessrules.rule import Decision
+    from s6tls.audit.answer import Json
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a rule set says about a client.
+
+    `probes` are the keys that were looked up, in order; the last is that of the deciding rule, if there is one.
+    `needs_name` says that no rule by address decides, that no name was given, and that there are rules by name.
+    """
+
+    address: str
+    name: str | None
+    probes: tuple[bytes, ...]
+    decision: Decision
+    needs_name: bool
+
+    @property
+    def rule(self) -> Rule | None:
+        """The deciding rule."""
+        decision = self.decision
+        if decision.rule is None:
+            return None
+        return Rule(decision.verdict is Verdict.ALLOW, decision.env, decision.exec)
+
+    def json(self) -> Json:
+        """Return the explanation as JSON has it."""
+        decided = answer.decision(self.decision.rule, self.rule)
+        return {
+            "address": self.address,
+            "verdict": decided["verdict"],
+            "rule": decided["rule"],
+            "probes": [answer.text(key) for key in self.probes],
+            "env": decided["env"],
+            "exec": decided["exec"],
+            "needs_name": self.needs_name,
+        }
+
+
+class Explainer:
+    """Explains one client after the other, from an open rule set."""
+
+    def __init__(self, path: str | bytes) -> None:
+        """Open a rule set in either form.  Raises OSError or RuleSetError."""
+        self._path = path
+        self._rules = RuleSet.open(path)
+        self._has_names: bool | None = None
+
+    def close(self) -> None:
+        """Let go of the rule set."""
+        self._rules.close()
+
+    def explain(self, address: str | bytes, name: str | bytes | None = None) -> Explanation:
+        """Explain what happens to a client with this address and, if it is known, this host name.
+
+        Raises AddressError, and RuleSetError where a lookup fails.
+        """
+        packed = keys.parse_address(address)
+        probes: Iterable[bytes] = keys.ip4_keys(packed) if len(packed) == 4 else keys.ip6_keys(packed)
+        decision = self._rules.check_address(address)
+        if decision.verdict is Verdict.NOTFOUND and name is not None:
+            decision = self._rules.check_name(name)
+            probes = chain(probes, keys.name_keys(os.fsencode(name)))
+        if decision.verdict is Verdict.ERROR:
+            raise RuleSetError(decision.error)
+        needs_name = decision.verdict is Verdict.NOTFOUND and name is None and self._names_matter()
+        shown_name = None if name is None else answer.text(os.fsencode(name))
+        made = tuple(_up_to(decision.rule, probes))
+        return Explanation(keys.address_text(packed).decode(), shown_name, made, decision, needs_name)
+
+    def _names_matter(self) -> bool:
+        """Tell whether any rule goes by name."""
+        if self._has_names is None:
+            family = b"reversedns/"
+            if stat.S_ISDIR(os.stat(self._path).st_mode):
+                self._has_names = any(key.startswith(family) for key, _ in read_tree(self._path))
+            else:
+                self._has_names = any(key.startswith(family) for key, _ in records(self._path))
+        return self._has_names
+
+
+def _up_to(rule: bytes | None, probes: Iterable[bytes]) -> Iterator[bytes]:
+    for key in probes:
+        yield key
+        if key == rule:
+            return

@@ -1,0 +1,1 @@
+"""The subcommands of s6-accessrules, one module each: options in, exit code out."""

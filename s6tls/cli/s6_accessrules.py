@@ -1,0 +1,55 @@
+"""s6-accessrules: put a question to a rule set."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from keyword import iskeyword
+from types import ModuleType
+
+from s6tls.accessrules.errors import shown
+from s6tls.cli.options import Synopsis, UsageError
+from s6tls.cli.program import outcome, run
+from s6tls.ucspi.process import occupy_standard_descriptors
+
+COMMANDS = (("explain", "who gets in, and why"),)
+SYNOPSIS = Synopsis("s6-accessrules", (), "subcommand [ options ] words...", COMMANDS)
+
+
+def main() -> None:
+    """Run the program."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no failure
+    occupy_standard_descriptors()
+    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115  # for good
+    run(SYNOPSIS, body)
+
+
+def body(argv: list[bytes]) -> int:
+    """Run the subcommand that the first word names."""
+    _, words = SYNOPSIS.parse(argv)
+    if not words:
+        raise UsageError
+    name = shown(words[0])
+    if name not in dict(COMMANDS):
+        raise UsageError(f"unknown subcommand: {name}")
+    module = subcommand(name)
+    return outcome(module.SYNOPSIS, lambda argv: _flushed(module.body, argv), words[1:])
+
+
+def subcommand(name: str) -> ModuleType:
+    """Return the module of one of `COMMANDS`."""
+    return importlib.import_module(f"s6tls.cli.accessrules.{name}{'_' if iskeyword(name) else ''}")
+
+
+def _flushed(body: Callable[[list[bytes]], int], argv: list[bytes]) -> int:
+    """Run `body` and write out what it says; if that fails, keep the interpreter from trying again at its end."""
+    try:
+        code = body(argv)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise
+    return code
