@@ -1,0 +1,76 @@
+"""How subcommands show their answers: plain columns, or tables and progress on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from s6tls.cli.accessrules.common import printable
+
+SHOW = """
+import sys
+from s6tls.cli.accessrules.common import Table, progress
+table = Table("rule", "hits", right=[1])
+with progress() as tell:
+    tell("rules read", 1234567)
+table.add("ip4/10.0.0.0_8", 7)
+table.add("\\x1b[31m[bold]", 12345)
+table.show()
+sys.stdout.flush()
+sys.exit("rich" in sys.modules)
+"""
+
+
+def show(*, stdout: bool, stderr: bool) -> tuple[int, str, str]:
+    """Run SHOW with a terminal for stdout or stderr or with pipes; return its exit code and what came from either."""
+    ends = {1: pty.openpty() if stdout else os.pipe(), 2: pty.openpty() if stderr else os.pipe()}
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW],
+        env={"TERM": "xterm", "COLUMNS": "60", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.DEVNULL,
+        stdout=ends[1][1],
+        stderr=ends[2][1],
+        timeout=30,
+    )
+    said = []
+    for ours, theirs in ends.values():
+        os.set_blocking(ours, False)
+        pieces = []
+        with contextlib.suppress(OSError):  # nothing more to read
+            while piece := os.read(ours, 65536):
+                pieces.append(piece)
+        said.append(b"".join(pieces).decode())
+        os.close(ours)
+        os.close(theirs)
+    return done.returncode, said[0], said[1]
+
+
+def test_pipes_get_plain_columns_and_no_rich() -> None:
+    code, stdout, stderr = show(stdout=False, stderr=False)
+    assert (code, stderr) == (0, "")
+    assert stdout == "rule             hits\nip4/10.0.0.0_8      7\n\\x1b[31m[bold]  12345\n"
+
+
+def test_a_terminal_gets_a_table_in_which_nothing_is_obeyed() -> None:
+    code, stdout, stderr = show(stdout=True, stderr=False)
+    assert (code, stderr) == (1, "")
+    assert "─" in stdout and "12345" in stdout
+    assert "\\x1b[31m[bold]" in stdout and "\x1b[31m" not in stdout
+
+
+def test_progress_is_for_a_terminal_on_stderr() -> None:
+    code, stdout, stderr = show(stdout=False, stderr=True)
+    assert code == 1
+    assert "1,234,567 rules read" in stderr
+    assert stdout.startswith("rule ")
+
+
+@pytest.mark.parametrize("text", ["plain", "ä€"])
+def test_what_is_printable_stays(text: str) -> None:
+    assert printable(text) == text
+    assert printable(f"{text}\r\n\x85\u2028") == f"{text}\\r\\n\\x85\\u2028"
