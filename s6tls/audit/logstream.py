@@ -1,0 +1,100 @@
+"""The lines of a log that may be compressed, in bounded memory whatever the log holds."""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from typing import TYPE_CHECKING, Protocol
+
+import zstandard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LINE_LIMIT = 1 << 20
+"""Of a line longer than this only about as many bytes are kept."""
+
+_BLOCK = 1 << 20
+# A block of zstd data stands for up to 128 KiB and takes 4 bytes at least: this many bytes never unpack to over 64 MiB.
+_PIECE = 2048
+
+
+class LogError(OSError):
+    """A log is broken, or is not what it is said to be; the message says how."""
+
+
+def line_blocks(path: bytes) -> Iterator[list[bytes]]:
+    """Yield the lines of a file, without their ends, many at a time; ``-`` is stdin.
+
+    gzip and zstd are told by their first bytes, whatever the name of the file.  What a pipe has is yielded as it comes.
+    Raises LogError if a compressed file is broken or cut short, and OSError.
+    """
+    with io.FileIO(0, closefd=False) if path == b"-" else io.FileIO(os.fsdecode(path)) as file:
+        yield from _lines(_unpacked(file))
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[list[bytes]]:
+    begun = b""
+    for block in blocks:
+        whole, newline, rest = block.rpartition(b"\n")
+        if newline:
+            yield (begun + whole).split(b"\n")
+            begun = rest
+        elif len(begun) < LINE_LIMIT:
+            begun += rest
+    if begun:
+        yield [begun]
+
+
+class _Decoder(Protocol):
+    """What decoders of gzip and of zstd have in common; each is good for one member, or frame."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+_PACKED: dict[bytes, tuple[str, Callable[[], _Decoder]]] = {
+    b"\x1f\x8b\x08": ("gzip", lambda: zlib.decompressobj(16 + zlib.MAX_WBITS)),
+    b"\x28\xb5\x2f\xfd": ("zstd", lambda: zstandard.ZstdDecompressor().decompressobj()),
+    b"\x50\x2a\x4d\x18": ("zstd", lambda: zstandard.ZstdDecompressor().decompressobj()),
+}
+"""Beginnings of compressed files; that of a zstd file may be a frame to skip."""
+
+
+def _unpacked(file: io.FileIO) -> Iterator[bytes]:
+    head = b""
+    while len(head) < 4 and (more := file.read(4 - len(head))):
+        head += more
+    for magic, (name, decoder) in _PACKED.items():
+        if head.startswith(magic):
+            yield from _decompressed(head, file, name, decoder)
+            return
+    yield head
+    while block := file.read(_BLOCK):
+        yield block
+
+
+def _decompressed(data: bytes, file: io.FileIO, name: str, decoder: Callable[[], _Decoder]) -> Iterator[bytes]:
+    """Decompress members, or frames, one after the other; zeros may follow each, as on tapes."""
+    member: _Decoder | None = None
+    taken = len(data)
+    while data:
+        if member is None and (data := data.lstrip(b"\0")):
+            member = decoder()
+        if member is not None:
+            try:
+                yield member.decompress(data)
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise LogError(f"broken {name} data before byte {taken}: {error}") from error
+            data = b""
+            if member.eof:
+                data, member = member.unused_data, None
+        if not data:
+            data = file.read(_PIECE)
+            taken += len(data)
+    if member is not None:
+        raise LogError(f"{name} data cut short at byte {taken}")
