@@ -6,6 +6,8 @@ of that network and one on either side of it.
 
 from __future__ import annotations
 
+import functools
+
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
@@ -22,7 +24,8 @@ FEW_RULES = (
     Rule(True, ((b"ROLE", None),)),
     Rule(True, (), b"echo hello"),
 )
-KEY = {Family.IP4: model.ip4_key, Family.IP6: model.ip6_key}
+# The clients are few, and asked about often.
+KEY = {Family.IP4: functools.cache(model.ip4_key), Family.IP6: functools.cache(model.ip6_key)}
 
 families = st.sampled_from(Family)
 
