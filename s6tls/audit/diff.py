@@ -1,0 +1,180 @@
+"""What changed: the clients for whom two rule sets decide differently.
+
+Cut where the deciding rule changes in either set, the addresses of a family fall into pieces with one rule before and
+one after.  Pieces with the same two rules make one difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from s6tls.accessrules.keys import name_keys
+from s6tls.audit import answer
+from s6tls.audit.networks import Family, cidrs
+from s6tls.audit.progress import Progress, counted, silent
+from s6tls.audit.space import Space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from s6tls.accessrules.rule import Rule
+    from s6tls.audit.answer import Json
+    from s6tls.audit.contents import Contents
+    from s6tls.audit.networks import Range
+    from s6tls.audit.space import Segment
+
+
+class Decided(NamedTuple):
+    """The rule that decides in one of the sets, and its key; both are None if none does."""
+
+    key: bytes | None
+    rule: Rule | None
+
+    def json(self) -> Json:
+        """Return the decision as JSON has it."""
+        return answer.decision(self.key, self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Addresses that one rule decides in the old set and another, unequal, one in the new.
+
+    `ranges` are in order and do not touch.
+    """
+
+    family: Family
+    ranges: list[Range]
+    before: Decided
+    after: Decided
+
+    @property
+    def addresses(self) -> int:
+        """How many addresses there are."""
+        return sum(end - start for start, end in self.ranges)
+
+    @property
+    def witness(self) -> str:
+        """One of the addresses: the first."""
+        return self.family.text(self.ranges[0][0])
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The fewest networks that hold these addresses and no others."""
+        return cidrs(self.family, self.ranges)
+
+    def json(self) -> Json:
+        """Return the difference as JSON has it."""
+        return _json(self.family.value, self.prefixes, self.addresses, self.before, self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherDifference:
+    """A rule of another family whose decision differs: one by host name, by uid or gid, or of an unknown family.
+
+    A rule by host name stands for its name and the names below it, but for those that another rule decides.
+    """
+
+    key: bytes
+    before: Decided
+    after: Decided
+
+    def json(self) -> Json:
+        """Return the difference in the shape of those of addresses, which nobody can count here."""
+        family, _, name = self.key.partition(b"/")
+        return _json(answer.text(family), [answer.text(name)], None, self.before, self.after)
+
+
+def _json(family: str, prefixes: list[str], addresses: int | None, before: Decided, after: Decided) -> Json:
+    return {
+        "family": family,
+        "prefixes": prefixes,
+        "addresses": addresses,
+        "before": before.json(),
+        "after": after.json(),
+    }
+
+
+def differences(
+    old: Contents, new: Contents, families: Iterable[Family] = Family, progress: Progress = silent
+) -> list[Difference]:
+    """Return where the decisions about addresses differ, by family, in the order of the first address of each."""
+    return [found for family in families for found in _between(family, old, new, progress)]
+
+
+def _between(family: Family, old: Contents, new: Contents, progress: Progress) -> Iterator[Difference]:
+    before = Space(old, family, progress=progress)
+    after = Space(new, family, progress=progress)
+    numbers: dict[Rule | None, int] = {}
+    decision_before = _numbered(before, numbers)
+    decision_after = _numbered(after, numbers)
+    found: dict[tuple[int, int], list[Range]] = {}
+    pieces = _pieces(before.segments(), after.segments())
+    for start, end, was, is_ in counted(pieces, f"{family.value} ranges compared", progress):
+        if decision_before[was] != decision_after[is_]:
+            found.setdefault((was, is_), []).append((start, end))
+    for (was, is_), ranges in found.items():
+        yield Difference(
+            family,
+            ranges,
+            Decided(before.key(was), before.rule(was)),
+            Decided(after.key(is_), after.rule(is_)),
+        )
+
+
+def _numbered(space: Space, numbers: dict[Rule | None, int]) -> list[int]:
+    """Return for each rule, and last for NOBODY, a number that is the same for equal decisions: quick to compare."""
+    return [numbers.setdefault(rule, len(numbers)) for rule in (*space.rules, None)]
+
+
+def _pieces(old: Iterator[Segment], new: Iterator[Segment]) -> Iterator[tuple[int, int, int, int]]:
+    """Cut all addresses where either owner changes.  Yields start, end, and the owners in the old and the new space."""
+    start = old_end = new_end = 0
+    was = is_ = 0
+    while True:
+        if old_end == start:
+            segment = next(old, None)
+            if segment is None:
+                return
+            _, old_end, was = segment
+        if new_end == start:
+            _, new_end, is_ = next(new)
+        end = min(old_end, new_end)
+        yield start, end, was, is_
+        start = end
+
+
+def other_differences(old: Contents, new: Contents) -> list[OtherDifference]:
+    """Return where the other families differ, in the order of the keys.
+
+    Rules by host name are compared by what is decided about their names, so that a rule which changes nothing is no
+    difference.  All others are compared one by one.
+    """
+    addresses = tuple(family.value.encode() + b"/" for family in Family)
+    keys = sorted(key for key in {*old.rules, *new.rules} if not key.startswith(addresses))
+    found = []
+    for key in keys:
+        probes = _name_probes(key) if key.startswith(b"reversedns/") else [key]
+        before, after = _decided(old, probes), _decided(new, probes)
+        if before.rule != after.rule:
+            found.append(OtherDifference(key, before, after))
+    return found
+
+
+def _name_probes(key: bytes) -> list[bytes]:
+    """Return the keys that decide about the name of a rule; none if no host name can lead to it.
+
+    Any host name whose first hit, in either set, is `key` goes on with these.  So two sets which agree about the names
+    of all rules agree about all names.
+    """
+    name = key.removeprefix(b"reversedns/")
+    probes = list(name_keys(name + b"."))  # of two final dots, one is part of the name
+    return probes if probes[0] == key else []
+
+
+def _decided(contents: Contents, probes: list[bytes]) -> Decided:
+    for key in probes:
+        rule = contents.rules.get(key)
+        if rule is not None:
+            return Decided(key, rule)
+    return Decided(None, None)
