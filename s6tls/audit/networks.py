@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     Range = tuple[int, int]
 
 
+class InexactName(AddressError):
+    """The name of a rule means a network, but is not the text that lookups ask for, which is `exact`.
+
+    `host_bits` tells that bits are set behind the prefix.
+    """
+
+    def __init__(self, exact: str, host_bits: bool) -> None:
+        super().__init__(f"write it as {exact}")
+        self.exact, self.host_bits = exact, host_bits
+
+
 class Family(enum.Enum):
     """An address family; its value is what the keys of its rules begin with."""
 
@@ -49,7 +60,8 @@ class Family(enum.Enum):
     def parse_name(self, name: bytes) -> tuple[int, int]:
         """Return the number and prefix length that the name of a rule stands for.
 
-        Raises AddressError, saying why no address of this family can match a rule of this name.
+        Raises AddressError, saying why no address of this family can match a rule of this name; InexactName if it
+        would do in other words.
         """
         text, _, digits = name.rpartition(b"_")
         bits = self.bits
@@ -63,7 +75,7 @@ class Family(enum.Enum):
         network = number >> (bits - length) << (bits - length)
         # An IPv4 address has one text only, as far as inet_pton goes.
         if network != number or (self is Family.IP6 and address_text(packed) != text):
-            raise AddressError(f"write it as {self.text(network)}_{length}")
+            raise InexactName(f"{self.text(network)}_{length}", network != number)
         return number, length
 
 

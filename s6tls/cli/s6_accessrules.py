@@ -15,7 +15,11 @@ from s6tls.cli.options import Synopsis, UsageError
 from s6tls.cli.program import outcome, run
 from s6tls.ucspi.process import occupy_standard_descriptors
 
-COMMANDS = (("explain", "who gets in, and why"),)
+COMMANDS = (
+    ("explain", "who gets in, and why"),
+    ("replay", "what rules decide for the clients of a log"),
+    ("lint", "what is wrong or odd"),
+)
 SYNOPSIS = Synopsis("s6-accessrules", (), "subcommand [ options ] words...", COMMANDS)
 
 

@@ -13,7 +13,8 @@ SYNOPSIS = Synopsis(
     "s6-accessrules-cdb-from-fs",
     (
         Option("m", ("mode",), "mode", "permissions of cdbfile, in octal (default 0600)"),
-        Option("", ("strict",), None, "refuse a tree with rules that can never match or cannot be meant"),
+        Option("", ("expect",), "FILE", "keep the old cdbfile if an expectation in FILE fails"),
+        Option("", ("strict",), None, "refuse a tree with what s6-accessrules lint calls an error"),
     ),
     "cdbfile dir",
 )
@@ -30,22 +31,27 @@ def compile_from(argv: list[bytes]) -> int:
     if len(words) < 2:
         raise UsageError
     mode, strict = DEFAULT_MODE, False
+    expected: list[bytes] = []
     for name, value in options:
         if name == "m":
             mode = _mode(value)
+        elif name == "expect":
+            expected.append(value)
         else:
             strict = True
     cdbfile, directory = words[:2]
     if strict:
         _refuse_problems(directory)
-    _compile(cdbfile, directory, mode)
+    _compile(cdbfile, directory, mode, _check_for(expected) if expected else None)
     return 0
 
 
-def _compile(cdbfile: bytes, directory: bytes, mode: int) -> None:
+def _compile(cdbfile: bytes, directory: bytes, mode: int, check: _Check | None) -> None:
     try:
         with Interruption() as interruption:
-            compile_tree(cdbfile, directory, mode=mode, warn=_warn, checkpoint=interruption.checkpoint)
+            halt = interruption.checkpoint
+            checked = partial(check, halt) if check else lambda temporary: None
+            compile_tree(cdbfile, directory, mode=mode, warn=_warn, checkpoint=halt, check=checked)
     except UsageProblem as error:
         raise Failure(USAGE, str(error)) from error
     except RuleSetError as error:
@@ -56,18 +62,38 @@ def _compile(cdbfile: bytes, directory: bytes, mode: int) -> None:
         raise Failure(SYSTEM, "interrupted") from None
 
 
-def _refuse_problems(directory: bytes) -> None:
-    from s6tls.accessrules.strict import problems
+def _check_for(files: list[bytes]) -> _Check:
+    """Return what judges a compiled file by the expectations in `files`, and raises Failure if one fails."""
+    from s6tls.audit.contents import Contents
+    from s6tls.audit.expect import Judge
+    from s6tls.cli.accessrules.expect import FINDINGS, expectations_in, tally
 
-    found = 0
+    expectations = {file: expectations_in(file) for file in files}
+
+    def check(checkpoint: Callable[[], None], compiled: bytes) -> None:
+        judge = Judge(Contents.load(compiled), progress=lambda what, done: checkpoint())
+        failing = 0
+        for file, expectation in expectations:
+            ...
+
+    return check
+
+
+def _refuse_problems(directory: bytes) -> None:
+    from s6tls.audit.findings import Severity
+    from s6tls.audit.lint import lint
+
     try:
-        for problem in problems(directory):
-            log(SYNOPSIS.program, "error", problem)
-            found += 1
+        problems = lint(directory, least=Severity.ERROR)
     except RuleSetError as error:
         raise Failure(SYSTEM, str(error)) from error
-    if found:
-        raise Failure(USAGE, f"rule set has {found} problem{'s' if found > 1 else ''}")
+    except OSError as error:
+        raise Failure(SYSTEM, f"unable to read {shown(directory)}: {error.strerror or error}") from error
+    for problem in problems:
+        rule = "" if problem.rule is None else f"{shown(problem.rule)}: "
+        log(SYNOPSIS.program, "error", f"{rule}{problem.message} ({problem.remedy})")
+    if problems:
+        raise Failure(USAGE, f"rule set has {len(problems)} problem{'s' if len(problems) > 1 else ''}")
 
 
 def _mode(value: bytes) -> int:
