@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules.keys import address_text, parse_address
 from s6tls.audit import logstream
-from s6tls.audit.logs import FORMATS, Log, LogError
+from s6tls.audit.logs import FORMATS, Log
+from s6tls.audit.logstream import LogError
 
 STAMPS = (
     b"",
