@@ -28,12 +28,13 @@ def compile_tree(
     mode: int = DEFAULT_MODE,
     warn: Callable[[str], None] = lambda message: None,
     checkpoint: Callable[[], None] = lambda: None,
+    check: Callable[[bytes], None] = lambda temporary: None,
 ) -> None:
     """Compile the tree `directory` into `cdbfile`, with these permissions; see `write_cdb`.
 
     `warn` is told of texts cut short.  Raises what `read_tree` and `write_cdb` raise.
     """
-    write_cdb(cdbfile, _with_warnings(read_tree(directory), warn), mode=mode, checkpoint=checkpoint)
+    write_cdb(cdbfile, _with_warnings(read_tree(directory), warn), mode=mode, checkpoint=checkpoint, check=check)
 
 
 def _with_warnings(rules: Iterable[tuple[bytes, Rule]], warn: Callable[[str], None]) -> Iterator[tuple[bytes, Rule]]:
@@ -49,12 +50,14 @@ def write_cdb(
     *,
     mode: int = DEFAULT_MODE,
     checkpoint: Callable[[], None] = lambda: None,
+    check: Callable[[bytes], None] = lambda temporary: None,
 ) -> None:
     """Write rules with their keys into `cdbfile`, with these permissions.
 
     A temporary file beside `cdbfile` takes its place at the very end; if anything is
     raised before, it goes and `cdbfile` stays as it was.
     `checkpoint` is called before each rule and before the end, and may raise to stop the work.
+    `check` is called with the path of the temporary file when it is complete, and may raise to keep the old `cdbfile`.
 
     Raises UsageProblem if an environment is too large, RuleSetError if the rules do not fit into a cdb, and
     OSError if the file cannot be written.
@@ -70,6 +73,7 @@ def write_cdb(
                 maker.add(key, _encode(key, rule))
             maker.commit()
             os.fsync(descriptor)
+            check(temporary)
             os.fchmod(descriptor, mode)
         except OverflowError as error:
             raise RuleSetError("rule set does not fit into a cdb file of 4 GiB") from error

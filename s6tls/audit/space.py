@@ -121,3 +121,12 @@ class Locator:
     def owner(self, number: int) -> int:
         """Return the index of the rule that decides the address with this number, or NOBODY."""
         return self._owners[bisect_right(self._starts, number) - 1]
+
+    def within(self, start: int, end: int) -> Iterator[Segment]:
+        """Yield the addresses from `start` up to, not including, `end`, cut where the deciding rule changes."""
+        index = bisect_right(self._starts, start) - 1
+        while start < end:
+            index += 1
+            following = self._starts[index] if index < len(self._starts) else end
+            yield Segment(start, min(following, end), self._owners[index - 1])
+            start = following

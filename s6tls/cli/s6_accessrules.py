@@ -20,6 +20,7 @@ COMMANDS = (
     ("replay", "what rules decide for the clients of a log"),
     ("lint", "what is wrong or odd"),
     ("expect", "does it decide as it should"),
+    ("expect", "does it decide as it should"),
 )
 SYNOPSIS = Synopsis("s6-accessrules", (), "subcommand [ options ] words...", COMMANDS)
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree
 from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import SYSTEM, USAGE, Failure, run
 from s6tls.ucspi.log import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from s6tls.audit.expectations import Expectation
+
+    Expected = list[tuple[bytes, Expectation]]
 
 SYNOPSIS = Synopsis(
     "s6-accessrules-cdb-from-fs",
@@ -42,16 +52,16 @@ def compile_from(argv: list[bytes]) -> int:
     cdbfile, directory = words[:2]
     if strict:
         _refuse_problems(directory)
-    _compile(cdbfile, directory, mode, _check_for(expected) if expected else None)
+    _compile(cdbfile, directory, mode, _expectations(expected))
     return 0
 
 
-def _compile(cdbfile: bytes, directory: bytes, mode: int, check: _Check | None) -> None:
+def _compile(cdbfile: bytes, directory: bytes, mode: int, expected: Expected) -> None:
     try:
         with Interruption() as interruption:
             halt = interruption.checkpoint
-            checked = partial(check, halt) if check else lambda temporary: None
-            compile_tree(cdbfile, directory, mode=mode, warn=_warn, checkpoint=halt, check=checked)
+            check = partial(_refuse_surprises, expected, halt) if expected else lambda _: None
+            compile_tree(cdbfile, directory, mode=mode, warn=_warn, checkpoint=halt, check=check)
     except UsageProblem as error:
         raise Failure(USAGE, str(error)) from error
     except RuleSetError as error:
@@ -62,21 +72,33 @@ def _compile(cdbfile: bytes, directory: bytes, mode: int, check: _Check | None) 
         raise Failure(SYSTEM, "interrupted") from None
 
 
-def _check_for(files: list[bytes]) -> _Check:
-    """Return what judges a compiled file by the expectations in `files`, and raises Failure if one fails."""
+def _expectations(files: list[bytes]) -> Expected:
+    if not files:
+        return []
+    from s6tls.cli.accessrules.expect import expectations_in
+
+    return [(file, expectation) for file in files for expectation in expectations_in(file)]
+
+
+def _refuse_surprises(expected: Expected, checkpoint: Callable[[], None], compiled: bytes) -> None:
+    """Judge a compiled file by what is expected of it.  Raises Failure."""
     from s6tls.audit.contents import Contents
     from s6tls.audit.expect import Judge
-    from s6tls.cli.accessrules.expect import FINDINGS, expectations_in, tally
+    from s6tls.cli.accessrules.common import FINDINGS
+    from s6tls.cli.accessrules.expect import tally
 
-    expectations = {file: expectations_in(file) for file in files}
+    def told(_what: str, _done: int) -> None:
+        checkpoint()
 
-    def check(checkpoint: Callable[[], None], compiled: bytes) -> None:
-        judge = Judge(Contents.load(compiled), progress=lambda what, done: checkpoint())
-        failing = 0
-        for file, expectation in expectations:
-            ...
-
-    return check
+    judge = Judge(Contents.load(compiled, progress=told), progress=told)
+    failing = 0
+    for file, expectation in expected:
+        violations = list(judge.violations(expectation))
+        for violation in violations:
+            log(SYNOPSIS.program, "error", f"{shown(file)}: {'; '.join(violation.lines())}")
+        failing += bool(violations)
+    if failing:
+        raise Failure(FINDINGS, f"{tally(failing, len(expected))}: the cdb file is left as it was")
 
 
 def _refuse_problems(directory: bytes) -> None:

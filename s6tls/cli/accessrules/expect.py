@@ -1,0 +1,51 @@
+"""s6-accessrules expect: does a rule set decide as is expected of it?"""
+
+from __future__ import annotations
+
+from s6tls.accessrules.errors import shown
+from s6tls.audit.expect import violations
+from s6tls.audit.expectations import BadExpectations, Expectation, parse
+from s6tls.cli.accessrules.common import FINDINGS, JSON, load, progress, reading, say, say_json
+from s6tls.cli.options import Synopsis, UsageError
+from s6tls.cli.program import USAGE, Failure
+
+SYNOPSIS = Synopsis("s6-accessrules expect", (JSON,), "RULES EXPECTATIONS")
+
+
+def body(argv: list[bytes]) -> int:
+    """Judge what these words name."""
+    options, words = SYNOPSIS.parse_mixed(argv)
+    if len(words) != 2:
+        raise UsageError
+    rules, file = words
+    expectations = expectations_in(file)
+    with progress() as told:
+        failed = list(violations(load(rules, told), expectations, progress=told))
+    failing = len({violation.expectation for violation in failed})
+    if options:
+        say_json({"held": len(expectations) - failing, "failed": [violation.json() for violation in failed]})
+    else:
+        for violation in failed:
+            headline, *details = violation.lines()
+            say(headline)
+            for detail in details:
+                say(f"  {detail}")
+        say(tally(failing, len(expectations)))
+    return FINDINGS if failed else 0
+
+
+def expectations_in(file: bytes) -> list[Expectation]:
+    """Read a file of expectations.  Raises Failure."""
+    with reading(file), open(file, "rb") as source:
+        text = source.read()
+    try:
+        return parse(text)
+    except BadExpectations as error:
+        raise Failure(USAGE, f"unable to use {shown(file)}: {error}") from error
+
+
+def tally(failing: int, number: int) -> str:
+    """Say how many of a number of expectations fail."""
+    if failing:
+        return f"{failing} of {number} expectation{'s fail' if number > 1 else ' fails'}"
+    return f"{'all ' if number > 1 else ''}{number} expectation{'s hold' if number > 1 else ' holds'}"
