@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LINE_LIMIT = 1 << 20
 """Of a line longer than this only about as many bytes are kept."""
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 # A block of zstd data stands for up to 128 KiB and takes 4 bytes at least: this many bytes never unpack to over 64 MiB.
 _PIECE = 2048
 
@@ -87,9 +87,11 @@ def _decompressed(data: bytes, file: io.FileIO, name: str, decoder: Callable[[],
             member = decoder()
         if member is not None:
             try:
-                yield member.decompress(data)
+                unpacked = member.decompress(data)
             except (zlib.error, zstandard.ZstdError) as error:
                 raise LogError(f"broken {name} data before byte {taken}: {error}") from error
+            for start in range(0, len(unpacked), _BLOCK):
+                yield unpacked[start : start + _BLOCK]
             data = b""
             if member.eof:
                 data, member = member.unused_data, None

@@ -251,6 +251,12 @@ def test_packed_and_corrupt_is_an_error_or_read(
         assert "\n" not in str(error)
 
 
+@every_packer
+def test_many_short_lines_come_in_bounded_blocks(tmp_path: Path, packer: Callable[[bytes], bytes]) -> None:
+    blocks = logstream.line_blocks(write(tmp_path, packer(b"\n" * 20_000_000)))
+    assert all(len(lines) <= 1 << 18 for lines, _ in zip(blocks, range(10), strict=False))
+
+
 def test_a_log_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Log(os.fsencode(tmp_path / "nosuch"))
