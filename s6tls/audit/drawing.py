@@ -1,0 +1,155 @@
+"""Drawing maps: as SVG, a text, and as PNG by means of Pillow."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
+
+from s6tls.audit.mapping import PAPER, Cells, Rectangle, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL.ImageDraw import ImageDraw
+
+    from s6tls.audit.mapping import Scene
+    from s6tls.audit.treemap import Area
+
+_HALO = 2.5
+_LINE_OPACITY = "80"
+_FONTS = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+
+
+def svg(scene: Scene) -> str:
+    """Return a map as SVG: an element to put into a page, or into a file of its own."""
+    size = f'width="{scene.width}" height="{scene.height}" viewBox="0 0 {scene.width} {scene.height}"'
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={quoteattr(_spoken(scene))}>']
+    lines.append(f'<g font-family="{_FONTS}" stroke-width="1">')
+    for shape in scene.shapes:
+        if isinstance(shape, Cells):
+            lines += _svg_cells(shape)
+        elif isinstance(shape, Rectangle):
+            lines.append(_svg_rectangle(shape))
+        else:
+            lines.append(_svg_text(shape))
+    return "\n".join([*lines, "</g>", "</svg>", ""])
+
+
+def _spoken(scene: Scene) -> str:
+    counts = [
+        f"{entry.label}: {', '.join(f'{count} {family.value}' for family, count in entry.counts.items() if count)}"
+        for entry in scene.legend
+        if any(entry.counts.values())
+    ]
+    return f"{scene.title}. Addresses {'; '.join(counts)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _svg_rectangle(shape: Rectangle) -> str:
+    x, y, width, height = map(_number, shape.area)
+    fill = shape.fill or "none"
+    events = "" if shape.fill else ' pointer-events="all"'
+    line = f' stroke="{shape.line}" stroke-opacity="0.5"' if shape.line else ""
+    start = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{fill}"{line}{events}'
+    return f"{start}><title>{escape(shape.title)}</title></rect>" if shape.title else f"{start}/>"
+
+
+def _svg_text(shape: Text) -> str:
+    anchor = "" if shape.anchor == "start" else f' text-anchor="{shape.anchor}"'
+    halo = (
+        f' stroke="{PAPER}" stroke-width="{_HALO}" stroke-linejoin="round" paint-order="stroke"'
+        if shape.has_halo
+        else ""
+    )
+    place = f'x="{_number(shape.x)}" y="{_number(shape.y)}" font-size="{shape.size}" fill="{shape.colour}"'
+    return f'<text {place}{anchor}{halo} pointer-events="none">{escape(shape.text)}</text>'
+
+
+def _svg_cells(shape: Cells) -> Iterator[str]:
+    """Yield a path for each colour, and before them a background in the most common one."""
+    columns = 1 << shape.order
+    scale = shape.area.width / columns
+    common = max(set(shape.cells), key=lambda swatch: (shape.cells.count(swatch), -swatch))
+    place = f"translate({_number(shape.area.x)} {_number(shape.area.y)}) scale({_number(scale)})"
+    yield f'<g transform="{place}" shape-rendering="crispEdges">'
+    yield f'<rect width="{columns}" height="{columns}" fill="{shape.colours[common]}"/>'
+    paths: dict[int, list[str]] = {}
+    for x, y, width, height, swatch in _rectangles(shape.cells, columns):
+        if swatch != common:
+            paths.setdefault(swatch, []).append(f"M{x} {y}h{width}v{height}h-{width}z")
+    for swatch, parts in sorted(paths.items()):
+        yield f'<path fill="{shape.colours[swatch]}" d="{"".join(parts)}"/>'
+    yield "</g>"
+
+
+def _rectangles(cells: bytes, columns: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Cut a square of cells into rectangles of one value: runs within a row, those with the same ends joined downwards.
+
+    Yields x, y, width, height and the value.
+    """
+    open_: dict[tuple[int, int, int], int] = {}
+    for y in range(columns + 1):
+        row = set(_row_runs(cells[y * columns : (y + 1) * columns]))
+        for run in sorted(open_.keys() - row):
+            start, end, value = run
+            top = open_.pop(run)
+            yield start, top, end - start, y - top, value
+        for run in row:
+            open_.setdefault(run, y)
+
+
+def _row_runs(row: bytes) -> Iterator[tuple[int, int, int]]:
+    start = 0
+    for end in range(1, len(row) + 1):
+        if end == len(row) or row[end] != row[start]:
+            yield start, end, row[start]
+            start = end
+
+
+def png(scene: Scene) -> bytes:
+    """Return a map as a PNG file."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (scene.width, scene.height), PAPER)
+    canvas = ImageDraw.Draw(image, "RGBA")
+    for shape in scene.shapes:
+        if isinstance(shape, Cells):
+            columns = 1 << shape.order
+            square = Image.frombytes("P", (columns, columns), shape.cells)
+            square.putpalette(bytes.fromhex("".join(shape.colours).replace("#", "")))
+            left, top, right, bottom = _pixels(shape.area)
+            scaled = square.convert("RGB").resize((right - left, bottom - top), Image.Resampling.NEAREST)
+            image.paste(scaled, (left, top))
+        elif isinstance(shape, Rectangle):
+            _png_rectangle(canvas, shape)
+        else:
+            _png_text(canvas, shape)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _pixels(area: Area) -> tuple[int, int, int, int]:
+    return round(area.x), round(area.y), round(area.x + area.width), round(area.y + area.height)
+
+
+def _png_rectangle(canvas: ImageDraw, shape: Rectangle) -> None:
+    left, top, right, bottom = _pixels(shape.area)
+    if shape.fill and right > left and bottom > top:
+        canvas.rectangle((left, top, right - 1, bottom - 1), fill=shape.fill)
+    if shape.line:
+        canvas.rectangle((left, top, right, bottom), outline=shape.line + _LINE_OPACITY)
+
+
+def _png_text(canvas: ImageDraw, shape: Text) -> None:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(shape.size)
+    anchor = {"start": "ls", "middle": "ms", "end": "rs"}[shape.anchor]
+    halo = 1 if shape.has_halo else 0
+    place = (round(shape.x), round(shape.y))
+    canvas.text(place, shape.text, shape.colour, font, anchor, stroke_width=halo, stroke_fill=PAPER)
