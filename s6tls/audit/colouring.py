@@ -102,29 +102,26 @@ def _by_setting(contents: Contents, noun: str, concerns: Callable[[bytes], bool]
     counts = Counter(settings[rule] for key, rule in contents.rules.items() if rule.allow and _is_of_address(key))
     del counts[()]
     ranked = sorted(counts, key=lambda found: (-counts[found], found))
-    named = ranked[: len(_CYCLE)]
-    others = f"other {noun}s ({len(ranked) - len(named)})"
+    named = [Swatch(colour, _described(made), 1) for colour, made in zip(_CYCLE, ranked, strict=False)]
+    others = len(named)
     swatches = (
-        Swatch(_PALE_GREY, "undecided"),
-        Swatch(_PALE_ORANGE, "denied"),
+        *named,
+        Swatch(_GREY, f"other {noun}s ({len(ranked) - len(named)})", 1),
         Swatch(_BLACK, f"allowed, no {noun} set", 1),
+        Swatch(_PALE_ORANGE, "denied"),
+        Swatch(_PALE_GREY, "undecided"),
         Swatch(_PALE_YELLOW, "several in one place, none allowed"),
         Swatch(_YELLOW, "several in one place, some allowed"),
-        *(Swatch(colour, _described(made), 1) for colour, made in zip(_CYCLE, named, strict=False)),
-        *((Swatch(_GREY, others, 1),) if ranked[len(named) :] else ()),
     )
-    first = 5
-    outcomes = {(): 2, **{made: first + place for place, made in enumerate(ranked)}}
-    last = len(swatches) - 1
+    numbers = {made: number for number, made in enumerate(ranked)}
 
     def shade(_: int, rule: Rule | None) -> Shade:
         if rule is None or not rule.allow:
-            outcome = 0 if rule is None else 1
-        else:
-            outcome = outcomes[settings[rule]]
-        return Shade(min(outcome, last), outcome)
+            return Shade(others + (3 if rule is None else 2), -1 if rule is None else -2)
+        made = settings[rule]
+        return Shade(min(numbers[made], others), numbers[made]) if made else Shade(others + 1, -3)
 
-    return Colouring(swatches, (3, 4), shade)
+    return Colouring(swatches, (others + 4, others + 5), shade)
 
 
 def _is_of_address(key: bytes) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+from itertools import groupby
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from s6tls.audit.mapping import PAPER, Cells, Rectangle, Text
+from s6tls.audit.mapping import PAPER, Cells, Rectangle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from PIL.ImageDraw import ImageDraw
 
-    from s6tls.audit.mapping import Scene
+    from s6tls.audit.mapping import Scene, Shape, Text
     from s6tls.audit.treemap import Area
 
 _HALO = 2.5
@@ -26,13 +27,8 @@ def svg(scene: Scene) -> str:
     size = f'width="{scene.width}" height="{scene.height}" viewBox="0 0 {scene.width} {scene.height}"'
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={quoteattr(_spoken(scene))}>']
     lines.append(f'<g font-family="{_FONTS}" stroke-width="1">')
-    for shape in scene.shapes:
-        if isinstance(shape, Cells):
-            lines += _svg_cells(shape)
-        elif isinstance(shape, Rectangle):
-            lines.append(_svg_rectangle(shape))
-        else:
-            lines.append(_svg_text(shape))
+    for style, shapes in groupby(scene.shapes, _svg_style):
+        lines += [f"<g {style}>", *map(_svg_shape, shapes), "</g>"]
     return "\n".join([*lines, "</g>", "</svg>", ""])
 
 
@@ -49,41 +45,44 @@ def _number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _svg_rectangle(shape: Rectangle) -> str:
-    x, y, width, height = map(_number, shape.area)
-    fill = shape.fill or "none"
-    events = "" if shape.fill else ' pointer-events="all"'
-    line = f' stroke="{shape.line}" stroke-opacity="0.5"' if shape.line else ""
-    start = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{fill}"{line}{events}'
-    return f"{start}><title>{escape(shape.title)}</title></rect>" if shape.title else f"{start}/>"
+def _svg_style(shape: Shape) -> str:
+    """Return attributes that shapes which follow each other may share."""
+    if isinstance(shape, Cells):
+        return 'shape-rendering="crispEdges"'
+    if isinstance(shape, Rectangle):
+        line = f' stroke="{shape.line}" stroke-opacity="0.5"' if shape.line else ""
+        return f'fill="{shape.fill}"{line}' if shape.fill else f'fill="none" pointer-events="all"{line}'
+    halo = f' stroke="{PAPER}" stroke-width="{_HALO}" stroke-linejoin="round" paint-order="stroke"'
+    style = f'font-size="{shape.size}" fill="{shape.colour}" text-anchor="{shape.anchor}" pointer-events="none"'
+    return style + (halo if shape.has_halo else "")
 
 
-def _svg_text(shape: Text) -> str:
-    anchor = "" if shape.anchor == "start" else f' text-anchor="{shape.anchor}"'
-    halo = (
-        f' stroke="{PAPER}" stroke-width="{_HALO}" stroke-linejoin="round" paint-order="stroke"'
-        if shape.has_halo
-        else ""
-    )
-    place = f'x="{_number(shape.x)}" y="{_number(shape.y)}" font-size="{shape.size}" fill="{shape.colour}"'
-    return f'<text {place}{anchor}{halo} pointer-events="none">{escape(shape.text)}</text>'
+def _svg_shape(shape: Shape) -> str:
+    if isinstance(shape, Cells):
+        return _svg_cells(shape)
+    if isinstance(shape, Rectangle):
+        x, y, width, height = map(_number, shape.area)
+        rectangle = f'<rect x="{x}" y="{y}" width="{width}" height="{height}"'
+        return f"{rectangle}><title>{escape(shape.title)}</title></rect>" if shape.title else f"{rectangle}/>"
+    return f'<text x="{_number(shape.x)}" y="{_number(shape.y)}">{escape(shape.text)}</text>'
 
 
-def _svg_cells(shape: Cells) -> Iterator[str]:
-    """Yield a path for each colour, and before them a background in the most common one."""
+def _svg_cells(shape: Cells) -> str:
+    """Return a path for each colour, upon a background in the most common one."""
     columns = 1 << shape.order
     scale = shape.area.width / columns
     common = max(set(shape.cells), key=lambda swatch: (shape.cells.count(swatch), -swatch))
-    place = f"translate({_number(shape.area.x)} {_number(shape.area.y)}) scale({_number(scale)})"
-    yield f'<g transform="{place}" shape-rendering="crispEdges">'
-    yield f'<rect width="{columns}" height="{columns}" fill="{shape.colours[common]}"/>'
     paths: dict[int, list[str]] = {}
     for x, y, width, height, swatch in _rectangles(shape.cells, columns):
         if swatch != common:
             paths.setdefault(swatch, []).append(f"M{x} {y}h{width}v{height}h-{width}z")
-    for swatch, parts in sorted(paths.items()):
-        yield f'<path fill="{shape.colours[swatch]}" d="{"".join(parts)}"/>'
-    yield "</g>"
+    place = f"translate({_number(shape.area.x)} {_number(shape.area.y)}) scale({_number(scale)})"
+    lines = [
+        f'<g transform="{place}">',
+        f'<path fill="{shape.colours[common]}" d="M0 0h{columns}v{columns}h-{columns}z"/>',
+    ]
+    lines += [f'<path fill="{shape.colours[swatch]}" d="{"".join(parts)}"/>' for swatch, parts in sorted(paths.items())]
+    return "\n".join([*lines, "</g>"])
 
 
 def _rectangles(cells: bytes, columns: int) -> Iterator[tuple[int, int, int, int, int]]:

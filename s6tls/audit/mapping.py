@@ -75,6 +75,9 @@ class Cells(NamedTuple):
     colours: tuple[str, ...]
 
 
+Shape = Rectangle | Text | Cells
+
+
 @dataclass(frozen=True)
 class Entry:
     """What colours stand for, and how many addresses of each family have them."""
@@ -92,7 +95,7 @@ class Scene:
     height: int
     title: str
     legend: tuple[Entry, ...]
-    shapes: tuple[Rectangle | Text | Cells, ...]
+    shapes: tuple[Shape, ...]
 
 
 def scene(
@@ -145,28 +148,35 @@ def _legend(surveys: list[Survey], used: set[int]) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _draw_plane(internet: Plane, survey: Survey) -> Iterator[Rectangle | Text | Cells]:
+def _draw_plane(internet: Plane, survey: Survey) -> Iterator[Shape]:
     columns = 1 << internet.order
     cells = bytearray(columns * columns)
-    for (x, y), swatch in zip(hilbert.curve(internet.order), internet.cells, strict=True):
-        cells[y * columns + x] = swatch
+    for (column, row), swatch in zip(hilbert.curve(internet.order), internet.cells, strict=True):
+        cells[row * columns + column] = swatch
     cell = f"a cell is a /{2 * internet.order}"
     yield Text(_MARGIN, _TOP - 12, 14, f"IPv4 along a Hilbert curve, the numbers being those of /8 networks; {cell}")
     square = Area(_MARGIN, _TOP, _SIDE, _SIDE)
     yield Cells(square, internet.order, bytes(cells), tuple(swatch.colour for swatch in survey.swatches))
-    labels = _labels_of_wide_rules(internet, survey)
-    for block in internet.blocks:
-        area = _place(block.number << 24, 8)
-        yield Rectangle(area, "", LINE, _block_title(block, survey))
-        middle = area.x + area.width / 2
-        yield Text(area.x + 4, area.y + 13, 11, str(block.number), has_halo=True)
-        if block.number in labels:
-            yield Text(middle, area.y + 33, 10, labels[block.number], "middle", has_halo=True)
+    places = [_place(block.number << 24, 8) for block in internet.blocks]
+    for block, (x, y, width, height) in zip(internet.blocks, places, strict=True):
+        yield Rectangle(Area(x, y, width, height), "", LINE, _block_title(block, survey))
+    for block, (x, y, _, _) in zip(internet.blocks, places, strict=True):
+        yield Text(x + 4, y + 13, 11, str(block.number), has_halo=True)
+    for number, label in _labels_of_wide_rules(internet, survey).items():
+        x, y, width, _ = places[number]
+        yield Text(x + width / 2, y + 33, 10, label, "middle", has_halo=True)
+    for block, (x, y, width, _) in zip(internet.blocks, places, strict=True):
         if block.inside:
-            name = _shortened(_name(block.first_inside), area.width - 2, 9)
-            several = f"{block.inside:,} rule{'s' if block.inside > 1 else ''}"
-            alone = block.inside == 1 and _ELLIPSIS not in name
-            yield Text(middle, area.y + 52, 9, name if alone else several, "middle", has_halo=True)
+            label = _label_of_narrow_rules(block, width)
+            yield Text(x + width / 2, y + 52, 9, label, "middle", has_halo=True)
+
+
+def _label_of_narrow_rules(block: Block, width: float) -> str:
+    """Return the name of the only rule within a block, if it fits, else how many there are."""
+    name = _name(block.first_inside)
+    if block.inside == 1 and _shortened(name, width - 2, 9) == name:
+        return name
+    return _rules(block.inside)
 
 
 def _place(number: int, length: int) -> Area:
@@ -208,13 +218,8 @@ def _block_title(block: Block, survey: Survey) -> str:
 
 
 def _draw_tiling(whole: Tile, survey: Survey, area: Area) -> Iterator[Rectangle | Text]:
-    rules = len(survey.networks)
-    yield Text(
-        area.x,
-        area.y - 12,
-        14,
-        f"IPv6: {rules:,} rule{'s' * (rules != 1)}, each in its covering one; the space is not to scale",
-    )
+    heading = f"IPv6: {_rules(len(survey.networks))}, each within the next wider one; areas are numbers of rules"
+    yield Text(area.x, area.y - 12, 14, heading)
     if whole.tiles and whole.swatch is None:
         yield from _draw_inner(whole, survey, area)
     else:
@@ -226,7 +231,7 @@ def _draw_tile(tile: Tile, survey: Survey, area: Area) -> Iterator[Rectangle | T
     label, title = _tile_texts(tile, survey)
     fill = PAPER if tile.swatch is None else survey.swatches[tile.swatch].colour
     yield Rectangle(area, fill, LINE if min(area.width, area.height) > 4 else "", title)
-    has_room = area.width > 48 and area.height > 16
+    has_room = area.width > 60 and area.height > 16
     if has_room:
         text = _shortened(label, area.width - 8, 11, keep_end=tile.rules == 1)
         yield Text(area.x + 4, area.y + 12, 11, text, colour=_text_colour(fill))
@@ -248,7 +253,7 @@ def _tile_texts(tile: Tile, survey: Survey) -> tuple[str, str]:
     if tile.rules == 0:
         return f"no rule: {swatch}", f"addresses without a rule\n{swatch}"
     key = family.key(tile.number, tile.length)
-    name = _name(key) if tile.rules == 1 else f"{family.cidr(tile.number, tile.length)}: {tile.rules:,} rules"
+    name = _name(key) if tile.rules == 1 else f"{family.cidr(tile.number, tile.length)}: {_rules(tile.rules)}"
     within = f"\nrules within: {tile.weight - tile.rules:,}" if tile.tiles else ""
     first = shown(key) if tile.rules == 1 else name
     return name, f"{first}\n{swatch or 'decided by the rules within'}{within}"
@@ -276,6 +281,10 @@ def _draw_legend(legend: tuple[Entry, ...], top: float) -> Iterator[Rectangle | 
 def _name(key: bytes) -> str:
     """Return the key of a rule without its family."""
     return shown(key.partition(b"/")[2])
+
+
+def _rules(number: int) -> str:
+    return "1 rule" if number == 1 else f"{number:,} rules"
 
 
 def _shortened(text: str, width: float, size: int, keep_end: bool = False) -> str:
