@@ -77,7 +77,7 @@ class Unusable(Exception):
 def findings(
     contents: Contents, days: int, progress: Progress = silent, now: datetime.datetime | None = None
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the files that rules name, or will be within `days`, each with the first of its rules."""
+    """Yield what is wrong with the files that rules name, or will be within `days`, each with its first rule."""
     users: dict[Uses, bytes] = {}
     count: Counter[Uses] = Counter()
     for key, rule in contents.rules.items():

@@ -104,7 +104,7 @@ def _verdict(key: bytes, names: list[bytes], entries: Entries) -> Iterator[Findi
     if b"allow" in entries and b"deny" in entries:
         message = "has both allow and deny: it allows"
         yield Finding("allow-and-deny", Severity.ERROR, key, message, "remove one of them")
-    if b"allow" not in entries:
+    if b"allow" not in names:
         for name in (b"env", b"exec"):
             if name in entries:
                 message = f"has {name.decode()} without allow: it does not count"

@@ -1,0 +1,347 @@
+"""The files and programs that rules name: real certificates, the real execlineb."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s6tls.accessrules import Rule
+from s6tls.audit import lint_execs, lint_keypairs
+from s6tls.audit.contents import Contents
+from s6tls.audit.findings import Finding
+from s6tls.audit.lint_execs import Execlineb, Unparsable
+from tests.tls import pki
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+def contents(*rules: Rule) -> Contents:
+    return Contents.of((b"ip4/10.0.0.%d_32" % number, rule) for number, rule in enumerate(rules))
+
+
+# Keys and certificates
+
+
+def keypairs(**env: bytes | Path) -> list[Finding]:
+    """Findings about a rule with these variables; two underscores stand for a colon."""
+    return within(30, env)
+
+
+def within(days: int, env: Mapping[str, bytes | Path]) -> list[Finding]:
+    values = tuple((name.replace("__", ":").encode(), os.fsencode(value)) for name, value in env.items())
+    return list(lint_keypairs.findings(contents(Rule(True, values)), days, now=NOW))
+
+
+def codes(findings: list[Finding]) -> list[str]:
+    return [f"{finding.severity.word} {finding.code}" for finding in findings]
+
+
+class Place:
+    """A directory with files for rules to name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, name: str, data: bytes, mode: int = 0o600) -> Path:
+        found = self.path / name
+        found.parent.mkdir(exist_ok=True)
+        found.write_bytes(data)
+        found.chmod(mode)
+        return found
+
+    def pair(self, pair: pki.Pair) -> dict[str, Path]:
+        return {"KEYFILE": self.file("key", pair.key), "CERTFILE": self.file("cert", pair.chain)}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pki.pair(),
+        pki.pair(rsa_key=True),
+        pki.as_der(pki.pair()),
+        pki.as_der(pki.pair(rsa_key=True)),
+        pki.pair_by_intermediate(),
+    ],
+    ids=["ECDSA", "RSA", "DER", "RSA in DER", "chain"],
+)
+def test_pairs_that_serve(place: Place, pair: pki.Pair) -> None:
+    assert keypairs(**place.pair(pair)) == []
+
+
+def test_pairs_for_server_names(place: Place) -> None:
+    one, other = place.pair(pki.pair("one.example")), pki.pair("other.example")
+    other_key, other_certificate = place.file("2.key", other.key), place.file("2.crt", other.chain)
+    good = {"KEYFILE__a": one["KEYFILE"], "CERTFILE__a": one["CERTFILE"], "KEYFILE": other_key}
+    assert keypairs(**good, CERTFILE=other_certificate) == []
+    (found,) = keypairs(**good, CERTFILE=one["CERTFILE"])
+    assert (found.code, found.rule) == ("keypair-mismatch", b"ip4/10.0.0.0_32")
+    assert f"KEYFILE {other_key}" in found.message and f"CERTFILE {one['CERTFILE']}" in found.message
+
+
+def certificate(begins: datetime.datetime, ends: datetime.datetime, name: str = "server.example") -> pki.Pair:
+    key = ed25519.Ed25519PrivateKey.generate()
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), 1)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+        .sign(key, None)
+    )
+    return pki.Pair(pki.key_bytes(key), made.public_bytes(Encoding.PEM))
+
+
+DAY = datetime.timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "expected"),
+    [
+        (-2, 31, []),
+        (-2, 29, ["warning certificate-expires"]),
+        (-2, -1, ["error certificate-expired"]),
+        (1, 99, ["error certificate-not-yet-valid"]),
+    ],
+)
+def test_certificates_have_their_time(place: Place, begins: int, ends: int, expected: list[str]) -> None:
+    pair = certificate(NOW + begins * DAY, NOW + ends * DAY)
+    found = keypairs(**place.pair(pair))
+    assert codes(found) == expected
+    assert all("CN=server.example" in one.message for one in found)
+
+
+def test_days_say_what_is_soon(place: Place) -> None:
+    files = place.pair(certificate(NOW - DAY, NOW + 10 * DAY))
+    assert codes(within(9, files)) == []
+    assert codes(within(11, files)) == ["warning certificate-expires"]
+
+
+def test_every_certificate_of_a_chain_counts(place: Place) -> None:
+    leaf, old = certificate(NOW - DAY, NOW + 99 * DAY), certificate(NOW - 9 * DAY, NOW - DAY, "old")
+    (found,) = keypairs(**place.pair(pki.Pair(leaf.key, leaf.chain + old.chain)))
+    assert found.code == "certificate-expired" and "CN=old" in found.message
+
+
+BAD_KEYS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "empty": (lambda: b"", "bad-key"),
+    "noise": (lambda: b"\0\xff" * 50, "bad-key"),
+    "broken PEM": (lambda: pki.pair().key[:60], "bad-key"),
+    "locked": (lambda: pki.key_bytes(ec.generate_private_key(ec.SECP256R1()), password=b"secret"), "bad-key"),
+    "DSA": (lambda: pki.key_bytes(dsa.generate_private_key(1024)), "bad-key"),
+    "another": (lambda: pki.pair("another.example").key, "keypair-mismatch"),
+    "a certificate": (lambda: pki.pair().chain, "bad-key"),
+    "too large": (lambda: b" " * (4 * 2**20 + 1), "file-unreadable"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_KEYS)
+def test_keys_that_do_not_serve(place: Place, kind: str) -> None:
+    data, code = BAD_KEYS[kind]
+    files = place.pair(pki.Pair(data(), pki.pair().chain))
+    assert codes(keypairs(**files)) == [f"error {code}"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x30\x82", b"-----BEGIN CERTIFICATE-----\n", pki.pair().key])
+def test_certificates_that_do_not_serve(place: Place, data: bytes) -> None:
+    files = place.pair(pki.Pair(pki.pair().key, data))
+    assert codes(keypairs(**files)) == ["error bad-certificate"]
+
+
+def test_files_that_are_not_there_or_not_files(place: Place) -> None:
+    files = place.pair(pki.pair())
+    fifo = place.path / "fifo"
+    os.mkfifo(fifo)
+    for path, code in ((place.path / "none", "file-missing"), (files["KEYFILE"] / "x", "file-missing")):
+        assert codes(keypairs(**{**files, "KEYFILE": path})) == [f"error {code}"]
+    for path in (fifo, place.path, Path("/dev/zero")):
+        assert codes(keypairs(**{**files, "KEYFILE": path})) == ["error file-unreadable"]
+    assert codes(keypairs(CERTFILE=b"/\n\xff")) == ["error file-missing"]
+    assert "/\\x0a\\xff" in keypairs(CERTFILE=b"/\n\xff")[0].message
+    assert codes(keypairs(CERTFILE=b"/a\0b")) == ["error file-unreadable"]
+    assert codes(keypairs(CERTFILE=b"/" + b"x" * 4000)) == ["error file-unreadable"]
+
+
+def test_relative_paths_are_not_looked_at() -> None:
+    assert codes(keypairs(CERTFILE=b"cert.pem", KEYFILE=b"key.pem")) == ["warning relative-path"] * 2
+
+
+def test_empty_values_name_nothing() -> None:
+    assert keypairs(CERTFILE=b"", CADIR=b"", CRLFILE=b"") == []
+
+
+def test_a_key_for_everybody_to_read(place: Place) -> None:
+    files = place.pair(pki.pair())
+    files["KEYFILE"].chmod(stat.S_IRUSR | stat.S_IROTH)
+    assert codes(keypairs(**files)) == ["warning key-exposed"]
+
+
+def test_authorities(place: Place) -> None:
+    good, old = pki.root(), certificate(NOW - 9 * DAY, NOW - DAY, "old").chain
+    assert keypairs(CAFILE=place.file("good", good)) == []
+    assert codes(keypairs(CAFILE=place.file("both", good + old))) == ["warning certificate-expired"]
+    assert codes(keypairs(CAFILE=place.file("old", old))) == ["error certificate-expired"]
+    assert codes(keypairs(CAFILE=place.file("noise", b"noise"))) == ["error bad-certificate"]
+
+
+def test_directories_of_authorities(place: Place) -> None:
+    cas = place.path / "cas"
+    place.file("cas/one.pem", pki.root())
+    place.file("cas/0123abcd.r0", b"a CRL")
+    place.file("cas/.hidden", b"noise")
+    (cas / "sub").mkdir()
+    assert keypairs(CADIR=cas) == []
+    place.file("cas/two.pem", b"noise")
+    (found,) = keypairs(CADIR=cas)
+    assert found.code == "bad-certificate" and "two.pem" in found.message
+    assert codes(keypairs(CADIR=cas / "sub")) == ["error bad-certificate"]
+    assert codes(keypairs(CADIR=cas / "none")) == ["error file-missing"]
+    assert codes(keypairs(CADIR=cas / "one.pem")) == ["error file-missing"]
+
+
+@pytest.mark.parametrize("der", [False, True])
+def test_revocation_lists(place: Place, der: bool) -> None:
+    def judged(days: float) -> list[str]:
+        return codes(keypairs(CRLFILE=place.file("crl", pki.revocations(days=days, der=der))))
+
+    assert judged(99) == []
+    assert judged(9) == ["warning crl-expires"]
+    assert judged(-1) == ["error crl-expired"]
+
+
+@pytest.mark.parametrize("data", [b"", b"noise", b"-----BEGIN X509 CRL-----\n", pki.root()])
+def test_what_is_no_revocation_list(place: Place, data: bytes) -> None:
+    assert codes(keypairs(CRLFILE=place.file("crl", data))) == ["error bad-crl"]
+
+
+def test_a_file_is_reported_once_for_all_rules() -> None:
+    rules = [Rule(True, ((b"CAFILE", b"/none"), (b"N", b"%d" % number))) for number in range(3)]
+    (found,) = lint_keypairs.findings(contents(*rules), 30)
+    assert found.rule == b"ip4/10.0.0.0_32"
+    assert found.message == "CAFILE /none: is not there (and in 2 more rules)"
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=300), st.sampled_from([b"", b"-----BEGIN CERTIFICATE-----\n", b"-----BEGIN X509 CRL-----\n"]))
+def test_no_file_is_too_strange(tmp_path_factory: pytest.TempPathFactory, data: bytes, begin: bytes) -> None:
+    path = tmp_path_factory.mktemp("strange") / "file"
+    path.write_bytes(begin + data)
+    assert codes(keypairs(KEYFILE=path)) == ["error bad-key"]
+    assert codes(keypairs(CAFILE=path)) == ["error bad-certificate"]
+    assert codes(keypairs(CRLFILE=path)) == ["error bad-crl"]
+
+
+def test_a_certificate_that_the_library_warns_of(place: Place) -> None:
+    key = load_pem_private_key(pki.pair().key, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    made = pki.self_signed(key).public_bytes(Encoding.DER)
+    serial = x509.load_der_x509_certificate(made).serial_number
+    size = (serial.bit_length() + 8) // 8
+    odd = made.replace(serial.to_bytes(size, "big", signed=True), (-serial).to_bytes(size, "big", signed=True))
+    assert odd != made
+    assert keypairs(KEYFILE=place.file("key", pki.pair().key), CERTFILE=place.file("cert", odd)) == []
+
+
+# Programs
+
+
+def execs(*texts: bytes) -> list[Finding]:
+    return list(lint_execs.findings(contents(*(Rule(True, (), text) for text in texts))))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"echo hello", [b"echo", b"hello"]),
+        (b"# nothing\necho # more\n", [b"echo"]),
+        (b"foreground { echo a } echo $@ ${x}", [b"foreground", b" echo", b" a", b"", b"echo", b"$@", b"${x}"]),
+        (b'"a b" "\\n\\0x41"', [b"a b", b"\nA"]),
+        (b"importas -i x PATH touch /tmp/x", [b"importas", b"-i", b"x", b"PATH", b"touch", b"/tmp/x"]),
+        (b"-v %s %d", [b"-v", b"%s", b"%d"]),
+        (b"", []),
+        (b"# nothing", []),
+        (b"\xff\xfe", [b"\xff\xfe"]),
+    ],
+)
+def test_words(text: bytes, words: list[bytes]) -> None:
+    assert Execlineb().words(text) == words
+
+
+@pytest.mark.parametrize("text", [b'"', b"{", b"}", b"a { b", b"a } b", b'echo "a', b"a\0b"])
+def test_texts_that_do_not_parse(text: bytes) -> None:
+    with pytest.raises(Unparsable):
+        Execlineb().words(text)
+    (found,) = execs(text)
+    assert (found.code, found.severity.word, found.rule) == ("exec-syntax", "error", b"ip4/10.0.0.0_32")
+    assert found.message.isprintable()
+
+
+HOSTILE = [
+    "} touch MARK {",
+    '" touch MARK "',
+    "\n\ntouch MARK",
+    "\\\ntouch MARK",
+    "foreground { touch MARK }",
+    "#\n;touch MARK",
+    "$(touch MARK) `touch MARK` ; touch MARK",
+    "backtick x { touch MARK } true",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_is_run(tmp_path: Path, text: str) -> None:
+    mark = tmp_path / "mark"
+    execs(text.replace("MARK", str(mark)).encode())
+    assert not mark.exists()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(alphabet='{}"\\ \n#$a\t0x', max_size=12))
+def test_any_text_gives_words_or_a_reason(text: str) -> None:
+    try:
+        words = Execlineb().words(text.encode())
+    except Unparsable as error:
+        assert str(error).isprintable()
+    else:
+        assert bool(words) <= bool(text.strip())
+
+
+def test_programs_are_looked_for(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert execs(b"foreground { true } echo hello") == []
+    assert execs(b"/bin/sh -c true") == []
+    assert codes(execs(b"no-such-program")) == ["error exec-missing"]
+    assert codes(execs(b"/no/such/program")) == ["error exec-missing"]
+    assert codes(execs(os.fsencode(plain))) == ["error exec-missing"]
+    assert codes(execs(b"/tmp")) == ["error exec-missing"]
+    assert codes(execs(b"${program}")) == ["error exec-missing"]
+    assert codes(execs(b'"" x')) == ["error exec-missing"]
+    assert codes(execs(b"./here")) == ["warning relative-path"]
+    assert codes(execs(b"# nothing")) == ["warning exec-empty"]
+
+
+def test_a_text_is_reported_once_for_all_rules() -> None:
+    (found,) = execs(b"no-such-program", b"no-such-program")
+    assert found.rule == b"ip4/10.0.0.0_32" and found.message.endswith(" (and in 1 more rules)")
+
+
+def test_a_machine_without_execlineb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = execs(b"echo hello")
+    assert (found.code, found.rule) == ("no-execlineb", None)
+    assert "execlineb is not on PATH" in found.message
+    assert execs() == []
