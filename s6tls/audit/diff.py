@@ -6,12 +6,14 @@ one after.  Pieces with the same two rules make one difference.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import accumulate
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from s6tls.accessrules.keys import name_keys
 from s6tls.audit import answer
-from s6tls.audit.networks import Family, cidrs
+from s6tls.audit.networks import Family, prefixes
 from s6tls.audit.progress import Progress, counted, silent
 from s6tls.audit.space import Space
 
@@ -49,6 +51,11 @@ class Difference:
     after: Decided
 
     @property
+    def family_name(self) -> str:
+        """The family as JSON has it."""
+        return self.family.value
+
+    @property
     def addresses(self) -> int:
         """How many addresses there are."""
         return sum(end - start for start, end in self.ranges)
@@ -60,12 +67,36 @@ class Difference:
 
     @property
     def prefixes(self) -> list[str]:
-        """The fewest networks that hold these addresses and no others."""
-        return cidrs(self.family, self.ranges)
+        """The fewest networks that hold these addresses and no others, in order."""
+        return list(self.each_prefix())
+
+    def each_prefix(self) -> Iterator[str]:
+        """Yield the `prefixes`, which may be too many to be kept: a range of IPv6 has up to 254."""
+        bits = self.family.bits
+        for start, end in self.ranges:
+            for number, free in prefixes(start, end):
+                yield self.family.cidr(number, bits - free)
+
+    def count_prefixes(self) -> int:
+        """Return how many `prefixes` there are, without making them.
+
+        In each range one number is aligned best.  Up to it networks become wider, behind it narrower, and no width
+        comes twice on one side; so there is one for each bit of the distance.
+        """
+        count = 0
+        for start, end in self.ranges:
+            free = (start ^ end).bit_length() - 1
+            middle = end >> free << free
+            count += (middle - start).bit_count() + (end - middle).bit_count()
+        return count
 
     def json(self) -> Json:
         """Return the difference as JSON has it."""
-        return _json(self.family.value, self.prefixes, self.addresses, self.before, self.after)
+        return {"family": self.family_name, "prefixes": self.prefixes, **self.details()}
+
+    def details(self) -> Json:
+        """Return what JSON has but for the family and the prefixes."""
+        return _details(self.addresses, self.before, self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +110,28 @@ class OtherDifference:
     before: Decided
     after: Decided
 
+    addresses: ClassVar[None] = None
+
+    @property
+    def family_name(self) -> str:
+        """What stands before the slash in the key."""
+        return answer.text(self.key.partition(b"/")[0])
+
+    def each_prefix(self) -> Iterator[str]:
+        """Yield what stands in the place of prefixes: the name of the rule."""
+        yield answer.text(self.key.partition(b"/")[2])
+
     def json(self) -> Json:
         """Return the difference in the shape of those of addresses, which nobody can count here."""
-        family, _, name = self.key.partition(b"/")
-        return _json(answer.text(family), [answer.text(name)], None, self.before, self.after)
+        return {"family": self.family_name, "prefixes": list(self.each_prefix()), **self.details()}
+
+    def details(self) -> Json:
+        """Return what JSON has but for the family and the prefixes."""
+        return _details(None, self.before, self.after)
 
 
-def _json(family: str, prefixes: list[str], addresses: int | None, before: Decided, after: Decided) -> Json:
-    return {
-        "family": family,
-        "prefixes": prefixes,
-        "addresses": addresses,
-        "before": before.json(),
-        "after": after.json(),
-    }
+def _details(addresses: int | None, before: Decided, after: Decided) -> Json:
+    return {"addresses": addresses, "before": before.json(), "after": after.json()}
 
 
 def differences(
@@ -178,3 +217,37 @@ def _decided(contents: Contents, probes: list[bytes]) -> Decided:
         if rule is not None:
             return Decided(key, rule)
     return Decided(None, None)
+
+
+class Clients:
+    """The clients of logs, to be counted by address."""
+
+    def __init__(self) -> None:
+        self._hits: dict[Family, dict[int, int]] = {family: {} for family in Family}
+        self._sorted: dict[Family, tuple[list[int], list[int]]] = {}
+
+    def add(self, hits: Iterable[tuple[bytes, int]]) -> None:
+        """Take in addresses, packed, and how many lines have them; an address may come more than once."""
+        for packed, lines in hits:
+            known = self._hits[Family.IP4 if len(packed) == 4 else Family.IP6]
+            number = int.from_bytes(packed, "big")
+            known[number] = known.get(number, 0) + lines
+        self._sorted.clear()
+
+    def within(self, difference: Difference) -> tuple[int, int]:
+        """Return how many clients a difference touches, and how many lines they have."""
+        numbers, sums = self._in_order(difference.family)
+        clients = hits = 0
+        for start, end in difference.ranges:
+            first, last = bisect_left(numbers, start), bisect_left(numbers, end)
+            clients += last - first
+            hits += sums[last] - sums[first]
+        return clients, hits
+
+    def _in_order(self, family: Family) -> tuple[list[int], list[int]]:
+        """Return the clients in order, and, at each place, how many lines those before it have."""
+        if family not in self._sorted:
+            known = self._hits[family]
+            numbers = sorted(known)
+            self._sorted[family] = numbers, list(accumulate(map(known.__getitem__, numbers), initial=0))
+        return self._sorted[family]

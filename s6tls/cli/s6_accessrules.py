@@ -17,9 +17,10 @@ from s6tls.ucspi.process import occupy_standard_descriptors
 
 COMMANDS = (
     ("explain", "who gets in, and why"),
+    ("diff", "who is decided about differently by another rule set"),
+    ("coverage", "how many addresses are allowed, denied and undecided"),
     ("replay", "what rules decide for the clients of a log"),
     ("lint", "what is wrong or odd"),
-    ("expect", "does it decide as it should"),
     ("expect", "does it decide as it should"),
 )
 SYNOPSIS = Synopsis("s6-accessrules", (), "subcommand [ options ] words...", COMMANDS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import name_keys
 from s6tls.audit.contents import Contents
-from s6tls.audit.diff import Difference, differences, other_differences
+from s6tls.audit.diff import Clients, Decided, Difference, differences, other_differences
 from s6tls.audit.networks import Family, parse_cidr
 from tests.audit import spaces
 
@@ -60,9 +60,18 @@ def test_prefixes_are_as_few_as_can_be_and_hold_all_addresses(old: spaces.Rules,
         networks = [ipaddress.ip_network(prefix) for prefix in difference.prefixes]
         assert networks == list(ipaddress.collapse_addresses(networks))  # type: ignore[type-var]
         assert sum(network.num_addresses for network in networks) == difference.addresses
+        assert difference.count_prefixes() == len(networks)
         assert difference.witness == str(networks[0][0])
         held = [parse_cidr(prefix).range for prefix in difference.prefixes]
         assert all(any(s <= start and end <= e for s, e in difference.ranges) for start, end in held)
+
+
+@given(st.lists(st.integers(0, 2**32), min_size=2, unique=True), st.integers(0, 96))
+def test_prefixes_of_any_ranges_are_counted(bounds: list[int], shift: int) -> None:
+    ends = [bound << shift for bound in sorted(bounds)]
+    nobody = Decided(None, None)
+    difference = Difference(Family.IP6, list(zip(ends[::2], ends[1::2], strict=False)), nobody, nobody)
+    assert difference.count_prefixes() == len(difference.prefixes)
 
 
 @given(spaces.rule_sets())
@@ -126,6 +135,27 @@ def test_all_of_ipv6_is_one_prefix() -> None:
     (found,) = between({}, {b"ip6/::_0": DENY})
     assert (found.family, found.prefixes, found.addresses) == (Family.IP6, ["::/0"], 2**128)
     assert found.before.key is None and found.before.json()["verdict"] == "notfound"
+
+
+# Clients of logs
+
+
+@settings(deadline=None)
+@given(spaces.rule_sets(), spaces.rule_sets(), spaces.families, st.data())
+def test_clients_agree_with_brute_force(
+    old: spaces.Rules, new: spaces.Rules, family: Family, data: st.DataObject
+) -> None:
+    lines = data.draw(st.lists(st.tuples(st.sampled_from(spaces.clients(family)), st.integers(1, 9)), max_size=20))
+    clients = Clients()
+    for number, hits in lines:
+        clients.add([(number.to_bytes(family.bits // 8, "big"), hits)])
+    for difference in between(old, new):
+        touched = [
+            (number, hits)
+            for number, hits in lines
+            if difference.family is family and spaces.restricted_to_clients(family, difference.ranges) & {number}
+        ]
+        assert clients.within(difference) == (len({number for number, _ in touched}), sum(hits for _, hits in touched))
 
 
 # Names, uids, gids and others
