@@ -138,6 +138,11 @@ class Block:
     inside: int = 0
     first_inside: bytes = b""
 
+    @property
+    def main_swatch(self) -> int:
+        """The swatch of most of its addresses."""
+        return max(self.counts, key=lambda swatch: (self.counts[swatch], -swatch))
+
 
 @dataclass
 class Plane:

@@ -52,9 +52,9 @@ def _svg_style(shape: Shape) -> str:
     if isinstance(shape, Rectangle):
         line = f' stroke="{shape.line}" stroke-opacity="0.5"' if shape.line else ""
         return f'fill="{shape.fill}"{line}' if shape.fill else f'fill="none" pointer-events="all"{line}'
-    halo = f' stroke="{PAPER}" stroke-width="{_HALO}" stroke-linejoin="round" paint-order="stroke"'
+    halo = f' stroke="{shape.halo}" stroke-width="{_HALO}" stroke-linejoin="round" paint-order="stroke"'
     style = f'font-size="{shape.size}" fill="{shape.colour}" text-anchor="{shape.anchor}" pointer-events="none"'
-    return style + (halo if shape.has_halo else "")
+    return style + (halo if shape.halo else "")
 
 
 def _svg_shape(shape: Shape) -> str:
@@ -149,6 +149,13 @@ def _png_text(canvas: ImageDraw, shape: Text) -> None:
 
     font = ImageFont.load_default(shape.size)
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[shape.anchor]
-    halo = 1 if shape.has_halo else 0
     place = (round(shape.x), round(shape.y))
-    canvas.text(place, shape.text, shape.colour, font, anchor, stroke_width=halo, stroke_fill=PAPER)
+    canvas.text(
+        place,
+        shape.text,
+        shape.colour,
+        font,
+        anchor,
+        stroke_width=1 if shape.halo else 0,
+        stroke_fill=shape.halo or None,
+    )

@@ -55,7 +55,10 @@ class Rectangle(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A line of text; y is that of its baseline, and x that of its start, middle or end, as `anchor` says."""
+    """A line of text; y is that of its baseline, and x that of its start, middle or end, as `anchor` says.
+
+    A `halo` is a colour around the letters, for where they lie on several.
+    """
 
     x: float
     y: float
@@ -63,7 +66,7 @@ class Text(NamedTuple):
     text: str
     anchor: str = "start"
     colour: str = TEXT
-    has_halo: bool = False
+    halo: str = ""
 
 
 class Cells(NamedTuple):
@@ -160,15 +163,17 @@ def _draw_plane(internet: Plane, survey: Survey) -> Iterator[Shape]:
     places = [_place(block.number << 24, 8) for block in internet.blocks]
     for block, (x, y, width, height) in zip(internet.blocks, places, strict=True):
         yield Rectangle(Area(x, y, width, height), "", LINE, _block_title(block, survey))
-    for block, (x, y, _, _) in zip(internet.blocks, places, strict=True):
-        yield Text(x + 4, y + 13, 11, str(block.number), has_halo=True)
+    fills = [survey.swatches[block.main_swatch].colour for block in internet.blocks]
+    for block, (x, y, _, _), fill in zip(internet.blocks, places, fills, strict=True):
+        yield Text(x + 4, y + 13, 11, str(block.number), "start", _text_colour(fill), fill)
     for number, label in _labels_of_wide_rules(internet, survey).items():
         x, y, width, _ = places[number]
-        yield Text(x + width / 2, y + 33, 10, label, "middle", has_halo=True)
-    for block, (x, y, width, _) in zip(internet.blocks, places, strict=True):
+        fill = fills[number]
+        yield Text(x + width / 2, y + 33, 10, label, "middle", _text_colour(fill), fill)
+    for block, (x, y, width, _), fill in zip(internet.blocks, places, fills, strict=True):
         if block.inside:
             label = _label_of_narrow_rules(block, width)
-            yield Text(x + width / 2, y + 52, 9, label, "middle", has_halo=True)
+            yield Text(x + width / 2, y + 52, 9, label, "middle", _text_colour(fill), fill)
 
 
 def _label_of_narrow_rules(block: Block, width: float) -> str:
@@ -220,10 +225,8 @@ def _block_title(block: Block, survey: Survey) -> str:
 def _draw_tiling(whole: Tile, survey: Survey, area: Area) -> Iterator[Rectangle | Text]:
     heading = f"IPv6: {_rules(len(survey.networks))}, each within the next wider one; areas are numbers of rules"
     yield Text(area.x, area.y - 12, 14, heading)
-    if whole.tiles and whole.swatch is None:
-        yield from _draw_inner(whole, survey, area)
-    else:
-        yield from _draw_tile(whole, survey, area)
+    draw = _draw_tile if whole.swatch is not None else _draw_inner
+    yield from draw(whole, survey, area)
 
 
 def _draw_tile(tile: Tile, survey: Survey, area: Area) -> Iterator[Rectangle | Text]:
@@ -242,7 +245,10 @@ def _draw_tile(tile: Tile, survey: Survey, area: Area) -> Iterator[Rectangle | T
 
 
 def _draw_inner(tile: Tile, survey: Survey, area: Area) -> Iterator[Rectangle | Text]:
-    for inner, place in zip(tile.tiles, squarified([inner.weight for inner in tile.tiles], area), strict=True):
+    """Draw the tiles within one, and leave room for its own rules, unless these decide nothing."""
+    own = [] if tile.swatch is None else [max(1, tile.rules)]
+    places = squarified([*(inner.weight for inner in tile.tiles), *own], area)
+    for inner, place in zip(tile.tiles, places, strict=False):
         yield from _draw_tile(inner, survey, place)
 
 
