@@ -22,6 +22,7 @@ COMMANDS = (
     ("replay", "what rules decide for the clients of a log"),
     ("lint", "what is wrong or odd"),
     ("expect", "does it decide as it should"),
+    ("map", "a picture of who gets in"),
 )
 SYNOPSIS = Synopsis("s6-accessrules", (), "subcommand [ options ] words...", COMMANDS)
 

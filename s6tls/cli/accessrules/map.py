@@ -1,0 +1,94 @@
+"""s6-accessrules map: a picture of who gets in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from s6tls.accessrules.errors import shown
+from s6tls.audit import drawing
+from s6tls.audit.colouring import COLOURINGS
+from s6tls.audit.mapping import COARSE, FINE, Scene, scene
+from s6tls.audit.networks import Family
+from s6tls.cli.accessrules.common import JSON, Table, load, progress, say_json
+from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.program import unable_to
+
+SYNOPSIS = Synopsis(
+    "s6-accessrules map",
+    (
+        Option("", ("colour-by",), "verdict|certificate|user|rule", "what the colours stand for (default: verdict)"),
+        Option("", ("against",), "NEW", "show what would change with this rule set", alternative=True),
+        JSON,
+    ),
+    "RULES OUT",
+)
+
+
+def body(argv: list[bytes]) -> int:
+    """Draw the map that these words ask for."""
+    options, words = SYNOPSIS.parse_mixed(argv)
+    if len(words) != 2:
+        raise UsageError
+    rules, out = words
+    ending = out.rpartition(b".")[2].lower()
+    if ending not in (b"png", b"svg"):
+        raise UsageError(f"neither .png nor .svg: {shown(out)}")
+    drawn = _map(rules, dict(options), FINE if ending == b"png" else COARSE)
+    _replace(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode())
+    if any(name == "json" for name, _ in options):
+        say_json(_json(out, drawn))
+    else:
+        _tell(drawn)
+    return 0
+
+
+def _map(rules: bytes, options: dict[str, bytes], order: int) -> Scene:
+    colour_by = shown(options.get("colour-by", b"verdict"))
+    if colour_by not in COLOURINGS:
+        raise UsageError(f"invalid value for --colour-by: {colour_by} (expected {', '.join(COLOURINGS)})")
+    new = options.get("against")
+    if new is not None and "colour-by" in options:
+        raise UsageError("--against has colours of its own: leave --colour-by out")
+    with progress() as tell:
+        contents = load(rules, tell)
+        if new is None:
+            title = f"{shown(rules)} by {colour_by}"
+            return scene(contents, colour_by, order=order, title=title, progress=tell)
+        title = f"From {shown(rules)} to {shown(new)}"
+        return scene(contents, against=load(new, tell), order=order, title=title, progress=tell)
+
+
+def _replace(path: bytes, contents: bytes) -> None:
+    """Write a file beside the old one and let it take its place.  Raises Failure."""
+    temporary = b"%b:s6tls:%d:%b" % (path, os.getpid(), os.urandom(4).hex().encode())
+    with unable_to(f"write {shown(path)}"):
+        try:
+            with open(temporary, "xb") as file:
+                file.write(contents)
+            os.rename(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _json(out: bytes, drawn: Scene) -> dict[str, object]:
+    return {
+        "out": os.fsdecode(out),
+        "families": {
+            family.value: [
+                {"label": entry.label, "colours": list(entry.colours), "addresses": entry.counts[family]}
+                for entry in drawn.legend
+                if entry.counts[family]
+            ]
+            for family in Family
+        },
+    }
+
+
+def _tell(drawn: Scene) -> None:
+    table = Table("colour", "IPv4 addresses", "IPv6 addresses", right=(1, 2))
+    for entry in drawn.legend:
+        if any(entry.counts.values()):
+            table.add(entry.label, *(f"{entry.counts[family]:,}" for family in Family))
+    table.show()
