@@ -52,3 +52,9 @@ class Finding:
             "message": self.message,
             "remedy": self.remedy,
         }
+
+
+def with_others(message: str, count: int) -> str:
+    """Return a message that is about `count` rules, and put to the first of them."""
+    others = count - 1
+    return f"{message} (and in {others:,} more rule{'s' if others > 1 else ''})" if others else message

@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit.findings import Finding, Severity
+from s6tls.audit.findings import Finding, Severity, with_others
 from s6tls.audit.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def findings(contents: Contents, progress: Progress = silent) -> Iterator[Findin
         return
     for text, key in counted(users.items(), "texts parsed", progress):
         for code, severity, message, remedy in _problems(text, execlineb):
-            also = f" (and in {count[text] - 1:,} more rules)" if count[text] > 1 else ""
-            yield Finding(code, severity, key, f"{message}{also}", remedy)
+            yield Finding(code, severity, key, with_others(message, count[text]), remedy)
 
 
 def _problems(text: bytes, execlineb: Execlineb) -> Iterator[Problem]:

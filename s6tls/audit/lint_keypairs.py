@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit.findings import Finding, Severity
+from s6tls.audit.findings import Finding, Severity, with_others
 from s6tls.audit.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _LARGEST_FILE = 4 * 2**20
 _LARGEST_DIRECTORY = 4096
 _HASHED_CRL = re.compile(rb"[0-9a-f]{8}\.r[0-9]+")
 _PEM = b"-----BEGIN"
-_PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_CRL_BEGINS, _CRL_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 
 
 class Named(NamedTuple):
@@ -88,8 +88,7 @@ def findings(
     check = _Check(now or datetime.datetime.now(datetime.UTC), datetime.timedelta(days=days))
     for uses, key in counted(users.items(), "files looked at", progress):
         for code, severity, message, remedy in check.problems(uses):
-            also = f" (and in {count[uses] - 1:,} more rules)" if count[uses] > 1 else ""
-            yield Finding(code, severity, key, f"{message}{also}", remedy)
+            yield Finding(code, severity, key, with_others(message, count[uses]), remedy)
 
 
 def _uses(rule: Rule) -> Iterator[Uses]:
@@ -133,7 +132,7 @@ class _Check:
                 message = f"{named} may be read by every user of this machine"
                 yield Problem("key-exposed", Severity.WARNING, message, "take that permission away")
         elif kind == b"CERTFILE":
-            chain = _certificates(_read(named.path))
+            chain = _file(named.path)
             if not _serves(chain[0]):
                 raise Unusable("bad-certificate", "its key is neither RSA, ECDSA nor Ed25519")
             self._chains[named] = chain
@@ -141,7 +140,7 @@ class _Check:
         elif kind == b"CRLFILE":
             yield from self._revocations(named, _crls(_read(named.path)))
         else:
-            yield from self._authorities(named, _read_authorities(named) if kind == b"CADIR" else [_read(named.path)])
+            yield from self._authorities(named, (_directory if kind == b"CADIR" else _file)(named.path))
 
     def _compare(self, key: Named, certificate: Named) -> None:
         """Compare a key and a certificate that have been read, each by itself, before: rules name them first."""
@@ -164,9 +163,9 @@ class _Check:
                 message = f"{which} expires within {self._soon.days} days, on {ends:%Y-%m-%d}"
                 yield Problem("certificate-expires", Severity.WARNING, message, "renew it")
 
-    def _authorities(self, named: Named, files: list[bytes]) -> Iterator[Problem]:
+    def _authorities(self, named: Named, found: list[x509.Certificate]) -> Iterator[Problem]:
         """Of many authorities some may have expired: that is an error only when no other is left."""
-        authorities = list(dict.fromkeys(certificate for data in files for certificate in _certificates(data)))
+        authorities = list(dict.fromkeys(found))  # in a hashed directory most are there twice
         if not authorities:
             raise Unusable("bad-certificate", "has no certificate in it")
         problems = list(self._periods(named, authorities))
@@ -210,29 +209,28 @@ def _read(path: bytes) -> bytes:
     return data
 
 
-def _read_authorities(named: Named) -> list[bytes]:
+def _file(path: bytes) -> list[x509.Certificate]:
+    """Return the certificates in a file.  Raises Unusable."""
+    return _certificates(_read(path))
+
+
+def _directory(path: bytes) -> list[x509.Certificate]:
+    """Return the certificates in the files of a directory.  Raises Unusable."""
     try:
-        names = sorted(os.listdir(named.path))
+        names = sorted(os.listdir(path))
     except (OSError, ValueError) as error:
         raise _unreadable(error) from error
     if len(names) > _LARGEST_DIRECTORY:
         raise Unusable("file-unreadable", f"has more than {_LARGEST_DIRECTORY} files in it")
-    visible = [name for name in names if not name.startswith(b".") and not _HASHED_CRL.fullmatch(name)]
-    paths = [os.path.join(named.path, name) for name in visible]
-    return [_within(path, lambda path: _whole(_read(path))) for path in paths if os.path.isfile(path)]
-
-
-def _whole(data: bytes) -> bytes:
-    """Return what is certificates throughout.  Raises Unusable."""
-    _certificates(data)
-    return data
-
-
-def _within(path: bytes, read: Callable[[bytes], T]) -> T:
-    try:
-        return read(path)
-    except Unusable as error:
-        raise Unusable(error.code, f"{shown(os.path.basename(path))}: {error}") from error
+    found: list[x509.Certificate] = []
+    for name in names:
+        file = os.path.join(path, name)
+        if not name.startswith(b".") and not _HASHED_CRL.fullmatch(name) and os.path.isfile(file):
+            try:
+                found += _file(file)
+            except Unusable as error:
+                raise Unusable(error.code, f"{shown(name)}: {error}") from error
+    return found
 
 
 def _unreadable(error: OSError | ValueError) -> Unusable:
@@ -269,10 +267,11 @@ def _certificates(data: bytes) -> list[x509.Certificate]:
 def _crls(data: bytes) -> list[x509.CertificateRevocationList]:
     if _PEM not in data:
         return [_parsed("bad-crl", lambda: x509.load_der_x509_crl(data))]
-    found = _parsed("bad-crl", lambda: [x509.load_pem_x509_crl(block) for block in _PEM_CRL.findall(data)])
-    if not found or len(found) != data.count(b"-----BEGIN X509 CRL"):
+    _, *blocks = data.split(_CRL_BEGINS)
+    if not blocks or not all(_CRL_ENDS in block for block in blocks):
         raise Unusable("bad-crl", "has no whole list in it")
-    return found
+    whole = [_CRL_BEGINS + block.partition(_CRL_ENDS)[0] + _CRL_ENDS for block in blocks]
+    return _parsed("bad-crl", lambda: [x509.load_pem_x509_crl(block) for block in whole])
 
 
 def _serves(certificate: x509.Certificate) -> bool:

@@ -222,6 +222,14 @@ def test_revocation_lists(place: Place, der: bool) -> None:
     assert judged(-1) == ["error crl-expired"]
 
 
+def test_several_revocation_lists_in_a_file(place: Place) -> None:
+    lists = pki.revocations(days=99) + b"between\n" + pki.revocations(by="others", days=-1)
+    (found,) = keypairs(CRLFILE=place.file("crl", lists))
+    assert found.code == "crl-expired"
+    assert codes(keypairs(CRLFILE=place.file("crl", lists[:-9]))) == ["error bad-crl"]
+    assert codes(keypairs(CRLFILE=place.file("crl", b"-----BEGIN X509 CRL-----" * 170_000))) == ["error bad-crl"]
+
+
 @pytest.mark.parametrize("data", [b"", b"noise", b"-----BEGIN X509 CRL-----\n", pki.root()])
 def test_what_is_no_revocation_list(place: Place, data: bytes) -> None:
     assert codes(keypairs(CRLFILE=place.file("crl", data))) == ["error bad-crl"]
@@ -336,7 +344,7 @@ def test_programs_are_looked_for(tmp_path: Path) -> None:
 
 def test_a_text_is_reported_once_for_all_rules() -> None:
     (found,) = execs(b"no-such-program", b"no-such-program")
-    assert found.rule == b"ip4/10.0.0.0_32" and found.message.endswith(" (and in 1 more rules)")
+    assert found.rule == b"ip4/10.0.0.0_32" and found.message.endswith(" (and in 1 more rule)")
 
 
 def test_a_machine_without_execlineb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
