@@ -151,15 +151,13 @@ def _packed_or_none(word: bytes) -> bytes | None:
 
 
 def _guess(lines: list[bytes], field: str | None) -> str:
-    """Return the format that the first lines of a log look like."""
-    few = [_without_stamps(line) for line in lines[:20]]
-    if any(line.startswith(b"{") for line in few):
+    """Return the format that the first lines of a log look like; with a field named, one that has fields."""
+    few = [_without_stamps(line) for line in lines[:20] if line.strip()]
+    if sum(line.startswith(b"{") for line in few) * 2 > len(few):
         return "json"
-    if any(_ACCESS.match(line) for line in few):
-        return "s6"
     if field is not None or (few and _column(_heading(few[0].decode("latin-1")), None) is not None):
         return "csv"
-    return "plain"
+    return "s6" if any(map(_ACCESS.match, few)) else "plain"
 
 
 # One reader a format: it takes blocks of lines and yields for each line, or record, what stands where the address

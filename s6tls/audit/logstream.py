@@ -73,7 +73,7 @@ def _unpacked(file: io.FileIO) -> Iterator[bytes]:
         if head.startswith(magic):
             yield from _decompressed(head, file, name, decoder)
             return
-    yield head
+    yield head + file.read(_BLOCK)
     while block := file.read(_BLOCK):
         yield block
 

@@ -148,6 +148,26 @@ def test_what_is_an_address(tmp_path: Path, line: bytes, address: bytes | None) 
         assert ([parse_address(text) for text in found], unread) == ([parse_address(address)], 0)
 
 
+@pytest.mark.parametrize(
+    ("data", "field", "format"),
+    [
+        (b"", None, "plain"),
+        (b"\n\n\n\n{}\n", None, "json"),
+        (b"starting\n{}\n{}\n", None, "json"),
+        (b"192.0.2.1\n{}\n", None, "plain"),
+        (b"::1\n{}\n{}\n", None, "json"),
+        (b"s6-tcpserverd: info: starting\ns6-tcpserver-access: info: allow pid 1 ip ::1\n", None, "s6"),
+        (b"s6-tcpserver-access: info: allow pid 1 ip ::1\n", "x", "csv"),
+        (b"{}\n", "x", "json"),
+        (b"time,client_ip\n", None, "csv"),
+        (b"time,what\n", None, "plain"),
+        (b'192.0.2.1 - - "allow pid 1 ip ::1"\n', None, "plain"),
+    ],
+)
+def test_what_a_log_looks_like(tmp_path: Path, data: bytes, field: str | None, format: str) -> None:
+    assert Log(write(tmp_path, data), None, field).format == format
+
+
 def test_the_first_text_that_is_no_address_is_kept(tmp_path: Path) -> None:
     log = Log(write(tmp_path, b"192.0.2.1\n\nlocalhost x\n-\n"))
     assert (texts(log), log.lines, log.unread, log.sample) == ([b"192.0.2.1"], 4, 3, b"localhost")
