@@ -23,6 +23,7 @@ COMMANDS = (
     ("lint", "what is wrong or odd"),
     ("expect", "does it decide as it should"),
     ("map", "a picture of who gets in"),
+    ("report", "one page with all of that, to look at in a browser"),
 )
 SYNOPSIS = Synopsis("s6-accessrules", (), "subcommand [ options ] words...", COMMANDS)
 

@@ -16,7 +16,7 @@ from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.audit.contents import Contents
 from s6tls.audit.progress import Progress, silent
 from s6tls.cli.options import Option
-from s6tls.cli.program import SYSTEM, Failure
+from s6tls.cli.program import SYSTEM, Failure, unable_to
 
 JSON = Option("", ("json",), None, "answer in JSON")
 FINDINGS = 1
@@ -37,6 +37,19 @@ def load(path: bytes, progress: Progress = silent) -> Contents:
     """Read a whole rule set.  Raises Failure."""
     with reading(path):
         return Contents.load(path, progress=progress)
+
+
+def write_whole(path: bytes, contents: bytes) -> None:
+    """Write a file beside the old one and let it take its place, or leave all as it was.  Raises Failure."""
+    temporary = b"%b:s6tls:%d:%b" % (path, os.getpid(), os.urandom(4).hex().encode())
+    with unable_to(f"write {shown(path)}"):
+        try:
+            with open(temporary, "xb") as file:
+                file.write(contents)
+            os.rename(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 def say(text: str) -> None:

@@ -1,0 +1,36 @@
+"""s6-accessrules report: one page with all about a rule set."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from s6tls.audit import answer
+from s6tls.audit.report import report
+from s6tls.cli.accessrules.common import JSON, progress, reading, say, say_json, write_whole
+from s6tls.cli.options import Synopsis, UsageError
+
+SYNOPSIS = Synopsis("s6-accessrules report", (JSON,), "RULES OUT.html")
+
+
+def body(argv: list[bytes]) -> int:
+    """Write the report that these words ask for."""
+    options, words = SYNOPSIS.parse_mixed(argv)
+    if len(words) != 2:
+        raise UsageError
+    rules, out = words
+    with contextlib.suppress(OSError):
+        if os.path.samefile(rules, out):
+            raise UsageError("the page cannot take the place of the rules")
+    with reading(rules), progress() as tell:
+        made = report(rules, progress=tell)
+    write_whole(out, made.html.encode())
+    if dict(options):
+        say_json({"out": answer.text(out), "rules": made.rules, "findings": len(made.findings)})
+    else:
+        say(f"{answer.text(out)}: {_count(made.rules, 'rule')}, {_count(len(made.findings), 'finding')}")
+    return 0
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
