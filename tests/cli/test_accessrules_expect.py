@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.servers import PATIENCE
 
 EXPECT = ["s6-accessrules", "expect"]
 COMPILE = "s6-accessrules-cdb-from-fs"
+ROOT = Path(__file__).parents[2]
 RULES = {
     b"ip4/192.0.2.0_24": Rule(True, ((b"ROLE", b"staff"),)),
     b"ip4/192.0.2.64_26": Rule(False),
@@ -192,3 +194,12 @@ def test_a_signal_while_judging_leaves_nothing_behind(place: Path) -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
     assert sorted(os.listdir(place)) == ["holds", "locks-out", "rules"]
+
+
+def test_the_examples_of_the_page_are_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs/s6-accessrules-expect.md").read_text()
+    examples = re.findall(r"^    \$ (s6-accessrules .*)\n((?:    (?!\$ ).*\n)+)", page, re.MULTILINE)
+    assert len(examples) == 2
+    for command, output in examples:
+        assert run(command.split()).stdout == re.sub("^    ", "", output, flags=re.MULTILINE)
