@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from s6tls.audit import lint_cdb, lint_effects, lint_names, lint_reach, lint_tree
 from s6tls.audit.contents import Contents
 from s6tls.audit.findings import Finding, Severity
+from s6tls.audit.networks import Family
 from s6tls.audit.progress import Progress, silent
+from s6tls.audit.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,10 +41,14 @@ def lint(
 
 def of_contents(contents: Contents, least: Severity = Severity.NOTE, progress: Progress = silent) -> Iterator[Finding]:
     """Yield the findings about rules in memory; those milder than `least` need not be among them."""
-    yield from lint_names.findings(contents, progress)
+    spaces = (
+        {} if least == Severity.ERROR else {family: Space(contents, family, progress=progress) for family in Family}
+    )
+    can_match = {key for space in spaces.values() for key in space.keys}
+    yield from lint_names.findings(contents, can_match, progress)
     yield from lint_effects.findings(contents)
-    if least < Severity.ERROR:
-        yield from lint_reach.findings(contents, progress)
+    if spaces:
+        yield from lint_reach.findings(contents, spaces)
 
 
 def _findings(path: str | bytes, least: Severity, days: int | None, progress: Progress) -> Iterator[Finding]:

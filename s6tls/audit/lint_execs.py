@@ -38,8 +38,9 @@ class Execlineb:
         """Find the programs.  Raises FileNotFoundError, naming the one that is missing."""
         self._execlineb, self._printf = _find("execlineb"), _find("printf")
         self._env = {"PATH": os.environ.get("PATH", os.defpath)}
-        # Debian's execlineb puts the directory of execline's programs in front of PATH.
-        self.path = self._run(_find("printenv").encode() + b" PATH").rstrip(b"\n")
+        # Debian's execlineb puts the directory of execline's programs in front of PATH, and runs the one in there.
+        self.path = os.fsdecode(self._run(os.fsencode(_find("printenv")) + b" PATH").rstrip(b"\n"))
+        self._execlineb = shutil.which("execlineb", path=self.path) or self._execlineb
 
     def words(self, text: bytes) -> list[bytes]:
         """Return the words of a text as execlineb passes them on.  Raises Unparsable or OSError."""
@@ -105,7 +106,7 @@ def _problems(text: bytes, execlineb: Execlineb) -> Iterator[Problem]:
     if b"/" in program and not program.startswith(b"/"):
         message = f"exec runs {shown(program)}, which is found from the working directory of the server"
         yield "relative-path", Severity.WARNING, message, "write the whole path"
-    elif shutil.which(program, path=os.fsdecode(execlineb.path)) is None:
+    elif shutil.which(program, path=execlineb.path) is None:
         message = f"exec runs {shown(program)}, which is not there or not executable"
         yield "exec-missing", Severity.ERROR, message, "install the program, or correct its name"
 

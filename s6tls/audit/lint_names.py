@@ -13,7 +13,7 @@ from s6tls.audit.networks import Family, InexactName
 from s6tls.audit.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from s6tls.audit.contents import Contents
 
@@ -36,10 +36,15 @@ class Problem(NamedTuple):
     remedy: str
 
 
-def findings(contents: Contents, progress: Progress = silent) -> Iterator[Finding]:
-    """Yield an error for each rule that can never match, and a warning for each family that is not looked into."""
+def findings(contents: Contents, can_match: Collection[bytes] = (), progress: Progress = silent) -> Iterator[Finding]:
+    """Yield an error for each rule that can never match, and a warning for each family that is not looked into.
+
+    `can_match` are keys of which it is known that they can.
+    """
     strangers: Counter[bytes] = Counter()
     for key in counted(contents.rules, "names looked at", progress):
+        if key in can_match:
+            continue
         family, slash, name = key.partition(b"/")
         if not slash:
             yield Finding("not-a-key", Severity.ERROR, key, "can never match: it has no family", "remove it")

@@ -9,26 +9,23 @@ from s6tls.accessrules.keys import name_keys
 from s6tls.audit.findings import Finding, Severity
 from s6tls.audit.lint_names import problem
 from s6tls.audit.networks import Family
-from s6tls.audit.progress import Progress, silent
-from s6tls.audit.space import NOBODY, Space
+from s6tls.audit.space import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from s6tls.audit.contents import Contents
+    from s6tls.audit.space import Space
 
 _PEOPLE_SAY = {Family.IP4: "IPv4", Family.IP6: "IPv6"}
 
 
-def findings(contents: Contents, progress: Progress = silent) -> Iterator[Finding]:
+def findings(contents: Contents, spaces: Mapping[Family, Space]) -> Iterator[Finding]:
     """Yield what comes of which rule decides which client; each finding holds with all other rules in place."""
     undecided: dict[Family, int] = {}
-    any_address = False
-    for family in Family:
-        space = Space(contents, family, progress=progress)
+    for family, space in spaces.items():
         decided = space.decided()
         undecided[family] = decided[NOBODY]
-        any_address = any_address or len(space) > 0
         yield from _within(space, decided)
     names = _able_to_match(contents, b"reversedns")
     if any(undecided.values()):
@@ -36,7 +33,7 @@ def findings(contents: Contents, progress: Progress = silent) -> Iterator[Findin
     else:
         yield from map(_unreachable, names)
     yield from _equal_ids(contents)
-    if any_address:
+    if any(map(len, spaces.values())):
         yield from _undecided(undecided, bool(names))
     yield from _no_default(contents, names)
 
