@@ -39,12 +39,15 @@ def body(argv: list[bytes]) -> int:
         contents = load(rules, told)
         against = load(chosen["against"], told) if "against" in chosen else None
         replay = Replay(contents, against, progress=told)
+        logs = []
         for path in paths:
             with reading(path):
                 log = open_log(path, chosen, told)
                 replay.read(log)
-            warn_of_unread(SYNOPSIS.program, path, log)
+            logs.append((path, log))
         replay.finish()
+    for path, log in logs:
+        warn_of_unread(SYNOPSIS.program, path, log)
     if "json" in chosen:
         say_json(replay.json())
     else:

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Fuzz the reading of logs: each line has an address or is counted as one without, packed or not, in every format.
+
+The first byte of the input chooses the format and whether a field is named.
+
+usage: fuzz_logs.py fuzz/corpus/logs
+"""
+
+import os
+import sys
+from collections import Counter
+
+import atheris
+
+with atheris.instrument_imports():
+    from s6tls.audit.logs import FORMATS, Log
+    from s6tls.audit.logstream import LogError
+
+CHOICES = [(format, field) for field in (None, "ip", "2", "a.b") for format in (None, *FORMATS)]
+FILE = os.memfd_create("log")
+PATH = b"/proc/self/fd/%d" % FILE
+
+
+def one_input(data: bytes) -> None:
+    format, field = CHOICES[ord(data[:1] or b"\0") % len(CHOICES)]
+    os.ftruncate(FILE, 0)
+    os.pwrite(FILE, data[1:], 0)
+    try:
+        log = Log(PATH, format, field)
+        found = list(log.addresses())
+    except LogError as error:
+        assert str(error)
+        return
+    assert log.lines - log.unread == len(found)
+    again = Log(PATH, format, field)
+    counter: Counter[bytes] = Counter()
+    for packed, hits in again.hits(2):
+        counter[packed] += hits
+    assert counter == Counter(found)
+    assert (again.lines, again.unread, again.sample) == (log.lines, log.unread, log.sample)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
