@@ -214,9 +214,11 @@ def tiling(survey: Survey, most: int = MOST_TILES, progress: Progress = silent) 
         places.see(tile, shade)
     for tile_, swatch in zip(found, places.swatches(), strict=True):
         tile_.swatch = swatch
-    for index, parent in reversed(list(enumerate(space.parents()))):
-        found[parent].weight += found[index].weight
+    parents = space.parents()
+    for index, parent in enumerate(parents):
         found[parent].tiles.append(found[index])
+    for index in reversed(range(len(parents))):
+        found[parents[index]].weight += found[index].weight
     return found[NOBODY]
 
 

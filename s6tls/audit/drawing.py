@@ -128,7 +128,7 @@ def png(scene: Scene) -> bytes:
         else:
             _png_text(canvas, shape)
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return file.getvalue()
 
 

@@ -114,6 +114,7 @@ def scene(
 
     IPv4 gets 2**order columns and rows.  Takes seconds for a million rules.
     """
+    title = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in title)
     if against is None:
         colours = colouring.COLOURINGS[colour_by](contents)
         surveys = [Survey.of(contents, colours, family, progress) for family in Family]
@@ -165,15 +166,15 @@ def _draw_plane(internet: Plane, survey: Survey) -> Iterator[Shape]:
         yield Rectangle(Area(x, y, width, height), "", LINE, _block_title(block, survey))
     fills = [survey.swatches[block.main_swatch].colour for block in internet.blocks]
     for block, (x, y, _, _), fill in zip(internet.blocks, places, fills, strict=True):
-        yield Text(x + 4, y + 13, 11, str(block.number), "start", _text_colour(fill), fill)
+        yield Text(x + 4, y + 13, 11, str(block.number), "start", text_colour(fill), fill)
     for number, label in _labels_of_wide_rules(internet, survey).items():
         x, y, width, _ = places[number]
         fill = fills[number]
-        yield Text(x + width / 2, y + 33, 10, label, "middle", _text_colour(fill), fill)
+        yield Text(x + width / 2, y + 33, 10, label, "middle", text_colour(fill), fill)
     for block, (x, y, width, _), fill in zip(internet.blocks, places, fills, strict=True):
         if block.inside:
             label = _label_of_narrow_rules(block, width)
-            yield Text(x + width / 2, y + 52, 9, label, "middle", _text_colour(fill), fill)
+            yield Text(x + width / 2, y + 52, 9, label, "middle", text_colour(fill), fill)
 
 
 def _label_of_narrow_rules(block: Block, width: float) -> str:
@@ -237,7 +238,7 @@ def _draw_tile(tile: Tile, survey: Survey, area: Area) -> Iterator[Rectangle | T
     has_room = area.width > 60 and area.height > 16
     if has_room:
         text = _shortened(label, area.width - 8, 11, keep_end=tile.rules == 1)
-        yield Text(area.x + 4, area.y + 12, 11, text, colour=_text_colour(fill))
+        yield Text(area.x + 4, area.y + 12, 11, text, colour=text_colour(fill))
     if tile.tiles:
         other = min(4.0, 0.06 * min(area.width, area.height))
         top = 17.0 if has_room and area.height > 40 else other
@@ -301,7 +302,7 @@ def _shortened(text: str, width: float, size: int, keep_end: bool = False) -> st
     return _ELLIPSIS + text[1 - most :] if keep_end else text[: most - 1] + _ELLIPSIS
 
 
-def _text_colour(fill: str) -> str:
+def text_colour(fill: str) -> str:
     """Return which colour of text stands out from a background, by its relative luminance (WCAG 2.2)."""
     channels = [int(fill[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)

@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit import drawing
+from s6tls.audit import answer, drawing
 from s6tls.audit.colouring import COLOURINGS
 from s6tls.audit.mapping import COARSE, FINE, Scene, scene
 from s6tls.audit.networks import Family
@@ -74,7 +74,7 @@ def _replace(path: bytes, contents: bytes) -> None:
 
 def _json(out: bytes, drawn: Scene) -> dict[str, object]:
     return {
-        "out": os.fsdecode(out),
+        "out": answer.text(out),
         "families": {
             family.value: [
                 {"label": entry.label, "colours": list(entry.colours), "addresses": entry.counts[family]}
