@@ -241,8 +241,10 @@
   function follow(event) {
     const link = event.target.closest("a[data-rule]");
     if (link === null) return;
+    event.preventDefault(); // going to a section takes the focus away
     words.value = link.dataset.rule;
     search();
+    document.getElementById("rules").scrollIntoView();
     words.focus({ preventScroll: true });
   }
 
