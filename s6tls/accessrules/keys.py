@@ -45,6 +45,8 @@ _IP4_STEPS = [
     [(0xFF << (8 - n) & 0xFF, b".0" * (3 - i) + b"_%d" % (8 * i + n)) for n in range(8, 0, -1)] for i in range(4)
 ]
 
+# Between colons, the longest first.
+_RUNS_OF_ZEROS = [b":0" * groups + b":" for groups in range(8, 1, -1)]
 
 _Endings = tuple[list[bytes], list[bytes]]
 
@@ -91,7 +93,12 @@ def address_text(address: bytes) -> bytes:
     """Return the canonical text of a 4- or 16-byte address: that of its keys, which no library's version changes."""
     if len(address) == 4:
         return b"%d.%d.%d.%d" % tuple(address)
-    return next(ip6_keys(address))[len(b"ip6/") : -len(b"_128")]
+    text = b":%x:%x:%x:%x:%x:%x:%x:%x:" % struct.unpack(">8H", address)
+    for zeros in _RUNS_OF_ZEROS:
+        before, found, after = text.partition(zeros)
+        if found:
+            return before[1:] + b"::" + after[:-1]
+    return text[1:-1]
 
 
 def ip4_keys(address: bytes) -> Iterator[bytes]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import struct
 
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from s6tls.accessrules import AddressError, keys
 from tests.accessrules import model, trees
+
+
+def from_words(words: list[int]) -> int:
+    return int.from_bytes(struct.pack(">8H", *words), "big")
 
 
 @given(trees.ip4_numbers)
@@ -36,6 +42,15 @@ def test_all_129_networks_of_an_ipv6_address_from_the_smallest(number: int) -> N
 def test_the_text_in_an_ipv6_key_is_that_address(number: int) -> None:
     first = next(keys.ip6_keys(number.to_bytes(16, "big")))
     assert int(ipaddress.IPv6Address(first[4:-4].decode())) == number
+
+
+@given(trees.ip6_numbers | st.lists(st.sampled_from([0, 0, 1, 0x10, 0xFFFF]), min_size=8, max_size=8).map(from_words))
+@example(0)
+@example(0x1 << 112)
+@example(1 << 112 | 1 << 16)
+def test_the_text_of_an_ipv6_address_is_that_in_its_key(number: int) -> None:
+    packed = number.to_bytes(16, "big")
+    assert keys.address_text(packed) == next(keys.ip6_keys(packed))[4:-4] == model.ip6_text(number).encode()
 
 
 def test_the_documented_example() -> None:
