@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.audit.contents import Contents
+from s6tls.audit.coverage import coverage
 from s6tls.audit.expect import Judge, Violation, violations
 from s6tls.audit.expectations import WANTS, Expectation, parse
 from s6tls.audit.networks import Family, Network, parse_cidr
@@ -85,6 +86,21 @@ def test_counterexamples_are_the_first_that_fail(rules: spaces.Rules, expectatio
         failing = [parse_cidr(prefix) for prefix in violation.prefixes]
         assert min(prefix.number for prefix in failing) == network.number
         assert sum(1 << family.bits - prefix.length for prefix in failing) == violation.addresses
+
+
+@given(spaces.rule_sets(), spaces.families)
+def test_what_fails_everywhere_is_what_coverage_counts(rules: spaces.Rules, family: Family) -> None:
+    contents = Contents.of(rules.items())
+    everything = Network(family, 0, 0)
+
+    def failing(wanted: str, *networks: Network) -> int:
+        told = violations(contents, [Expectation(1, wanted, networks)])
+        return sum(violation.addresses for violation in told if violation.network == everything)
+
+    counted = coverage(contents, family)
+    assert failing("only") == counted.allow
+    assert failing("deny", everything) == counted.allow + counted.undecided
+    assert failing("allow", everything) == counted.deny + counted.undecided
 
 
 @given(spaces.rule_sets(), networks())
