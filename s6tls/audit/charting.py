@@ -140,8 +140,8 @@ class Block:
 
     @property
     def main_swatch(self) -> int:
-        """The swatch of most of its addresses."""
-        return max(self.counts, key=lambda swatch: (self.counts[swatch], -swatch))
+        """The swatch of most of its addresses; of several, the last, which is a pale one."""
+        return max(self.counts, key=lambda swatch: (self.counts[swatch], swatch))
 
 
 @dataclass
