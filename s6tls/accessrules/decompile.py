@@ -49,17 +49,20 @@ def write_tree(
     rules: Iterable[tuple[bytes, Rule]],
     *,
     checkpoint: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Create `directory`, which must not exist, with these rules.
 
     If anything is raised, the directory goes again.  `checkpoint` is called before each rule, and may raise to stop
-    the work.  Raises OSError, or RuleSetError for a rule that no tree can have.
+    the work; so may `check`, which is called when the tree is complete.
+    Raises OSError, or RuleSetError for a rule that no tree can have.
     """
     with _new_tree(directory) as root:
         for key, rule in rules:
             checkpoint()
             with _named(key):
                 _make_rule(key, rule, root)
+        check()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ COMMANDS = (
     ("explain", "who gets in, and why"),
     ("diff", "who is decided about differently by another rule set"),
     ("coverage", "how many addresses are allowed, denied and undecided"),
+    ("minimise", "the fewest rules that decide equally"),
     ("replay", "what rules decide for the clients of a log"),
     ("lint", "what is wrong or odd"),
     ("expect", "does it decide as it should"),

@@ -1,0 +1,142 @@
+"""s6-accessrules minimise: the fewest rules that decide equally."""
+
+from __future__ import annotations
+
+import os
+import stat
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from s6tls.accessrules.compile import DEFAULT_MODE
+from s6tls.accessrules.errors import AddressError, RuleSetError, shown
+from s6tls.accessrules.interruption import Interrupted, Interruption
+from s6tls.audit import answer
+from s6tls.audit.budget import Budget
+from s6tls.audit.minimise import Unproven, minimise, proof
+from s6tls.audit.networks import parse_cidr
+from s6tls.audit.writing import is_cdb, write
+from s6tls.cli.accessrules.common import JSON, Table, load, progress, say, say_json
+from s6tls.cli.accessrules.diff import MOST_PREFIXES, MOST_ROWS
+from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.program import SYSTEM, Failure
+
+if TYPE_CHECKING:
+    from s6tls.audit.contents import Contents
+    from s6tls.audit.diff import Difference
+    from s6tls.audit.minimise import Minimised
+    from s6tls.audit.networks import Network
+    from s6tls.audit.progress import Progress
+
+SYNOPSIS = Synopsis(
+    "s6-accessrules minimise",
+    (
+        Option("", ("budget",), "N", "let at most N addresses be decided otherwise where that saves rules"),
+        Option("", ("protect",), "PREFIX", "a network in which no decision may change; may be repeated"),
+        JSON,
+    ),
+    "RULES OUT",
+)
+
+
+def body(argv: list[bytes]) -> int:
+    """Write the smallest rule set that decides as another does."""
+    options, words = SYNOPSIS.parse_mixed(argv)
+    if len(words) != 2:
+        raise UsageError
+    rules, out = words
+    budget = _budget(options)
+    try:
+        with Interruption() as interruption, progress() as told:
+
+            def tell(what: str, done: int) -> None:
+                interruption.checkpoint()
+                told(what, done)
+
+            old = load(rules, tell)
+            if not is_cdb(out, old) and os.path.lexists(out):
+                raise Failure(SYSTEM, f"unable to write {shown(out)}: it exists, and a tree replaces nothing")
+            small = minimise(old, budget, progress=tell)
+            changed = _write(out, small, old, budget, _mode(rules, old), tell, interruption)
+    except Interrupted:
+        raise Failure(SYSTEM, "interrupted") from None
+    if "json" in dict(options):
+        say_json(small.json(changed))
+    else:
+        _tell(small, changed)
+    return 0
+
+
+def _budget(options: list[tuple[str, bytes]]) -> Budget:
+    addresses = 0
+    protected: list[Network] = []
+    for name, value in options:
+        if name == "budget":
+            # 2**128 has 39 digits; more than all addresses is no more than all.
+            if not value.isdigit() or len(value) > 40:
+                raise UsageError(f"invalid value for --budget: {shown(value)} (expected a number of addresses)")
+            addresses = int(value)
+        elif name == "protect":
+            try:
+                protected.append(parse_cidr(value.decode("ascii", "backslashreplace")))
+            except AddressError as error:
+                raise UsageError(f"invalid value for --protect: {error}") from error
+    return Budget(addresses, tuple(protected))
+
+
+def _mode(rules: bytes, old: Contents) -> int:
+    """Return the permissions for a new cdb: those of the old one."""
+    return DEFAULT_MODE if old.is_tree else stat.S_IMODE(os.stat(rules).st_mode)
+
+
+def _write(
+    out: bytes,
+    small: Minimised,
+    old: Contents,
+    budget: Budget,
+    mode: int,
+    tell: Progress,
+    interruption: Interruption,
+) -> list[Difference]:
+    """Write the smaller set, and return what the comparison of what was written with the old one shows."""
+    changed: list[Difference] = []
+
+    def check(written: Contents) -> None:
+        changed.extend(proof(old, written, budget, progress=tell))
+
+    try:
+        write(out, small.contents, mode=mode, check=check, progress=tell, checkpoint=interruption.checkpoint)
+    except RuleSetError as error:
+        raise Failure(SYSTEM, f"unable to write {shown(out)}: {error}") from error
+    except Unproven as error:
+        raise Failure(SYSTEM, f"unable to write {shown(out)}: what was written decides otherwise: {error}") from error
+    except OSError as error:
+        raise Failure(SYSTEM, f"unable to write {shown(out)}: {error.strerror or error}") from error
+    return changed
+
+
+def _tell(small: Minimised, changed: list[Difference]) -> None:
+    for family, (before, after) in small.rules.items():
+        say(f"{family.value}: {before} rules before, {after} after")
+    if small.others:
+        say(f"other families: {small.others} rules, left as they are")
+    if small.dead:
+        say(f"left out as no lookup asks for them: {small.dead}")
+    if not changed:
+        say("proof: what was written decides equally for every address")
+        return
+    addresses = sum(difference.addresses for difference in changed)
+    say(f"proof: what was written decides otherwise for {addresses} addresses, and equally for all others")
+    say("")
+    table = Table("prefixes", "addresses", "before", "after", right=[1])
+    for difference in changed[:MOST_ROWS]:
+        prefixes = " ".join(islice(difference.each_prefix(), MOST_PREFIXES))
+        more = difference.count_prefixes() - MOST_PREFIXES
+        table.add(
+            f"{prefixes} … and {more} more" if more > 0 else prefixes,
+            difference.addresses,
+            answer.summary(difference.before.rule),
+            answer.summary(difference.after.rule),
+        )
+    table.show()
+    if len(changed) > MOST_ROWS:
+        say(f"… and {len(changed) - MOST_ROWS} more; --json gives all")
