@@ -132,4 +132,5 @@ def map_of(svg: str) -> str:
 
 
 def _number(count: int) -> str:
-    return f'<td class="number">{count:,}</td>'
+    """Return a cell whose number may be broken between its groups of digits."""
+    return f'<td class="number">{f"{count:,}".replace(",", ",<wbr>")}</td>'

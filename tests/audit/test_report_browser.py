@@ -38,7 +38,7 @@ HOSTILE = {
     b"reversedns/line\xe2\x80\xa8end\xe2\x80\xae\x1b[2J": Rule(False),
     b"reversedns/\xff\xfe": Rule(True, ((b"\xff", b"\xfe"),)),
     b"reversedns/" + b"l" * 400: Rule(True, ((b"__proto__", b"v" * 400),)),
-    b"<b>/__proto__": Rule(True),
+    b"<b>" + b"f" * 80 + b"/__proto__": Rule(True),
     b"ip4/0.0.0.0_0": Rule(False),
     b"ip6/2001:db8::_32": Rule(True, ((b"ROLE", b"staff"), (b"DEBUG", None)), b"echo hello"),
 }
