@@ -95,6 +95,11 @@ def test_witnesses_and_clients_of_several_logs(sets: list[str], tmp_path: Path) 
     assert rows[4][-3:] == ["-", "-", "-"]
 
 
+def test_numbers_are_aligned_to_the_right(sets: list[str]) -> None:
+    done = run([*COMMAND, *sets, "--log=-"], given="203.0.113.9\n")
+    assert [line[-13:] for line in done.stdout.splitlines()[:3]] == ["clients  hits", "      0     0", "      1     1"]
+
+
 def test_a_field_of_a_log(sets: list[str]) -> None:
     words = [*COMMAND, *sets, "--json", "--log=-", "--format=json", "--field=who"]
     found = json.loads(run(words, given='{"who": "203.0.113.9"}\n').stdout)

@@ -101,7 +101,9 @@ def _tell(found: list[AnyDifference], more: More) -> None:
         say("no differences")
         return
     first = found[:MOST_ROWS]
-    table = Table("prefixes", "addresses", "before", "rule", "after", "rule", *more(first[0]), right=[1, 7, 8])
+    headings = ["prefixes", "addresses", "before", "rule", "after", "rule", *more(first[0])]
+    numbers = [column for column, heading in enumerate(headings) if heading in ("addresses", "clients", "hits")]
+    table = Table(*headings, right=numbers)
     for difference in first:
         table.add(
             _prefixes(difference),
