@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-
 from s6tls.accessrules.errors import shown
 from s6tls.audit import answer, drawing
 from s6tls.audit.colouring import COLOURINGS
 from s6tls.audit.mapping import COARSE, FINE, Scene, scene
 from s6tls.audit.networks import Family
-from s6tls.cli.accessrules.common import JSON, Table, load, progress, say_json
+from s6tls.cli.accessrules.common import JSON, Table, load, progress, say_json, write_whole
 from s6tls.cli.options import Option, Synopsis, UsageError
-from s6tls.cli.program import unable_to
 
 SYNOPSIS = Synopsis(
     "s6-accessrules map",
@@ -35,7 +31,7 @@ def body(argv: list[bytes]) -> int:
     if ending not in (b"png", b"svg"):
         raise UsageError(f"neither .png nor .svg: {shown(out)}")
     drawn = _map(rules, dict(options), FINE if ending == b"png" else COARSE)
-    _replace(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode())
+    write_whole(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode())
     if any(name == "json" for name, _ in options):
         say_json(_json(out, drawn))
     else:
@@ -57,19 +53,6 @@ def _map(rules: bytes, options: dict[str, bytes], order: int) -> Scene:
             return scene(contents, colour_by, order=order, title=title, progress=tell)
         title = f"From {shown(rules)} to {shown(new)}"
         return scene(contents, against=load(new, tell), order=order, title=title, progress=tell)
-
-
-def _replace(path: bytes, contents: bytes) -> None:
-    """Write a file beside the old one and let it take its place.  Raises Failure."""
-    temporary = b"%b:s6tls:%d:%b" % (path, os.getpid(), os.urandom(4).hex().encode())
-    with unable_to(f"write {shown(path)}"):
-        try:
-            with open(temporary, "xb") as file:
-                file.write(contents)
-            os.rename(temporary, path)
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def _json(out: bytes, drawn: Scene) -> dict[str, object]:
