@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from s6tls.accessrules.rule import Rule
@@ -35,6 +35,17 @@ def decision(key: bytes | None, rule: Rule | None) -> Json:
         },
         "exec": text(rule.exec) if rule is not None and rule.exec else None,
     }
+
+
+class Decided(NamedTuple):
+    """What is decided about somebody: the deciding rule and its key, both None if there is none."""
+
+    key: bytes | None
+    rule: Rule | None
+
+    def json(self) -> Json:
+        """Return the decision as JSON has it."""
+        return decision(self.key, self.rule)
 
 
 def summary(rule: Rule | None) -> str:

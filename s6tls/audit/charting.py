@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules import Rule
 from s6tls.audit import colouring
@@ -17,13 +17,10 @@ from s6tls.audit.colouring import Shade, Swatch
 from s6tls.audit.contents import Contents
 from s6tls.audit.networks import Family
 from s6tls.audit.progress import Progress, counted, silent
-from s6tls.audit.space import NOBODY, Space
+from s6tls.audit.space import NOBODY, Space, overlaid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 BLOCKS = 256
 """How many parts of equal size the IPv4 addresses are described in: the /8 networks."""
@@ -81,22 +78,6 @@ class Survey:
     def places(self, number: int) -> Places:
         """Return this many places in which nothing has been seen."""
         return Places(number, self.swatches, self.mixed)
-
-
-def overlaid(one: Iterable[tuple[int, int, T]], other: Iterable[tuple[int, int, U]]) -> Iterator[tuple[int, int, T, U]]:
-    """Cut addresses where either side cuts them: yield start, end, and what each side says about these.
-
-    Both sides go over the same addresses, in order and without gaps.
-    """
-    others = iter(other)
-    start, (_, other_end, other_value) = 0, next(others)
-    for _, end, value in one:
-        while start < end:
-            if other_end == start:
-                _, other_end, other_value = next(others)
-            cut = min(end, other_end)
-            yield start, cut, value, other_value
-            start = cut
 
 
 class Places:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from s6tls.accessrules.keys import name_keys
 from s6tls.audit import answer
+from s6tls.audit.answer import Decided
 from s6tls.audit.networks import Family, prefixes
 from s6tls.audit.progress import Progress, counted, silent
-from s6tls.audit.space import Space
+from s6tls.audit.space import Space, overlaid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
     from s6tls.audit.answer import Json
     from s6tls.audit.contents import Contents
     from s6tls.audit.networks import Range
-    from s6tls.audit.space import Segment
-
-
-class Decided(NamedTuple):
-    """The rule that decides in one of the sets, and its key; both are None if none does."""
-
-    key: bytes | None
-    rule: Rule | None
-
-    def json(self) -> Json:
-        """Return the decision as JSON has it."""
-        return answer.decision(self.key, self.rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +137,7 @@ def _between(family: Family, old: Contents, new: Contents, progress: Progress) -
     decision_before = _numbered(before, numbers)
     decision_after = _numbered(after, numbers)
     found: dict[tuple[int, int], list[Range]] = {}
-    pieces = _pieces(before.segments(), after.segments())
+    pieces = overlaid(before.segments(), after.segments())
     for start, end, was, is_ in counted(pieces, f"{family.value} ranges compared", progress):
         if decision_before[was] != decision_after[is_]:
             found.setdefault((was, is_), []).append((start, end))
@@ -164,23 +153,6 @@ def _between(family: Family, old: Contents, new: Contents, progress: Progress) -
 def _numbered(space: Space, numbers: dict[Rule | None, int]) -> list[int]:
     """Return for each rule, and last for NOBODY, a number that is the same for equal decisions: quick to compare."""
     return [numbers.setdefault(rule, len(numbers)) for rule in (*space.rules, None)]
-
-
-def _pieces(old: Iterator[Segment], new: Iterator[Segment]) -> Iterator[tuple[int, int, int, int]]:
-    """Cut all addresses where either owner changes.  Yields start, end, and the owners in the old and the new space."""
-    start = old_end = new_end = 0
-    was = is_ = 0
-    while True:
-        if old_end == start:
-            segment = next(old, None)
-            if segment is None:
-                return
-            _, old_end, was = segment
-        if new_end == start:
-            _, new_end, is_ = next(new)
-        end = min(old_end, new_end)
-        yield start, end, was, is_
-        start = end
 
 
 def other_differences(old: Contents, new: Contents) -> list[OtherDifference]:

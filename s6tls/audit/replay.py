@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.keys import address_text
 from s6tls.audit import answer
+from s6tls.audit.answer import Decided
 from s6tls.audit.networks import Family
 from s6tls.audit.progress import Progress, counted, silent
 from s6tls.audit.space import Locator, Space
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Rule
     from s6tls.audit.answer import Json
     from s6tls.audit.contents import Contents
     from s6tls.audit.logs import Log
@@ -23,13 +23,6 @@ CLIENTS = 1 << 20
 BY_NAME = b"reversedns/"
 
 
-class Decision(NamedTuple):
-    """The rule that decides, and its key; None and None where no rule does."""
-
-    key: bytes | None
-    rule: Rule | None
-
-
 class Judge:
     """Decides what happens to addresses, by a rule set in memory."""
 
@@ -37,11 +30,11 @@ class Judge:
         ip4, ip6 = (Space(contents, family, progress=progress) for family in Family)
         self._spaces = {4: (ip4, Locator(ip4)), 16: (ip6, Locator(ip6))}
 
-    def decide(self, packed: bytes) -> Decision:
+    def decide(self, packed: bytes) -> Decided:
         """Return what is decided for an address of 4 or 16 bytes."""
         space, locator = self._spaces[len(packed)]
         owner = locator.owner(int.from_bytes(packed, "big"))
-        return Decision(space.key(owner), space.rule(owner))
+        return Decided(space.key(owner), space.rule(owner))
 
 
 class Flip(NamedTuple):
@@ -49,8 +42,8 @@ class Flip(NamedTuple):
 
     packed: bytes
     hits: int
-    before: Decision
-    after: Decision
+    before: Decided
+    after: Decided
 
     @property
     def client(self) -> str:
@@ -62,8 +55,8 @@ class Flip(NamedTuple):
         return {
             "address": self.client,
             "hits": self.hits,
-            "before": answer.decision(*self.before),
-            "after": answer.decision(*self.after),
+            "before": self.before.json(),
+            "after": self.after.json(),
         }
 
 
@@ -131,7 +124,7 @@ class Replay:
             if after is not None and before.rule != after.rule:
                 self.flips.append(Flip(packed, hits, before, after))
 
-    def _count(self, packed: bytes, hits: int) -> tuple[Decision, Decision | None]:
+    def _count(self, packed: bytes, hits: int) -> tuple[Decided, Decided | None]:
         before = self._judge.decide(packed)
         self.verdicts[answer.verdict(before.rule)] += hits
         if before.key is not None:

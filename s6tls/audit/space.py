@@ -8,17 +8,20 @@ of the stack decides the present address, and what lies below a network is the r
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from s6tls.accessrules.errors import AddressError
 from s6tls.audit.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from s6tls.accessrules.rule import Rule
     from s6tls.audit.contents import Contents
     from s6tls.audit.networks import Family
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 NOBODY = -1
 
@@ -106,6 +109,22 @@ class Space:
         for index, parent in enumerate(self.parents()):
             counts[parent] -= 1 << bits - self.lengths[index]
         return counts
+
+
+def overlaid(one: Iterable[tuple[int, int, T]], other: Iterable[tuple[int, int, U]]) -> Iterator[tuple[int, int, T, U]]:
+    """Cut addresses where either side cuts them: yield start, end, and what each side says about these.
+
+    Both sides go over the same addresses, in order and without gaps.
+    """
+    others = iter(other)
+    start, (_, other_end, other_value) = 0, next(others)
+    for _, end, value in one:
+        while start < end:
+            if other_end == start:
+                _, other_end, other_value = next(others)
+            cut = min(end, other_end)
+            yield start, cut, value, other_value
+            start = cut
 
 
 class Locator:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit import charting, hilbert, mapping
+from s6tls.audit import hilbert, mapping
 from s6tls.audit.charting import Survey, Tile, plane, tiling
 from s6tls.audit.colouring import CHANGES, COLOURINGS, Shade, Swatch, change
 from s6tls.audit.contents import Contents
@@ -259,15 +259,6 @@ def test_what_becomes_of_a_decision(before: Rule | None, after: Rule | None) -> 
 
 
 # Scenes
-
-
-def test_ranges_overlaid() -> None:
-    one = [(0, 4, "a"), (4, 8, "b")]
-    other = [(0, 1, 1), (1, 4, 2), (4, 5, 3), (5, 8, 4)]
-    expected = [(0, 1, "a", 1), (1, 4, "a", 2), (4, 5, "b", 3), (5, 8, "b", 4)]
-    assert list(charting.overlaid(one, other)) == expected
-    swapped = [(start, end, first, second) for start, end, second, first in charting.overlaid(other, one)]
-    assert swapped == expected
 
 
 def test_cells_stand_where_the_curve_has_them() -> None:

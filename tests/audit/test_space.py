@@ -17,7 +17,7 @@ from s6tls.accessrules.compile import write_cdb
 from s6tls.accessrules.errors import AddressError
 from s6tls.audit.contents import Contents
 from s6tls.audit.networks import Family, Network, cidrs, joined, parse_cidr, prefixes
-from s6tls.audit.space import Locator, Space
+from s6tls.audit.space import Locator, Space, overlaid
 from tests.accessrules import trees
 from tests.audit import spaces
 
@@ -193,3 +193,12 @@ def test_rules_that_no_lookup_asks_for_decide_nothing() -> None:
     contents = Contents.of([(b"ip4/10.0.0.1_8", Rule(True)), (b"ip6/::_0", Rule(True)), (b"uid/0", Rule(True))])
     assert len(Space(contents, Family.IP4)) == 0
     assert Space(contents, Family.IP6).keys == [b"ip6/::_0"]
+
+
+def test_ranges_overlaid() -> None:
+    one = [(0, 4, "a"), (4, 8, "b")]
+    other = [(0, 1, 1), (1, 4, 2), (4, 5, 3), (5, 8, 4)]
+    expected = [(0, 1, "a", 1), (1, 4, "a", 2), (4, 5, "b", 3), (5, 8, "b", 4)]
+    assert list(overlaid(one, other)) == expected
+    swapped = [(start, end, first, second) for start, end, second, first in overlaid(other, one)]
+    assert swapped == expected

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from s6tls.audit import answer
-from s6tls.audit.diff import Clients, Decided, Difference, OtherDifference, differences, other_differences
+from s6tls.audit.answer import Decided
+from s6tls.audit.diff import Clients, Difference, OtherDifference, differences, other_differences
 from s6tls.audit.networks import Family
 from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, load, progress, reading, say
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
