@@ -24,6 +24,9 @@ COMMANDS = (
     ("lint", "what is wrong or odd"),
     ("expect", "does it decide as it should"),
     ("map", "a picture of who gets in"),
+    ("import", "rules from the forms of other programs"),
+    ("export", "rules in the forms of other programs"),
+    ("build", "compile rules in text form into a cdb"),
     ("report", "one page with all of that, to look at in a browser"),
 )
 SYNOPSIS = Synopsis("s6-accessrules", (), "subcommand [ options ] words...", COMMANDS)

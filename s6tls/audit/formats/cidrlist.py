@@ -1,0 +1,60 @@
+"""Plain lists of networks: one address or ADDRESS/LENGTH a line, comments behind ``#`` or ``;``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from s6tls.audit.formats.entries import (
+    BadText,
+    Fault,
+    Parsed,
+    Statement,
+    clean,
+    each_line,
+    first_match,
+    network,
+    networks_of,
+    plain_rule,
+)
+from s6tls.audit.networks import Family, cidrs
+from s6tls.audit.space import Space
+
+if TYPE_CHECKING:
+    from s6tls.audit.contents import Contents
+
+
+def parse(data: bytes, *, allow: bool = True, comments: str = "#;") -> Parsed:
+    """Read a list whose networks are all allowed, or all denied.  Raises BadText."""
+    statements: list[Statement] = []
+    faults: list[Fault] = []
+    rule = plain_rule(allow)
+
+    def take(number: int, line: str) -> None:
+        text, note, *_ = *re.split(f"[{comments}]", line, maxsplit=1), ""
+        if text.strip():
+            statements.append(Statement(network(text.strip()), rule, number, clean(note)))
+
+    each_line(data, take, faults)
+    if faults:
+        raise BadText(faults)
+    widest_first = sorted(statements, key=lambda said: said.network.length)
+    return first_match(widest_first)
+
+
+def write(contents: Contents, *, allow: bool = True) -> str:
+    """Return the fewest networks whose addresses are allowed, or, without `allow`, are not: denied or undecided.
+
+    Raises Unsayable.
+    """
+    networks_of(contents)
+    lines: list[str] = []
+    for family in Family:
+        space = Space(contents, family)
+        ranges = []
+        for start, end, owner in space.segments():
+            rule = space.rule(owner)
+            if (rule is not None and rule.allow) is allow:
+                ranges.append((start, end))
+        lines += cidrs(family, ranges)
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,210 @@
+"""What the formats share: rules with what is known about their making, located faults, and first-match order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.rule import ALLOW, DENY
+from s6tls.audit import answer
+from s6tls.audit.networks import Family, Network, parse_address_number, parse_cidr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import date
+
+    from s6tls.accessrules.rule import Rule
+    from s6tls.audit.contents import Contents
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a rule comes from: who answers for it, why, until when, and comments; ``""`` and None say nothing.
+
+    `note` stands behind the rule on its line, `comments` on lines of their own before it.
+    """
+
+    owner: str = ""
+    ticket: str = ""
+    expires: date | None = None
+    note: str = ""
+    comments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A rule with its key, its provenance, and the line it comes from (0 for none)."""
+
+    key: bytes
+    rule: Rule
+    provenance: Provenance = Provenance()
+    line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a line; `file` counts the files that are read together."""
+
+    line: int
+    message: str
+    file: int = 0
+
+
+class BadText(Exception):
+    """A text does not say rules, or says what rules cannot; `faults` are in the order of its lines."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("; ".join(f"line {fault.line}: {fault.message}" for fault in faults))
+        self.faults = faults
+
+
+class Unsayable(Exception):
+    """Rules say what a format cannot; `reasons` are keys and why."""
+
+    def __init__(self, reasons: list[tuple[bytes, str]]) -> None:
+        super().__init__("; ".join(f"{shown(key)}: {why}" for key, why in reasons))
+        self.reasons = reasons
+
+
+class Refusal(ValueError):
+    """One line cannot be taken; the message says why."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a text says: its rules, comments behind the last of them, and remarks on lines that say nothing."""
+
+    entries: list[Entry]
+    trailing: tuple[str, ...] = ()
+    remarks: list[Fault] = field(default_factory=list)
+
+    @property
+    def rules(self) -> list[tuple[bytes, Rule]]:
+        """The rules with their keys, in order."""
+        return [(entry.key, entry.rule) for entry in self.entries]
+
+
+def each_line(data: bytes, take: Callable[[int, str], None], faults: list[Fault], *, file: int = 0) -> None:
+    """Hand the lines of a text to `take`, with their numbers; note the Refusal or AddressError that it raises."""
+    for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n") if data else (), 1):
+        try:
+            take(number, _decoded(raw))
+        except (Refusal, AddressError) as error:
+            faults.append(Fault(number, str(error), file))
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise Refusal("not UTF-8") from None
+
+
+def clean(note: str) -> str:
+    """Return a comment as provenance keeps it: without blanks around it.  Raises Refusal for control characters."""
+    if not note.replace("\t", " ").isprintable():
+        raise Refusal("control characters in a comment")
+    return note.strip()
+
+
+def network(text: str) -> Network:
+    """Return the network that ADDRESS, ADDRESS/LENGTH, or, for IPv4, ADDRESS/MASK stands for.  Raises AddressError."""
+    address, _, mask = text.partition("/")
+    if "." in mask and ":" not in address:
+        _, bits = parse_address_number(mask)
+        length = 32 - (~bits & 0xFFFFFFFF).bit_length()
+        if bits != 0xFFFFFFFF >> 32 - length << 32 - length:
+            raise AddressError(f"not a mask: {mask}")
+        return parse_cidr(f"{address}/{length}")
+    return parse_cidr(text)
+
+
+EVERYTHING = [Network(family, 0, 0) for family in Family]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A network that a line decides."""
+
+    network: Network
+    rule: Rule
+    line: int = 0
+    note: str = ""
+    file: int = 0
+
+
+def first_match(statements: Iterable[Statement]) -> Parsed:
+    """Turn statements, of which the first that matches counts, into rules, of which the most specific counts.
+
+    Networks either nest or are disjoint.  So a statement counts for nothing if an earlier one covers it, and is
+    remarked on; every other one becomes a rule as it stands, since all that covers it and lies behind it is wider.
+    """
+    found: dict[Network, Statement] = {}
+    remarks = []
+    for statement in statements:
+        by = next((found[wider] for wider in _wider(statement.network) if wider in found), None)
+        if by is None:
+            found[statement.network] = statement
+        elif statement.line:
+            where = (
+                f"line {by.line} covers it"
+                if by.file == statement.file
+                else f"line {by.line} of the other file covers it"
+            )
+            remarks.append(Fault(statement.line, f"{statement.network} is never reached: {where}", statement.file))
+    entries = [
+        Entry(at.family.key(at.number, at.length), said.rule, Provenance(note=said.note), said.line)
+        for at, said in found.items()
+    ]
+    return Parsed(entries, remarks=remarks)
+
+
+def _wider(at: Network) -> Iterator[Network]:
+    """Yield a network and all that hold it."""
+    bits = at.family.bits
+    for length in range(at.length, -1, -1):
+        yield Network(at.family, at.number >> bits - length << bits - length, length)
+
+
+def plain_rule(allow: bool) -> Rule:
+    """Return the rule that only allows or denies."""
+    return ALLOW if allow else DENY
+
+
+def networks_of(contents: Contents, *, says_env: bool = False, says_ip6: bool = True) -> list[tuple[Network, Rule]]:
+    """Return networks and their rules, the most specific first: then the first that matches decides too.
+
+    Raises Unsayable if there are rules not by address, that no address can match, or that do more than allow or
+    deny (`says_env`: more than that and set variables).
+    """
+    found = []
+    reasons = []
+    for key, rule in contents.rules.items():
+        try:
+            at = _network_of(key)
+            if at.family is Family.IP6 and not says_ip6:
+                raise Refusal("the format has no IPv6")
+            if rule.exec:
+                raise Refusal("the format has no exec")
+            for name, value in rule.env:
+                if value is None or not says_env:
+                    raise Refusal(f"the format cannot {'unset' if value is None else 'set'} variables: {shown(name)}")
+        except Refusal as error:
+            reasons.append((key, str(error)))
+        else:
+            found.append((at, rule))
+    if reasons:
+        raise Unsayable(reasons)
+    return sorted(found, key=lambda one: (-one[0].length, one[0].family.bits, one[0].number))
+
+
+def _network_of(key: bytes) -> Network:
+    family_name, _, name = key.partition(b"/")
+    for family in Family:
+        if family.value.encode() == family_name:
+            try:
+                return Network(family, *family.parse_name(name))
+            except AddressError as error:
+                raise Refusal(f"no address can match it: {error}") from error
+    raise Refusal(f"the format has no rules of family {answer.text(family_name)}")

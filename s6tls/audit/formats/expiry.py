@@ -1,0 +1,46 @@
+"""Rules that have expired, and what decides in their place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from s6tls.accessrules.errors import AddressError
+from s6tls.accessrules.keys import name_keys
+from s6tls.audit.networks import Family
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import date
+
+    from s6tls.audit.formats.entries import Entry
+
+
+def split(entries: Iterable[Entry], today: date) -> tuple[list[Entry], list[tuple[Entry, Entry | None]]]:
+    """Return the rules that hold, and those that have expired, each with the wider rule that decides in its place.
+
+    The day of expiry still counts.  The wider rule is None if there is none, or if the family has no such thing.
+    """
+    kept: list[Entry] = []
+    expired: list[Entry] = []
+    for entry in entries:
+        until = entry.provenance.expires
+        (expired if until is not None and until < today else kept).append(entry)
+    by_key = {entry.key: entry for entry in kept} if expired else {}
+    return kept, [(entry, next((by_key[key] for key in _wider(entry.key) if key in by_key), None)) for entry in expired]
+
+
+def _wider(key: bytes) -> Iterator[bytes]:
+    """Yield the keys that are looked up behind a key for all clients that it matches."""
+    family_name, _, name = key.partition(b"/")
+    if family_name == b"reversedns":
+        yield from name_keys(name)
+        return
+    for family in Family:
+        if family.value.encode() == family_name:
+            try:
+                number, length = family.parse_name(name)
+            except AddressError:
+                return
+            for shorter in range(length - 1, -1, -1):
+                rest = family.bits - shorter
+                yield family.key(number >> rest << rest, shorter)

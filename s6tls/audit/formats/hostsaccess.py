@@ -1,0 +1,207 @@
+"""hosts.allow and hosts.deny (hosts_access(5), hosts_options(5) for the options ``allow`` and ``deny``).
+
+The first line that matches decides, those of hosts.allow first; else all are allowed.  Lines apply to a daemon.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+from s6tls.audit.formats.entries import (
+    EVERYTHING,
+    BadText,
+    Entry,
+    Fault,
+    Parsed,
+    Refusal,
+    Statement,
+    each_line,
+    first_match,
+    network,
+    networks_of,
+    plain_rule,
+)
+from s6tls.audit.networks import Family, Network, parse_cidr, prefixes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from s6tls.audit.contents import Contents
+
+_COLON = re.compile(r":(?![^\[\]]*\])")
+_SEPARATOR = re.compile(r"[ \t,]+")
+_PREFIX = re.compile(r"(?:[0-9]{1,3}\.){1,3}")
+_NUMBERS = re.compile(r"[0-9.]+(?:/[0-9.]+)?")
+_BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\](/[0-9]+)?")
+_NAME = re.compile(r"\.?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+
+
+def parse(allow: bytes, deny: bytes = b"", *, daemon: str | None = None) -> Parsed:
+    """Read hosts.allow and hosts.deny, and keep what applies to `daemon`; without one, all lines must be for ``ALL``.
+
+    Raises BadText; `file` of its faults is 1 for hosts.deny.
+    """
+    reader = _Reader(daemon)
+    faults: list[Fault] = []
+    for file, (data, verdict) in enumerate(((allow, True), (deny, False))):
+        each_line(data, partial(reader.take, file, verdict), faults, file=file)
+    faults += reader.check_names()
+    if faults:
+        raise BadText(faults)
+    return reader.parsed()
+
+
+class _Reader:
+    def __init__(self, daemon: str | None) -> None:
+        self._daemon = daemon
+        self._statements: list[Statement] = []
+        self._names: dict[str, tuple[int, int, bool]] = {}
+
+    def take(self, file: int, verdict: bool, number: int, line: str) -> None:
+        """Take a line.  Raises Refusal."""
+        if not line.strip() or line.startswith("#"):
+            return
+        if "\\" in line:
+            raise Refusal("a backslash: lines that go on in the next one are not read")
+        parts = [part.strip() for part in _COLON.split(line)]
+        if len(parts) < 2:
+            raise Refusal("not DAEMONS : CLIENTS")
+        for option in parts[2:]:
+            if option.lower() not in ("allow", "deny"):
+                raise Refusal(f"rules cannot say this option: {option}")
+            verdict = option.lower() == "allow"
+        daemons, clients = (_SEPARATOR.split(part) for part in parts[:2])
+        if self._applies(daemons):
+            names, networks = _clients(clients)
+            self._statements += [Statement(at, plain_rule(verdict), number, file=file) for at in networks]
+            for name in names:
+                self._names.setdefault(name, (number, file, verdict))
+
+    def _applies(self, daemons: list[str]) -> bool:
+        for word in daemons:
+            if "@" in word or "*" in word or "?" in word or not word:
+                raise Refusal(f"not the name of a daemon: {word}")
+        if self._daemon is None and daemons != ["ALL"]:
+            raise Refusal("the line is not for ALL daemons: name one")
+        return _listed(self._daemon or "", daemons)
+
+    def check_names(self) -> Iterator[Fault]:
+        """Yield why lines with names cannot be said.
+
+        Rules ask for names where no network decides, and match what is below a name too.  That comes to the same if
+        names are only allowed, with and without the dot, and then all others are denied.
+        """
+        denying = [said for said in self._statements if not said.rule.allow]
+        denied = {said.network for said in denying}
+        allowed = [(said.file, said.line) for said in self._statements if said.rule.allow]
+        allowed += [(file, line) for line, file, _ in self._names.values()]
+        is_last = max(allowed, default=(0, 0)) < min(((said.file, said.line) for said in denying), default=(0, 0))
+        for name, (line, file, verdict) in self._names.items():
+            if not verdict:
+                why = "a name that is denied lets in clients whose name cannot be found out"
+            elif denied != set(EVERYTHING) or not is_last:
+                why = "rules by name count only where no network decides: deny ALL behind it, and nothing else"
+            elif name.startswith(".") and name[1:] not in self._names:
+                why = f"a rule by name would match {name[1:]} itself too: list that as well"
+            elif not name.startswith(".") and f".{name}" not in self._names:
+                why = f"a rule by name would match names below it too: list .{name} as well"
+            else:
+                continue
+            yield Fault(line, f"{name}: {why}", file)
+
+    def parsed(self) -> Parsed:
+        """Return the rules."""
+        if not self._names:
+            return first_match([*self._statements, *(Statement(at, plain_rule(True)) for at in EVERYTHING)])
+        parsed = first_match(said for said in self._statements if said.rule.allow)
+        for name, (line, _, _) in self._names.items():
+            if not name.startswith("."):
+                parsed.entries.append(Entry(b"reversedns/" + name.encode(), plain_rule(True), line=line))
+        parsed.entries.append(Entry(b"reversedns/@", plain_rule(False)))
+        return parsed
+
+
+def _listed(daemon: str, words: list[str]) -> bool:
+    first, rest = _split_except(words)
+    return any(word == "ALL" or word.lower() == daemon.lower() for word in first) and not (
+        rest and _listed(daemon, rest)
+    )
+
+
+def _split_except(words: list[str]) -> tuple[list[str], list[str]]:
+    if "EXCEPT" not in words:
+        return words, []
+    at = words.index("EXCEPT")
+    if at in (0, len(words) - 1):
+        raise Refusal("EXCEPT stands between two lists")
+    return words[:at], words[at + 1 :]
+
+
+def _clients(words: list[str]) -> tuple[list[str], list[Network]]:
+    """Return the names and the networks of a list of clients."""
+    first, rest = _split_except(words)
+    names, networks = [], []
+    for word in first:
+        found = _networks(word)
+        if found:
+            networks += found
+        else:
+            names.append(word.lower())
+    if not rest:
+        return names, networks
+    more_names, without = _clients(rest)
+    if names or more_names:
+        raise Refusal("rules cannot say EXCEPT with names")
+    return [], [piece for at in networks for piece in _cut(at, without)]
+
+
+def _cut(at: Network, without: list[Network]) -> Iterator[Network]:
+    """Yield the networks that remain of one."""
+    start, end = at.range
+    for low, high in sorted(other.range for other in without if other.family is at.family):
+        if low < end and start < high:
+            yield from _between(at.family, start, low)
+            start = high
+    yield from _between(at.family, start, end)
+
+
+def _between(family: Family, start: int, end: int) -> Iterator[Network]:
+    for number, free in prefixes(start, end):
+        yield Network(family, number, family.bits - free)
+
+
+def _networks(word: str) -> list[Network]:
+    """Return the networks of a pattern; none for that of a name."""
+    if word == "ALL":
+        return EVERYTHING
+    if word.startswith("["):
+        bracketed = _BRACKETED.fullmatch(word)
+        if bracketed is None:
+            raise Refusal(f"not [ADDRESS]/LENGTH: {word}")
+        return [parse_cidr(bracketed[1] + (bracketed[2] or ""))]
+    if _PREFIX.fullmatch(word):
+        numbers = word.split(".")[:-1]
+        return [parse_cidr(".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}")]
+    if _NUMBERS.fullmatch(word):
+        return [network(word)]
+    if word.isupper() or not _NAME.fullmatch(word):
+        raise Refusal(f"rules cannot say this pattern: {word!r}")
+    return []
+
+
+def write(contents: Contents, *, daemon: str = "ALL") -> str:
+    """Return a hosts.allow that decides equally, by the options allow and deny, and denies whom no rule decides.
+
+    Raises Unsayable.
+    """
+    lines = [f"{daemon} : {_pattern(at)} : {'allow' if rule.allow else 'deny'}\n" for at, rule in networks_of(contents)]
+    return "".join([*lines, f"{daemon} : ALL : deny\n"])
+
+
+def _pattern(at: Network) -> str:
+    if at.family is Family.IP6:
+        return f"[{at.family.text(at.number)}]/{at.length}"
+    mask = 0xFFFFFFFF >> 32 - at.length << 32 - at.length
+    return f"{at.family.text(at.number)}/{at.family.text(mask)}"

@@ -1,0 +1,70 @@
+"""s6-accessrules export: from rules to the forms of other programs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from s6tls.accessrules.errors import shown
+from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
+from s6tls.audit.formats.entries import Entry, Unsayable
+from s6tls.cli.accessrules.common import load, progress
+from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, suits, write_text
+from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.program import USAGE, Failure
+from s6tls.ucspi.log import log
+
+if TYPE_CHECKING:
+    from s6tls.audit.contents import Contents
+
+SYNOPSIS = Synopsis(
+    "s6-accessrules export",
+    (
+        Option("", ("verdict",), "allow|deny", "whom a list is to have (default: allow)"),
+        Option("", ("daemon",), "NAME", "the daemon that the lines of a hosts.allow are for (default: ALL)"),
+    ),
+    "FORMAT RULES [OUT]",
+)
+FORMATS: dict[bytes, tuple[str, ...]] = {
+    b"text": (),
+    b"tcprules": (),
+    b"hosts": ("daemon",),
+    b"cidr": ("verdict",),
+    b"nginx": (),
+    b"haproxy": ("verdict",),
+}
+
+
+def body(argv: list[bytes]) -> int:
+    """Write a rule set in another form."""
+    options, words = SYNOPSIS.parse_mixed(argv)
+    if len(words) not in (2, 3):
+        raise UsageError
+    chosen = dict(options)
+    format_ = suits(words[0], chosen, FORMATS)
+    allow = allowing(chosen.get("verdict", b"allow"))
+    with progress() as told:
+        contents = load(words[1], told)
+    try:
+        made = _made(format_, contents, allow, chosen)
+    except Unsayable as unsayable:
+        for key, why in unsayable.reasons[:MOST_FAULTS]:
+            log(SYNOPSIS.program, "error", f"unable to export {shown(key)}: {why}")
+        count = len(unsayable.reasons)
+        raise Failure(USAGE, f"unable to export {shown(words[1])} as {format_}: rules it cannot say: {count}") from None
+    write_text(made, words[2] if len(words) == 3 else None)
+    return 0
+
+
+def _made(format_: str, contents: Contents, allow: bool, chosen: dict[str, bytes]) -> str:
+    if format_ == "text":
+        return text.write(Entry(key, rule) for key, rule in contents.rules.items())
+    if format_ == "cidr":
+        return cidrlist.write(contents, allow=allow)
+    if format_ == "haproxy":
+        return haproxy.write(contents, allow=allow)
+    if format_ == "hosts":
+        return hostsaccess.write(contents, daemon=os.fsdecode(chosen.get("daemon", b"ALL")))
+    if format_ == "tcprules":
+        return tcprules.write(contents)
+    return nginx.write(contents)

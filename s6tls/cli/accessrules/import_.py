@@ -1,0 +1,85 @@
+"""s6-accessrules import: from the forms of other programs to rules."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from s6tls.accessrules.errors import RuleSetError, shown
+from s6tls.accessrules.interruption import Interrupted, Interruption
+from s6tls.audit.contents import Contents
+from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
+from s6tls.audit.writing import write
+from s6tls.cli.accessrules.formats import allowing, parsing, suits, write_text
+from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.program import SYSTEM, Failure, unable_to
+from s6tls.ucspi.log import log
+
+if TYPE_CHECKING:
+    from s6tls.audit.formats.entries import Parsed
+
+SYNOPSIS = Synopsis(
+    "s6-accessrules import",
+    (
+        Option("", ("verdict",), "allow|deny", "what the networks of a list are (default: allow)"),
+        Option("", ("deny",), "FILE", "the hosts.deny that goes with a hosts.allow"),
+        Option("", ("daemon",), "NAME", "the daemon whose lines of a hosts.allow to take (default: those for ALL)"),
+    ),
+    "FORMAT IN [OUT]",
+)
+FORMATS: dict[bytes, tuple[str, ...]] = {
+    b"text": (),
+    b"tcprules": (),
+    b"hosts": ("deny", "daemon"),
+    b"cidr": ("verdict",),
+    b"nginx": (),
+    b"haproxy": ("verdict",),
+}
+
+
+def body(argv: list[bytes]) -> int:
+    """Read one form and write another."""
+    options, words = SYNOPSIS.parse_mixed(argv)
+    if len(words) not in (2, 3):
+        raise UsageError
+    chosen = dict(options)
+    format_ = suits(words[0], chosen, FORMATS)
+    out = words[2] if len(words) == 3 else None
+    allow = allowing(chosen.get("verdict", b"allow"))
+    paths = [words[1], *([chosen["deny"]] if "deny" in chosen else [])]
+    with parsing(SYNOPSIS.program, paths) as texts:
+        parsed = _parse(format_, texts, allow, chosen)
+    for remark in parsed.remarks:
+        log(SYNOPSIS.program, "warning", f"{shown(paths[remark.file])}:{remark.line}: {remark.message}")
+    if out is not None and out.endswith((b".cdb", b"/")):
+        _write_rules(out, parsed)
+    else:
+        write_text(text.write(parsed.entries, parsed.trailing), out)
+    return 0
+
+
+def _parse(format_: str, texts: list[bytes], allow: bool, chosen: dict[str, bytes]) -> Parsed:
+    if format_ == "cidr":
+        return cidrlist.parse(texts[0], allow=allow)
+    if format_ == "haproxy":
+        return haproxy.parse(texts[0], allow=allow)
+    if format_ == "hosts":
+        daemon = os.fsdecode(chosen["daemon"]) if "daemon" in chosen else None
+        return hostsaccess.parse(*texts, daemon=daemon)
+    if format_ == "tcprules":
+        return tcprules.parse(texts[0])
+    if format_ == "nginx":
+        return nginx.parse(texts[0])
+    return text.parse(texts[0])
+
+
+def _write_rules(out: bytes, parsed: Parsed) -> None:
+    """Write a cdb, or a tree if the name ends with a slash."""
+    contents = Contents.of(parsed.rules, is_tree=out.endswith(b"/"))
+    try:
+        with Interruption() as interruption, unable_to(f"write {shown(out)}"):
+            write(out.rstrip(b"/") or b"/", contents, checkpoint=interruption.checkpoint)
+    except RuleSetError as error:
+        raise Failure(SYSTEM, f"unable to write {shown(out)}: {error}") from error
+    except Interrupted:
+        raise Failure(SYSTEM, "interrupted") from None
