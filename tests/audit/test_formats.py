@@ -204,6 +204,15 @@ def test_lists() -> None:
     assert haproxy.parse(b"10.0.0.0/255.0.0.0\n").rules == [(b"ip4/10.0.0.0_8", Rule(True))]
 
 
+@pytest.mark.parametrize("note", ["owner=a owner=b", "expires=soon", "ticket=", "# x", 'owner="'])
+def test_comments_of_lists_are_text_only(note: str) -> None:
+    parsed = cidrlist.parse(f"10.0.0.0/8 # {note}\n".encode())
+    again = text.parse(text.write(parsed.entries).encode())
+    about = again.entries[0].provenance
+    assert again.rules == parsed.rules and note in about.note
+    assert (about.owner, about.ticket, about.expires) == ("", "", None)
+
+
 # First match: nginx and hosts.allow
 
 _lines = st.lists(
@@ -253,6 +262,12 @@ def test_hosts() -> None:
         (b"ip6/::_0", Rule(False)),
     ]
     assert (b"ip4/10.0.0.1_32", Rule(True)) in hostsaccess.parse(allow, daemon="ftpd").rules
+
+
+def test_keywords_of_hosts_in_lower_case() -> None:
+    upper = hostsaccess.parse(b"ALL EXCEPT ftpd: 10.\n", b"ALL: ALL\n", daemon="sshd")
+    assert hostsaccess.parse(b"all except ftpd: 10.\n", b"All: all\n", daemon="sshd").rules == upper.rules
+    assert [line for line, _ in refused(hostsaccess.parse, b"ALL: local .local\n")] == [1]
 
 
 def test_hosts_with_names() -> None:

@@ -50,6 +50,13 @@ def test_build_keeps_the_old_cdb_when_lines_are_refused(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["old", "text"]
 
 
+def test_many_remarks_are_not_all_told(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("10.0.0.1\n" * 1001)
+    done = run([*IMPORT, "cidr", str(tmp_path / "list")])
+    assert done.returncode == 0 and done.stdout == "allow ip4 10.0.0.1/32\n"
+    assert done.stderr.count("\n") == 101 and "and 900 more lines that are never reached" in done.stderr
+
+
 def test_many_faults_are_not_all_told(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("x\n" * 1000)
     code, stderr = said([*IMPORT, "cidr", str(tmp_path / "list")])
@@ -111,6 +118,7 @@ def test_stdin() -> None:
         [*IMPORT, "cidr", "x", "--verdict=maybe"],
         [*IMPORT, "nginx", "x", "--verdict=deny"],
         [*EXPORT, "text", "x", "--daemon=d"],
+        [*IMPORT, "hosts", "/dev/null", "--daemon=a:b"],
         [*BUILD, "x"],
         [*BUILD, "x", "y", "--today=soon"],
         [*BUILD, "x", "y", "-m", "9"],

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _COLON = re.compile(r":(?![^\[\]]*\])")
 _SEPARATOR = re.compile(r"[ \t,]+")
+_KEYWORDS = frozenset({"ALL", "EXCEPT", "KNOWN", "LOCAL", "PARANOID", "UNKNOWN"})
 _PREFIX = re.compile(r"(?:[0-9]{1,3}\.){1,3}")
 _NUMBERS = re.compile(r"[0-9.]+(?:/[0-9.]+)?")
 _BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\](/[0-9]+)?")
@@ -72,7 +73,7 @@ class _Reader:
             if option.lower() not in ("allow", "deny"):
                 raise Refusal(f"rules cannot say this option: {option}")
             verdict = option.lower() == "allow"
-        daemons, clients = (_SEPARATOR.split(part) for part in parts[:2])
+        daemons, clients = (_words(part) for part in parts[:2])
         if self._applies(daemons):
             names, networks = _clients(clients)
             self._statements += [Statement(at, plain_rule(verdict), number, file=file) for at in networks]
@@ -121,6 +122,11 @@ class _Reader:
                 parsed.entries.append(Entry(b"reversedns/" + name.encode(), plain_rule(True), line=line))
         parsed.entries.append(Entry(b"reversedns/@", plain_rule(False)))
         return parsed
+
+
+def _words(part: str) -> list[str]:
+    """Return the words of a list; keywords may be in lower case too."""
+    return [word.upper() if word.upper() in _KEYWORDS else word for word in _SEPARATOR.split(part)]
 
 
 def _listed(daemon: str, words: list[str]) -> bool:
@@ -186,7 +192,7 @@ def _networks(word: str) -> list[Network]:
         return [parse_cidr(".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}")]
     if _NUMBERS.fullmatch(word):
         return [network(word)]
-    if word.isupper() or not _NAME.fullmatch(word):
+    if word in _KEYWORDS or not _NAME.fullmatch(word):
         raise Refusal(f"rules cannot say this pattern: {word!r}")
     return []
 

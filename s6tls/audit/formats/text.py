@@ -256,4 +256,6 @@ def _escape(char: str) -> str:
 def _comment(about: Provenance) -> str:
     words = [("owner", about.owner), ("ticket", about.ticket), ("expires", str(about.expires or ""))]
     found = [f"{name}={_string(value.encode())}" for name, value in words if value]
+    if _NOTE.match(about.note):
+        found.append("-")  # a comment of another format, which does not mean what it would mean here
     return " ".join([*found, about.note] if about.note else found)

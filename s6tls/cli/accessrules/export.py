@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
 from s6tls.cli.accessrules.common import load, progress
-from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, suits, write_text
+from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, daemon_name, suits, write_text
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import USAGE, Failure
 from s6tls.ucspi.log import log
@@ -64,7 +63,7 @@ def _made(format_: str, contents: Contents, allow: bool, chosen: dict[str, bytes
     if format_ == "haproxy":
         return haproxy.write(contents, allow=allow)
     if format_ == "hosts":
-        return hostsaccess.write(contents, daemon=os.fsdecode(chosen.get("daemon", b"ALL")))
+        return hostsaccess.write(contents, daemon=daemon_name(chosen.get("daemon", b"ALL")))
     if format_ == "tcprules":
         return tcprules.write(contents)
     return nginx.write(contents)

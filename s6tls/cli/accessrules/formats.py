@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,13 @@ def allowing(verdict: bytes) -> bool:
     if verdict not in (b"allow", b"deny"):
         raise UsageError(f"invalid value for --verdict: {shown(verdict)} (expected allow or deny)")
     return verdict == b"allow"
+
+
+def daemon_name(value: bytes) -> str:
+    """Read the value of ``--daemon``.  Raises UsageError."""
+    if not re.fullmatch(rb"[A-Za-z0-9_-][A-Za-z0-9_.-]*", value):
+        raise UsageError(f"not the name of a daemon: {shown(value)}")
+    return value.decode()
 
 
 def suits(format_: bytes, chosen: dict[str, bytes], options: dict[bytes, tuple[str, ...]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import RuleSetError, shown
@@ -10,7 +9,7 @@ from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.audit.contents import Contents
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.writing import write
-from s6tls.cli.accessrules.formats import allowing, parsing, suits, write_text
+from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, daemon_name, parsing, suits, write_text
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import SYSTEM, Failure, unable_to
 from s6tls.ucspi.log import log
@@ -49,8 +48,10 @@ def body(argv: list[bytes]) -> int:
     paths = [words[1], *([chosen["deny"]] if "deny" in chosen else [])]
     with parsing(SYNOPSIS.program, paths) as texts:
         parsed = _parse(format_, texts, allow, chosen)
-    for remark in parsed.remarks:
+    for remark in parsed.remarks[:MOST_FAULTS]:
         log(SYNOPSIS.program, "warning", f"{shown(paths[remark.file])}:{remark.line}: {remark.message}")
+    if len(parsed.remarks) > MOST_FAULTS:
+        log(SYNOPSIS.program, "warning", f"and {len(parsed.remarks) - MOST_FAULTS} more lines that are never reached")
     if out is not None and out.endswith((b".cdb", b"/")):
         _write_rules(out, parsed)
     else:
@@ -64,7 +65,7 @@ def _parse(format_: str, texts: list[bytes], allow: bool, chosen: dict[str, byte
     if format_ == "haproxy":
         return haproxy.parse(texts[0], allow=allow)
     if format_ == "hosts":
-        daemon = os.fsdecode(chosen["daemon"]) if "daemon" in chosen else None
+        daemon = daemon_name(chosen["daemon"]) if "daemon" in chosen else None
         return hostsaccess.parse(*texts, daemon=daemon)
     if format_ == "tcprules":
         return tcprules.parse(texts[0])
