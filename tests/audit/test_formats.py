@@ -307,6 +307,7 @@ def test_hosts_with_names() -> None:
         "ALL: EXCEPT 10.",
         "ALL: 10.0.0.1/8",
         "ALL: [::1",
+        "ALL" + ":" * 500_000,
         "ALL:",
         "ALL: 10.1",
     ],

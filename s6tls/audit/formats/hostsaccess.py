@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from s6tls.audit.contents import Contents
 
+_LONGEST = 2046  # tcp_wrappers has a buffer of 2048 bytes for a line, with its newline and a NUL
 _COLON = re.compile(r":(?![^\[\]]*\])")
 _SEPARATOR = re.compile(r"[ \t,]+")
 _KEYWORDS = frozenset({"ALL", "EXCEPT", "KNOWN", "LOCAL", "PARANOID", "UNKNOWN"})
@@ -64,6 +65,8 @@ class _Reader:
         """Take a line.  Raises Refusal."""
         if not line.strip() or line.startswith("#"):
             return
+        if len(line.encode()) > _LONGEST:
+            raise Refusal(f"line takes more than {_LONGEST} bytes, which no reader of the file takes")
         if "\\" in line:
             raise Refusal("a backslash: lines that go on in the next one are not read")
         parts = [part.strip() for part in _COLON.split(line)]
