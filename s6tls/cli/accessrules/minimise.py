@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import stat
 from itertools import islice
@@ -46,7 +45,6 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     rules, out = words
     budget = _budget(options)
-    gc.disable()  # of millions of rules and networks none is in a cycle: a quarter of the time would go into looking
     try:
         with Interruption() as interruption, progress() as told:
 
