@@ -85,7 +85,8 @@ def test_against(tree: str, new: str, tmp_path: Path) -> None:
         "newly undecided": 2**96,
         "undecided as before": 2**128 - 2**96,
     }
-    assert f"From {tree} to {new}" in labels(tmp_path / "map.svg")
+    title = f"From {tree} to {new}"[:60]  # of long paths no more may be there
+    assert any(label.startswith(title) for label in labels(tmp_path / "map.svg"))
 
 
 @pytest.mark.parametrize("out", ["map.jpg", "map", "map.svg.gz", "svg"])
