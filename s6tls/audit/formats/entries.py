@@ -120,6 +120,20 @@ def network(text: str) -> Network:
     return parse_cidr(text)
 
 
+MAPPED = parse_cidr("::ffff:0:0/96")
+
+
+def not_mapped(at: Network) -> Network:
+    """Return a network that a program can match which takes clients from ``::ffff:0:0/96`` for IPv4 clients.
+
+    Raises Refusal for a network within that one.
+    """
+    start, end = MAPPED.range
+    if at.family is Family.IP6 and start <= at.number < end:
+        raise Refusal(f"no client matches {at}: those of {MAPPED} count as IPv4 clients")
+    return at
+
+
 EVERYTHING = [Network(family, 0, 0) for family in Family]
 
 
@@ -172,7 +186,9 @@ def plain_rule(allow: bool) -> Rule:
     return ALLOW if allow else DENY
 
 
-def networks_of(contents: Contents, *, says_env: bool = False, says_ip6: bool = True) -> list[tuple[Network, Rule]]:
+def networks_of(
+    contents: Contents, *, says_env: bool = False, says_ip6: bool = True, says_mapped: bool = True
+) -> list[tuple[Network, Rule]]:
     """Return networks and their rules, the most specific first: then the first that matches decides too.
 
     Raises Unsayable if there are rules not by address, that no address can match, or that do more than allow or
@@ -185,6 +201,8 @@ def networks_of(contents: Contents, *, says_env: bool = False, says_ip6: bool = 
             at = _network_of(key)
             if at.family is Family.IP6 and not says_ip6:
                 raise Refusal("the format has no IPv6")
+            if not says_mapped:
+                not_mapped(at)
             if rule.exec:
                 raise Refusal("the format has no exec")
             for name, value in rule.env:

@@ -21,6 +21,7 @@ from s6tls.audit.formats.entries import (
     first_match,
     network,
     networks_of,
+    not_mapped,
     plain_rule,
 )
 from s6tls.audit.networks import Family, Network, parse_cidr, prefixes
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     from s6tls.audit.contents import Contents
 
-_LONGEST = 2046  # tcp_wrappers has a buffer of 2048 bytes for a line, with its newline and a NUL
+_LONGEST = 2045  # tcp_wrappers has a buffer of 2048 bytes for a line, with its newline, a NUL, and maybe a CR
+_DAEMON = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 _COLON = re.compile(r":(?![^\[\]]*\])")
 _SEPARATOR = re.compile(r"[ \t,]+")
 _KEYWORDS = frozenset({"ALL", "EXCEPT", "KNOWN", "LOCAL", "PARANOID", "UNKNOWN"})
@@ -49,10 +51,17 @@ def parse(allow: bytes, deny: bytes = b"", *, daemon: str | None = None) -> Pars
     faults: list[Fault] = []
     for file, (data, verdict) in enumerate(((allow, True), (deny, False))):
         each_line(data, partial(reader.take, file, verdict), faults, file=file)
+        if data and not data.endswith(b"\n"):
+            faults.append(Fault(data.count(b"\n") + 1, "no newline ends the line, so no reader takes it", file))
     faults += reader.check_names()
     if faults:
         raise BadText(faults)
     return reader.parsed()
+
+
+def is_daemon(word: str) -> bool:
+    """Tell whether a word is ``ALL`` or the name of a daemon, and no other pattern."""
+    return word == "ALL" or (word.upper() not in _KEYWORDS and _DAEMON.fullmatch(word) is not None)
 
 
 class _Reader:
@@ -63,18 +72,24 @@ class _Reader:
 
     def take(self, file: int, verdict: bool, number: int, line: str) -> None:
         """Take a line.  Raises Refusal."""
-        if not line.strip() or line.startswith("#"):
-            return
         if len(line.encode()) > _LONGEST:
             raise Refusal(f"line takes more than {_LONGEST} bytes, which no reader of the file takes")
-        if "\\" in line:
+        if not line.replace("\t", " ").isprintable():
+            raise Refusal("control characters")
+        if line.endswith("\\"):
             raise Refusal("a backslash: lines that go on in the next one are not read")
-        parts = [part.strip() for part in _COLON.split(line)]
+        if not line.strip() or line.startswith("#"):
+            return
+        if not line.isascii():
+            raise Refusal("characters that are not ASCII")
+        parts = [part.strip(" \t") for part in _COLON.split(line)]
         if len(parts) < 2:
             raise Refusal("not DAEMONS : CLIENTS")
+        if len(parts) > 3:
+            raise Refusal("more than one option")
         for option in parts[2:]:
             if option.lower() not in ("allow", "deny"):
-                raise Refusal(f"rules cannot say this option: {option}")
+                raise Refusal(f"rules cannot say this option: {option!r}")
             verdict = option.lower() == "allow"
         daemons, clients = (_words(part) for part in parts[:2])
         if self._applies(daemons):
@@ -85,8 +100,8 @@ class _Reader:
 
     def _applies(self, daemons: list[str]) -> bool:
         for word in daemons:
-            if "@" in word or "*" in word or "?" in word or not word:
-                raise Refusal(f"not the name of a daemon: {word}")
+            if word != "EXCEPT" and not is_daemon(word):
+                raise Refusal(f"not the name of a daemon: {word!r}")
         if self._daemon is None and daemons != ["ALL"]:
             raise Refusal("the line is not for ALL daemons: name one")
         return _listed(self._daemon or "", daemons)
@@ -128,8 +143,11 @@ class _Reader:
 
 
 def _words(part: str) -> list[str]:
-    """Return the words of a list; keywords may be in lower case too."""
-    return [word.upper() if word.upper() in _KEYWORDS else word for word in _SEPARATOR.split(part)]
+    """Return the words of a list; keywords may be in lower case too.  Raises Refusal if there is none."""
+    words = [word.upper() if word.upper() in _KEYWORDS else word for word in _SEPARATOR.split(part) if word]
+    if not words:
+        raise Refusal("an empty list")
+    return words
 
 
 def _listed(daemon: str, words: list[str]) -> bool:
@@ -189,11 +207,13 @@ def _networks(word: str) -> list[Network]:
         bracketed = _BRACKETED.fullmatch(word)
         if bracketed is None:
             raise Refusal(f"not [ADDRESS]/LENGTH: {word}")
-        return [parse_cidr(bracketed[1] + (bracketed[2] or ""))]
+        return [not_mapped(parse_cidr(bracketed[1] + (bracketed[2] or "")))]
     if _PREFIX.fullmatch(word):
         numbers = word.split(".")[:-1]
         return [parse_cidr(".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}")]
     if _NUMBERS.fullmatch(word):
+        if re.search(r"/(?:0+|255\.255\.255\.255)$", word):
+            raise Refusal(f"no client matches this: {word} (write 0.0.0.0/0.0.0.0 for all, and a lone address)")
         return [network(word)]
     if word in _KEYWORDS or not _NAME.fullmatch(word):
         raise Refusal(f"rules cannot say this pattern: {word!r}")
@@ -205,12 +225,15 @@ def write(contents: Contents, *, daemon: str = "ALL") -> str:
 
     Raises Unsayable.
     """
-    lines = [f"{daemon} : {_pattern(at)} : {'allow' if rule.allow else 'deny'}\n" for at, rule in networks_of(contents)]
+    networks = networks_of(contents, says_mapped=False)
+    lines = [f"{daemon} : {_pattern(at)} : {'allow' if rule.allow else 'deny'}\n" for at, rule in networks]
     return "".join([*lines, f"{daemon} : ALL : deny\n"])
 
 
 def _pattern(at: Network) -> str:
     if at.family is Family.IP6:
         return f"[{at.family.text(at.number)}]/{at.length}"
+    if at.length == 32:
+        return at.family.text(at.number)  # 255.255.255.255 is no mask there
     mask = 0xFFFFFFFF >> 32 - at.length << 32 - at.length
     return f"{at.family.text(at.number)}/{at.family.text(mask)}"
