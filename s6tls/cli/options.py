@@ -176,3 +176,10 @@ def number(name: str, value: bytes, lowest: int = 0, highest: int = 2**32 - 1) -
     if not (value.isdigit() and len(value) <= 20 and lowest <= int(value) <= highest):
         raise UsageError(f"invalid value for {name}: {shown(value)} (expected {lowest} to {highest})")
     return int(value)
+
+
+def file_mode(value: bytes) -> int:
+    """Read permissions in octal.  Raises UsageError."""
+    if not value or len(value) > 5 or value.strip(b"01234567") or int(value, 8) > 0o7777:
+        raise UsageError(f"mode is not an octal number up to 7777: {shown(value)}")
+    return int(value, 8)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree
 from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.options import Option, Synopsis, UsageError, file_mode
 from s6tls.cli.program import SYSTEM, USAGE, Failure, run
 from s6tls.ucspi.log import log
 
@@ -44,7 +44,7 @@ def compile_from(argv: list[bytes]) -> int:
     expected: list[bytes] = []
     for name, value in options:
         if name == "m":
-            mode = _mode(value)
+            mode = file_mode(value)
         elif name == "expect":
             expected.append(value)
         else:
@@ -116,12 +116,6 @@ def _refuse_problems(directory: bytes) -> None:
         log(SYNOPSIS.program, "error", f"{rule}{problem.message} ({problem.remedy})")
     if problems:
         raise Failure(USAGE, f"rule set has {len(problems)} problem{'s' if len(problems) > 1 else ''}")
-
-
-def _mode(value: bytes) -> int:
-    if not value or len(value) > 5 or value.strip(b"01234567") or int(value, 8) > 0o7777:
-        raise Failure(USAGE, f"mode is not an octal number up to 7777: {shown(value)}")
-    return int(value, 8)
 
 
 def _warn(message: str) -> None:

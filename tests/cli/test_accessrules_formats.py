@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +36,7 @@ def test_build_leaves_out_what_has_expired(source: Path, tmp_path: Path) -> None
     assert Contents.load(str(out)).rules == {b"ip4/192.0.2.0_24": RULES[b"ip4/192.0.2.0_24"]}
     assert out.stat().st_mode & 0o7777 == 0o640
     code, stderr = said([*BUILD, "--today=2026-02-01", str(source), str(out)])
-    assert code == 0 and stderr.count("\n") == 2 and "no other rule decides in its place" in stderr
+    assert code == 0 and stderr.count("\n") == 2 and "left out: no wider rule by address is left\n" in stderr
     assert Contents.load(str(out)).rules == {}
 
 
@@ -50,11 +52,64 @@ def test_build_keeps_the_old_cdb_when_lines_are_refused(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["old", "text"]
 
 
+def test_what_is_said_of_expired_rules_by_name_and_uid(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text(
+        "deny reversedns a.example # expires=2025-01-31\ndeny uid 7 # expires=2025-01-31\nallow uid default\n"
+    )
+    code, stderr = said([*BUILD, "--today=2026-01-31", str(tmp_path / "text"), str(tmp_path / "out")])
+    assert code == 0
+    by_name, by_uid = stderr.splitlines()
+    assert by_name.endswith("and is left out: no wider rule by name is left") and by_uid.endswith("and is left out")
+
+
+def answered(words: list[str], code: int = 0) -> Any:
+    done = run([*words, "--json"])
+    assert done.returncode == code and bool(done.stderr) is (code != 0)
+    return json.loads(done.stdout)
+
+
+def test_build_in_json(source: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "rules.cdb")
+    done = run([*BUILD, "--today=2026-01-31", "--json", str(source), out])
+    expired = {"line": 2, "rule": "ip4/192.0.2.7_32", "verdict": "deny", "expires": "2025-01-31"}
+    assert json.loads(done.stdout) == {
+        "out": out,
+        "rules": 1,
+        "expired": [{**expired, "instead": {"rule": "ip4/192.0.2.0_24", "verdict": "allow"}}],
+    }
+    (tmp_path / "bad").write_text("deny uid 1\npermit\n")
+    (refused,) = answered([*BUILD, str(tmp_path / "bad"), out], 100)["refused"]
+    assert (refused["file"], refused["line"]) == (str(tmp_path / "bad"), 2) and refused["message"]
+
+
+def test_import_in_json(source: Path, tmp_path: Path) -> None:
+    source.write_text("# mine\n" + TEXT)
+    first, second = answered([*IMPORT, "text", str(source)])["rules"]
+    env = {"set": {"A": "x y"}, "unset": []}
+    about = {"owner": "ops", "ticket": None, "expires": "2026-01-31", "note": None, "comments": ["mine"]}
+    assert first == {"key": "ip4/192.0.2.0_24", "verdict": "allow", "env": env, "exec": None, **about}
+    assert second["verdict"] == "deny" and second["owner"] is None
+    out = str(tmp_path / "rules.cdb")
+    assert answered([*IMPORT, "text", str(source), out]) == {"out": out, "rules": 2, "unreached": []}
+    (tmp_path / "list").write_text("10.0.0.0/8\n" + "10.0.0.1\n" * 200)
+    done = run([*IMPORT, "cidr", str(tmp_path / "list"), "--json"])
+    unreached = json.loads(done.stdout)["unreached"]
+    assert len(unreached) == 200 and unreached[0]["line"] == 2 and unreached[0]["file"] == str(tmp_path / "list")
+
+
+def test_export_in_json(source: Path, tmp_path: Path) -> None:
+    tree, out = str(tmp_path / "tree"), str(tmp_path / "out")
+    assert said([*IMPORT, "text", str(source), f"{tree}/"]) == (0, "")
+    assert answered([*EXPORT, "tcprules", tree, out]) == {"out": out, "format": "tcprules", "rules": 2}
+    why = "the format cannot set variables: A"
+    assert answered([*EXPORT, "cidr", tree, out], 100) == {"refused": [{"rule": "ip4/192.0.2.0_24", "message": why}]}
+
+
 def test_many_remarks_are_not_all_told(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("10.0.0.1\n" * 1001)
     done = run([*IMPORT, "cidr", str(tmp_path / "list")])
     assert done.returncode == 0 and done.stdout == "allow ip4 10.0.0.1/32\n"
-    assert done.stderr.count("\n") == 101 and "and 900 more lines that are never reached" in done.stderr
+    assert done.stderr.count("\n") == 101 and "and 900 more remarks on lines that are never reached" in done.stderr
 
 
 def test_many_faults_are_not_all_told(tmp_path: Path) -> None:
@@ -119,6 +174,9 @@ def test_stdin() -> None:
         [*IMPORT, "nginx", "x", "--verdict=deny"],
         [*EXPORT, "text", "x", "--daemon=d"],
         [*IMPORT, "hosts", "/dev/null", "--daemon=a:b"],
+        [*EXPORT, "hosts", "/dev/null", "--daemon=known"],
+        [*EXPORT, "hosts", "/dev/null", "--daemon=ftpd."],
+        [*EXPORT, "cidr", "/dev/null", "--json"],
         [*BUILD, "x"],
         [*BUILD, "x", "y", "--today=soon"],
         [*BUILD, "x", "y", "-m", "9"],

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def split(entries: Iterable[Entry], today: date) -> tuple[list[Entry], list[tuple[Entry, Entry | None]]]:
     """Return the rules that hold, and those that have expired, each with the wider rule that decides in its place.
 
-    The day of expiry still counts.  The wider rule is None if there is none, or if the family has no such thing.
+    The day of expiry still counts.  The wider rule is None if there is none, or if that depends on more than the
+    key says, as for a uid, whose gids may have rules.
     """
     kept: list[Entry] = []
     expired: list[Entry] = []

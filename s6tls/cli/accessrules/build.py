@@ -10,12 +10,14 @@ from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.audit import answer
 from s6tls.audit.formats import expiry, text
+from s6tls.cli.accessrules.common import JSON, say_json
 from s6tls.cli.accessrules.formats import parsing
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.options import Option, Synopsis, UsageError, file_mode
 from s6tls.cli.program import SYSTEM, Failure, unable_to
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
+    from s6tls.audit.answer import Json
     from s6tls.audit.formats.entries import Entry
 
 SYNOPSIS = Synopsis(
@@ -23,9 +25,11 @@ SYNOPSIS = Synopsis(
     (
         Option("m", ("mode",), "mode", "permissions of OUT, in octal (default 0600)"),
         Option("", ("today",), "YYYY-MM-DD", "the day to judge expiry by (default: today, in local time)"),
+        JSON,
     ),
     "TEXT OUT",
 )
+KINDS = {b"ip4": "address", b"ip6": "address", b"reversedns": "name"}
 
 
 def body(argv: list[bytes]) -> int:
@@ -34,10 +38,11 @@ def body(argv: list[bytes]) -> int:
     if len(words) != 2:
         raise UsageError
     chosen = dict(options)
-    mode = _mode(chosen["m"]) if "m" in chosen else DEFAULT_MODE
+    as_json = "json" in chosen
+    mode = file_mode(chosen["m"]) if "m" in chosen else DEFAULT_MODE
     today = _day(chosen["today"]) if "today" in chosen else date.today()
     source, out = words
-    with parsing(SYNOPSIS.program, [source]) as (data,):
+    with parsing(SYNOPSIS.program, [source], as_json=as_json) as (data,):
         kept, expired = expiry.split(text.parse(data).entries, today)
     for entry, by in expired:
         _warn(source, entry, by)
@@ -49,20 +54,30 @@ def body(argv: list[bytes]) -> int:
         raise Failure(SYSTEM, f"unable to write {shown(out)}: {error}") from error
     except Interrupted:
         raise Failure(SYSTEM, "interrupted") from None
+    if as_json:
+        left_out = [_json(entry, by) for entry, by in expired]
+        say_json({"out": answer.text(out), "rules": len(kept), "expired": left_out})
     return 0
+
+
+def _json(entry: Entry, by: Entry | None) -> Json:
+    return {
+        "line": entry.line,
+        "rule": answer.text(entry.key),
+        "verdict": answer.verdict(entry.rule),
+        "expires": str(entry.provenance.expires),
+        "instead": None if by is None else {"rule": answer.text(by.key), "verdict": answer.verdict(by.rule)},
+    }
 
 
 def _warn(source: bytes, entry: Entry, by: Entry | None) -> None:
     rule = f"{answer.verdict(entry.rule)} {shown(entry.key)}"
-    instead = "no other rule" if by is None else f"{shown(by.key)} ({answer.verdict(by.rule)})"
-    message = f"{shown(source)}:{entry.line}: {rule} expired on {entry.provenance.expires} and is left out: "
-    log(SYNOPSIS.program, "warning", f"{message}{instead} decides in its place")
-
-
-def _mode(value: bytes) -> int:
-    if not value or len(value) > 5 or value.strip(b"01234567") or int(value, 8) > 0o7777:
-        raise UsageError(f"mode is not an octal number up to 7777: {shown(value)}")
-    return int(value, 8)
+    message = f"{shown(source)}:{entry.line}: {rule} expired on {entry.provenance.expires} and is left out"
+    if by is not None:
+        message += f": {shown(by.key)} ({answer.verdict(by.rule)}) decides in its place"
+    elif kind := KINDS.get(entry.key.partition(b"/")[0]):
+        message += f": no wider rule by {kind} is left"
+    log(SYNOPSIS.program, "warning", message)
 
 
 def _day(value: bytes) -> date:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
+from s6tls.audit import answer
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
-from s6tls.cli.accessrules.common import load, progress
-from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, daemon_name, suits, write_text
+from s6tls.cli.accessrules.common import JSON, load, progress, say_json
+from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, counted, daemon_name, suits, write_text
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import USAGE, Failure
 from s6tls.ucspi.log import log
@@ -21,6 +22,7 @@ SYNOPSIS = Synopsis(
     (
         Option("", ("verdict",), "allow|deny", "whom a list is to have (default: allow)"),
         Option("", ("daemon",), "NAME", "the daemon that the lines of a hosts.allow are for (default: ALL)"),
+        JSON,
     ),
     "FORMAT RULES [OUT]",
 )
@@ -40,22 +42,32 @@ def body(argv: list[bytes]) -> int:
     if len(words) not in (2, 3):
         raise UsageError
     chosen = dict(options)
+    as_json = "json" in chosen
+    out = words[2] if len(words) == 3 else None
+    if as_json and out is None:
+        raise UsageError("--json tells what is written to OUT: name one")
     format_ = suits(words[0], chosen, FORMATS)
     allow = allowing(chosen.get("verdict", b"allow"))
+    daemon = daemon_name(chosen.get("daemon", b"ALL"))
     with progress() as told:
         contents = load(words[1], told)
     try:
-        made = _made(format_, contents, allow, chosen)
+        made = _made(format_, contents, allow, daemon)
     except Unsayable as unsayable:
         for key, why in unsayable.reasons[:MOST_FAULTS]:
             log(SYNOPSIS.program, "error", f"unable to export {shown(key)}: {why}")
-        count = len(unsayable.reasons)
-        raise Failure(USAGE, f"unable to export {shown(words[1])} as {format_}: rules it cannot say: {count}") from None
-    write_text(made, words[2] if len(words) == 3 else None)
+        if as_json:
+            refused = [{"rule": answer.text(key), "message": why} for key, why in unsayable.reasons]
+            say_json({"refused": refused})
+        count = counted(len(unsayable.reasons), "rule")
+        raise Failure(USAGE, f"unable to export {shown(words[1])}: {format_} cannot say {count}") from None
+    write_text(made, out)
+    if as_json and out is not None:
+        say_json({"out": answer.text(out), "format": format_, "rules": len(contents.rules)})
     return 0
 
 
-def _made(format_: str, contents: Contents, allow: bool, chosen: dict[str, bytes]) -> str:
+def _made(format_: str, contents: Contents, allow: bool, daemon: str) -> str:
     if format_ == "text":
         return text.write(Entry(key, rule) for key, rule in contents.rules.items())
     if format_ == "cidr":
@@ -63,7 +75,7 @@ def _made(format_: str, contents: Contents, allow: bool, chosen: dict[str, bytes
     if format_ == "haproxy":
         return haproxy.write(contents, allow=allow)
     if format_ == "hosts":
-        return hostsaccess.write(contents, daemon=daemon_name(chosen.get("daemon", b"ALL")))
+        return hostsaccess.write(contents, daemon=daemon)
     if format_ == "tcprules":
         return tcprules.write(contents)
     return nginx.write(contents)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
+from s6tls.audit import answer
+from s6tls.audit.formats import hostsaccess
 from s6tls.audit.formats.entries import BadText
-from s6tls.cli.accessrules.common import reading, write_whole
+from s6tls.cli.accessrules.common import reading, say_json, write_whole
 from s6tls.cli.options import UsageError
 from s6tls.cli.program import USAGE, Failure
 from s6tls.ucspi.log import log
@@ -18,12 +19,18 @@ from s6tls.ucspi.log import log
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from s6tls.audit.answer import Json
+    from s6tls.audit.formats.entries import Fault
+
 MOST_FAULTS = 100
 
 
 @contextlib.contextmanager
-def parsing(program: str, paths: list[bytes]) -> Iterator[list[bytes]]:
-    """Hand over the contents of files; say each fault that is found in them as ``FILE:LINE: …``.  Raises Failure."""
+def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Iterator[list[bytes]]:
+    """Hand over the contents of files; say each fault that is found in them as ``FILE:LINE: …``.  Raises Failure.
+
+    `as_json` has all faults on stdout too, as ``{"refused": [{"file", "line", "message"}]}``.
+    """
     texts = []
     for path in paths:
         with reading(path), open(0 if path == b"-" else path, "rb") as file:
@@ -33,9 +40,20 @@ def parsing(program: str, paths: list[bytes]) -> Iterator[list[bytes]]:
     except BadText as bad:
         for fault in bad.faults[:MOST_FAULTS]:
             log(program, "error", f"{shown(paths[fault.file])}:{fault.line}: {fault.message}")
+        if as_json:
+            say_json({"refused": [located(fault, paths) for fault in bad.faults]})
         names = " and ".join(map(shown, paths))
-        lines = len(bad.faults)
-        raise Failure(USAGE, f"unable to take {names}: {lines} line{'' if lines == 1 else 's'} refused") from None
+        raise Failure(USAGE, f"unable to take {names}: {counted(len(bad.faults), 'line')} refused") from None
+
+
+def located(fault: Fault, paths: list[bytes]) -> Json:
+    """Return a fault as JSON has it."""
+    return {"file": answer.text(paths[fault.file]), "line": fault.line, "message": fault.message}
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things, as in "1 line" and "2 lines"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def write_text(text: str, out: bytes | None) -> None:
@@ -56,7 +74,7 @@ def allowing(verdict: bytes) -> bool:
 
 def daemon_name(value: bytes) -> str:
     """Read the value of ``--daemon``.  Raises UsageError."""
-    if not re.fullmatch(rb"[A-Za-z0-9_-][A-Za-z0-9_.-]*", value):
+    if not (value.isascii() and hostsaccess.is_daemon(value.decode())):
         raise UsageError(f"not the name of a daemon: {shown(value)}")
     return value.decode()
 

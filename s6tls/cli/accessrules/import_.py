@@ -6,16 +6,28 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
+from s6tls.audit import answer
 from s6tls.audit.contents import Contents
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.writing import write
-from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, daemon_name, parsing, suits, write_text
+from s6tls.cli.accessrules.common import JSON, say_json
+from s6tls.cli.accessrules.formats import (
+    MOST_FAULTS,
+    allowing,
+    counted,
+    daemon_name,
+    located,
+    parsing,
+    suits,
+    write_text,
+)
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import SYSTEM, Failure, unable_to
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from s6tls.audit.formats.entries import Parsed
+    from s6tls.audit.answer import Json
+    from s6tls.audit.formats.entries import Entry, Parsed
 
 SYNOPSIS = Synopsis(
     "s6-accessrules import",
@@ -23,6 +35,7 @@ SYNOPSIS = Synopsis(
         Option("", ("verdict",), "allow|deny", "what the networks of a list are (default: allow)"),
         Option("", ("deny",), "FILE", "the hosts.deny that goes with a hosts.allow"),
         Option("", ("daemon",), "NAME", "the daemon whose lines of a hosts.allow to take (default: those for ALL)"),
+        JSON,
     ),
     "FORMAT IN [OUT]",
 )
@@ -42,30 +55,49 @@ def body(argv: list[bytes]) -> int:
     if len(words) not in (2, 3):
         raise UsageError
     chosen = dict(options)
+    as_json = "json" in chosen
     format_ = suits(words[0], chosen, FORMATS)
     out = words[2] if len(words) == 3 else None
     allow = allowing(chosen.get("verdict", b"allow"))
+    daemon = daemon_name(chosen["daemon"]) if "daemon" in chosen else None
     paths = [words[1], *([chosen["deny"]] if "deny" in chosen else [])]
-    with parsing(SYNOPSIS.program, paths) as texts:
-        parsed = _parse(format_, texts, allow, chosen)
+    with parsing(SYNOPSIS.program, paths, as_json=as_json) as texts:
+        parsed = _parse(format_, texts, allow, daemon)
     for remark in parsed.remarks[:MOST_FAULTS]:
         log(SYNOPSIS.program, "warning", f"{shown(paths[remark.file])}:{remark.line}: {remark.message}")
     if len(parsed.remarks) > MOST_FAULTS:
-        log(SYNOPSIS.program, "warning", f"and {len(parsed.remarks) - MOST_FAULTS} more lines that are never reached")
-    if out is not None and out.endswith((b".cdb", b"/")):
-        _write_rules(out, parsed)
-    else:
-        write_text(text.write(parsed.entries, parsed.trailing), out)
+        more = counted(len(parsed.remarks) - MOST_FAULTS, "more remark")
+        log(SYNOPSIS.program, "warning", f"and {more} on lines that are never reached")
+    if out is not None or not as_json:
+        _write(out, parsed)
+    if as_json:
+        said: Json = {"rules": [_json(entry) for entry in parsed.entries]}
+        if out is not None:
+            said = {"out": answer.text(out), "rules": len(parsed.entries)}
+        say_json({**said, "unreached": [located(remark, paths) for remark in parsed.remarks]})
     return 0
 
 
-def _parse(format_: str, texts: list[bytes], allow: bool, chosen: dict[str, bytes]) -> Parsed:
+def _json(entry: Entry) -> Json:
+    about = entry.provenance
+    decided = answer.decision(entry.key, entry.rule)
+    return {
+        "key": decided.pop("rule"),
+        **decided,
+        "owner": about.owner or None,
+        "ticket": about.ticket or None,
+        "expires": str(about.expires) if about.expires else None,
+        "note": about.note or None,
+        "comments": list(about.comments),
+    }
+
+
+def _parse(format_: str, texts: list[bytes], allow: bool, daemon: str | None) -> Parsed:
     if format_ == "cidr":
         return cidrlist.parse(texts[0], allow=allow)
     if format_ == "haproxy":
         return haproxy.parse(texts[0], allow=allow)
     if format_ == "hosts":
-        daemon = daemon_name(chosen["daemon"]) if "daemon" in chosen else None
         return hostsaccess.parse(*texts, daemon=daemon)
     if format_ == "tcprules":
         return tcprules.parse(texts[0])
@@ -74,8 +106,11 @@ def _parse(format_: str, texts: list[bytes], allow: bool, chosen: dict[str, byte
     return text.parse(texts[0])
 
 
-def _write_rules(out: bytes, parsed: Parsed) -> None:
-    """Write a cdb, or a tree if the name ends with a slash."""
+def _write(out: bytes | None, parsed: Parsed) -> None:
+    """Write a cdb, a tree if the name ends with a slash, or a text."""
+    if out is None or not out.endswith((b".cdb", b"/")):
+        write_text(text.write(parsed.entries, parsed.trailing), out)
+        return
     contents = Contents.of(parsed.rules, is_tree=out.endswith(b"/"))
     try:
         with Interruption() as interruption, unable_to(f"write {shown(out)}"):
