@@ -18,17 +18,17 @@ from s6tls.ucspi.process import occupy_standard_descriptors
 
 COMMANDS = (
     ("explain", "who gets in, and why"),
-    ("diff", "who is decided about differently by another rule set"),
+    ("lint", "what is wrong or odd"),
+    ("diff", "for whom another rule set decides differently"),
     ("coverage", "how many addresses are allowed, denied and undecided"),
     ("minimise", "the fewest rules that decide equally"),
-    ("replay", "what rules decide for the clients of a log"),
-    ("lint", "what is wrong or odd"),
-    ("expect", "does it decide as it should"),
-    ("map", "a picture of who gets in"),
+    ("replay", "what is decided for the clients of a log"),
+    ("expect", "whether all is decided as expected"),
     ("import", "rules from the forms of other programs"),
     ("export", "rules in the forms of other programs"),
-    ("build", "compile rules in text form into a cdb"),
-    ("report", "one page with all of that, to look at in a browser"),
+    ("build", "a cdb from rules in text form"),
+    ("map", "a picture of who gets in"),
+    ("report", "all of this on one page, for a browser"),
 )
 SYNOPSIS = Synopsis("s6-accessrules", (), "subcommand [ options ] words...", COMMANDS)
 

@@ -114,6 +114,14 @@ def test_a_page_tells_the_exit_codes_and_is_in_the_index(command: str) -> None:
     assert f"[{command}]({page_of(command)})" in (DOCS / "index.md").read_text()
 
 
+@pytest.mark.parametrize(("page", "prefix"), [("s6-accessrules.md", ""), ("index.md", "s6-accessrules ")])
+def test_a_page_lists_the_subcommands_as_their_help_does(page: str, prefix: str) -> None:
+    rows = re.findall(
+        rf"^\| \[{prefix}([a-z]+)\]\(s6-accessrules-\1\.md\) \| (.*) \|$", (DOCS / page).read_text(), re.MULTILINE
+    )
+    assert tuple(rows) == s6_accessrules.COMMANDS
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
