@@ -9,7 +9,6 @@ context, so a ticket from one is noise to another.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from s6tls.tls.material import Material, Options
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
 _PEM = b"-----BEGIN"
-_PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_CRL_BEGINS, _CRL_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _SESSION_NAME_LENGTH = 32
 _ENABLE_PARTIAL_WRITE = 0x1
 """SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h: pyOpenSSL sets it and does not export it."""
@@ -137,7 +136,9 @@ def _crls(data: bytes, which: str) -> list[x509.CertificateRevocationList]:
     try:
         if _PEM not in data:
             return [x509.load_der_x509_crl(data)]
-        found = [x509.load_pem_x509_crl(block) for block in _PEM_CRL.findall(data)]
+        _, *blocks = data.split(_CRL_BEGINS)
+        whole = [_CRL_BEGINS + block.partition(_CRL_ENDS)[0] + _CRL_ENDS for block in blocks if _CRL_ENDS in block]
+        found = [x509.load_pem_x509_crl(block) for block in whole]
     except Exception as error:
         raise BadConfiguration(f"unable to read CRL {which}: {_reason(error)}") from error
     if not found or len(found) != data.count(b"-----BEGIN X509 CRL"):

@@ -153,6 +153,16 @@ def broken() -> dict[str, tuple[Material, Options]]:
     cases["a broken CA file"] = pki.material(default=good, trusted=(b"garbage",)), MANDATORY
     cases["an empty CA file"] = pki.material(default=good, trusted=(b"",)), OPTIONAL
     cases["one broken CA file of two"] = pki.material(default=good, trusted=(pki.root(), b"garbage")), MANDATORY
+    begun = b"-----BEGIN X509 CRL-----\n"
+    for what, revoked in (
+        ("a list begun 150,000 times, never ended", 150_000 * begun),
+        ("half a list", pki.revocations()[:-30]),
+    ):
+        cases[what] = pki.material(default=good, trusted=(pki.root(),), revoked=revoked), MANDATORY
+    cases["a list within a list"] = (
+        pki.material(default=good, trusted=(pki.root(),), revoked=begun + pki.revocations()),
+        MANDATORY,
+    )
     cases["a broken pair for a name"] = (
         pki.material((b"a.example", Pair(good.key, other.chain)), default=good),
         Options(sni_level=1),
