@@ -19,7 +19,7 @@ from s6tls.audit.progress import Progress, counted, silent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from s6tls.accessrules.rule import Rule
+    from s6tls.accessrules.rule import Env, Rule
 
     Fault = Callable[[bytes, RuleSetError], None]
 
@@ -42,9 +42,7 @@ class Contents:
         A rule that cannot be read, or that lookups would find malformed, is told to `fault` with its key and left out;
         without `fault` it raises.  Raises OSError or RuleSetError if the set cannot be read as a whole.
         """
-        is_tree = stat.S_ISDIR(os.stat(path).st_mode)
-        rules = read_tree(path, fault) if is_tree else _read_cdb(path, fault or _refuse)
-        return cls.of(counted(rules, "rules read", progress), is_tree=is_tree)
+        return cls.of(counted(read_rules(path, fault), "rules read", progress), is_tree=is_tree(path))
 
     @classmethod
     def of(cls, rules: Iterable[tuple[bytes, Rule]], *, is_tree: bool = False) -> Contents:
@@ -60,8 +58,23 @@ class Contents:
         return cls(kept, is_tree)
 
 
+def is_tree(path: str | bytes) -> bool:
+    """Tell whether a rule set is a directory tree, else it is a cdb.  Raises OSError."""
+    return stat.S_ISDIR(os.stat(path).st_mode)
+
+
+def read_rules(path: str | bytes, fault: Fault | None = None) -> Iterator[tuple[bytes, Rule]]:
+    """Yield the rules of a set, as they are, with their keys; `fault`, and what is raised, is as in `Contents.load`."""
+    return read_tree(path, fault) if is_tree(path) else _read_cdb(path, fault or _refuse)
+
+
+def settled_env(env: Env) -> Env:
+    """Return what several changes to the environment come to: one for each variable, in the order of their names."""
+    return tuple(sorted(dict(env).items()))
+
+
 def _settle(rule: Rule) -> Rule:
-    env = tuple(sorted(dict(rule.env).items()))
+    env = settled_env(rule.env)
     return rule if env == rule.env else replace(rule, env=env)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import RuleSet, keys
-from s6tls.accessrules.compile import read_tree
-from s6tls.accessrules.dump import records
 from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.rule import Rule, Verdict
 from s6tls.audit import answer
+from s6tls.audit.contents import read_rules, settled_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +25,7 @@ class Explanation:
     """What a rule set says about a client.
 
     `probes` are the keys that were looked up, in order; the last is that of the deciding rule, if there is one.
+    Of several changes of the `decision` to one variable only the last is kept.
     `needs_name` says that no rule by address decides, that no name was given, and that there are rules by name.
     """
 
@@ -87,16 +86,15 @@ class Explainer:
         needs_name = decision.verdict is Verdict.NOTFOUND and name is None and self._names_matter()
         shown_name = None if name is None else answer.text(os.fsencode(name))
         made = tuple(_up_to(decision.rule, probes))
+        decision = replace(decision, env=settled_env(decision.env))
         return Explanation(keys.address_text(packed).decode(), shown_name, made, decision, needs_name)
 
     def _names_matter(self) -> bool:
-        """Tell whether any rule goes by name."""
+        """Tell whether any rule goes by name, were it one that cannot be read."""
         if self._has_names is None:
-            family = b"reversedns/"
-            if stat.S_ISDIR(os.stat(self._path).st_mode):
-                self._has_names = any(key.startswith(family) for key, _ in read_tree(self._path))
-            else:
-                self._has_names = any(key.startswith(family) for key, _ in records(self._path))
+            broken: list[bytes] = []
+            sound = (key for key, _ in read_rules(self._path, lambda key, _: broken.append(key)))
+            self._has_names = any(key.startswith(b"reversedns/") for key in chain(sound, broken))
         return self._has_names
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cdbx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +76,41 @@ def test_a_name_is_needed_where_rules_by_name_could_decide(explainer: Explainer)
     assert named.probes[-3:] == (b"ip4/0.0.0.0_0", b"reversedns/www.example.org", b"reversedns/example.org")
     other = explainer.explain("203.0.113.1", "example.net")
     assert other.rule is None and other.probes[-1] == b"reversedns/@" and not other.needs_name
+
+
+def test_names_matter_only_if_a_lookup_finds_a_rule_by_name(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "rules.cdb")
+    with open(path, "w+b") as file:
+        maker = cdbx.CDB.make(file.fileno(), mmap=False)
+        for key, value in ((b"example.org", b"X"), (b"example.org", b"D"), (b"@", b"a")):
+            maker.add(b"reversedns/" + key, value)
+        maker.commit()
+    found = Explainer(path)
+    assert not found.explain("203.0.113.1").needs_name
+    found.close()
+
+
+@pytest.mark.parametrize(("broken", "needs_name"), [("ip4", False), ("reversedns", True)])
+def test_rules_that_cannot_be_read_hinder_only_their_own_clients(tmp_path: Path, broken: str, needs_name: bool) -> None:
+    (tmp_path / "stray").touch()
+    rule = tmp_path / broken / "192.0.2.0_24"
+    (rule / "env" / "A").mkdir(parents=True)
+    (rule / "allow").touch()
+    found = Explainer(os.fsencode(tmp_path))
+    explained = found.explain("203.0.113.1")
+    assert (explained.rule, explained.needs_name) == (None, needs_name)
+    found.close()
+
+
+def test_of_several_changes_to_a_variable_the_last_is_told(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "rules.cdb")
+    env = ((b"B", b"1"), (b"A", b"1"), (b"B", None), (b"A", None), (b"A", b"2"))
+    write_cdb(path, [(b"ip4/0.0.0.0_0", Rule(True, env))])
+    found = Explainer(path)
+    explained = found.explain("203.0.113.1")
+    assert explained.decision.env == ((b"A", b"2"), (b"B", None))
+    assert explained.json()["env"] == {"set": {"A": "2"}, "unset": ["B"]}
+    found.close()
 
 
 def test_a_name_changes_nothing_where_the_address_decides(explainer: Explainer) -> None:
