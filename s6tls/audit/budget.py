@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.audit import ortc
-from s6tls.audit.networks import Family
+from s6tls.audit.networks import Network
 from s6tls.audit.progress import Progress, counted, silent
 from s6tls.audit.trie import NONE, UNDECIDED, Prefix, Trie
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from s6tls.audit.networks import Network, Range
+    from s6tls.audit.networks import Family, Range
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,12 @@ class Budget:
     def ranges(self, family: Family) -> list[Range]:
         """Return the protected addresses of a family: ranges in order that do not overlap."""
         found: list[Range] = []
-        for start, end in sorted(network.range for network in self.protected if network.family is family):
-            if found and start < found[-1][1]:
+        networks = sorted((network.number, network.length) for network in self.protected if network.family is family)
+        for number, length in networks:
+            if found and number < found[-1][1]:
                 continue  # networks overlap by lying within one another, the wider first
-            found.append((start, end))
-        return sorted(found)
+            found.append(Network(family, number, length).range)
+        return found
 
     def protects(self, family: Family, ranges: Iterable[Range]) -> bool:
         """Tell whether any address of these ranges is protected."""

@@ -120,6 +120,15 @@ def test_what_is_wholly_protected_does_not_change(rules: spaces.Rules) -> None:
     assert minimise(contents(rules), Budget(2**129, everything)) == minimise(contents(rules))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_network_is_protected_beside_its_own_first_part(order: int) -> None:
+    networks = (parse_cidr("10.0.0.0/8"), parse_cidr("10.0.0.0/16"))[::order]
+    rules = {b"ip4/10.0.0.0_8": ALLOW, b"ip4/10.9.9.9_32": DENY}
+    assert minimise(contents(rules), Budget(1, networks)).contents.rules == rules
+    with pytest.raises(Unproven, match="protected"):
+        proof(contents(rules), contents({b"ip4/10.0.0.0_8": ALLOW}), Budget(1, networks))
+
+
 def test_exceptions_go_first_that_cost_least() -> None:
     rules = {
         b"ip4/10.0.0.0_8": ALLOW,
