@@ -259,19 +259,28 @@ def _private_key(data: bytes) -> Key:
 
 def _certificates(data: bytes) -> list[x509.Certificate]:
     def parse() -> list[x509.Certificate]:
-        return x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
+        found = x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
+        for certificate in found:  # the library parses names and dates when it is asked for them
+            _ = certificate.subject.rfc4514_string(), certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return found
 
     return _parsed("bad-certificate", parse)
 
 
 def _crls(data: bytes) -> list[x509.CertificateRevocationList]:
     if _PEM not in data:
-        return [_parsed("bad-crl", lambda: x509.load_der_x509_crl(data))]
+        return _parsed("bad-crl", lambda: [_whole(x509.load_der_x509_crl(data))])
     _, *blocks = data.split(_CRL_BEGINS)
     if not blocks or not all(_CRL_ENDS in block for block in blocks):
         raise Unusable("bad-crl", "has no whole list in it")
     whole = [_CRL_BEGINS + block.partition(_CRL_ENDS)[0] + _CRL_ENDS for block in blocks]
-    return _parsed("bad-crl", lambda: [x509.load_pem_x509_crl(block) for block in whole])
+    return _parsed("bad-crl", lambda: [_whole(x509.load_pem_x509_crl(block)) for block in whole])
+
+
+def _whole(crl: x509.CertificateRevocationList) -> x509.CertificateRevocationList:
+    """Make the library parse what it parses when it is asked for it."""
+    _ = crl.issuer.rfc4514_string(), crl.next_update_utc
+    return crl
 
 
 def _serves(certificate: x509.Certificate) -> bool:
@@ -284,5 +293,5 @@ def _public(owner: Key | x509.Certificate) -> bytes:
 
 
 def _name(certificate: x509.Certificate) -> str:
-    subject = _parsed("bad-certificate", certificate.subject.rfc4514_string)
+    subject = certificate.subject.rfc4514_string()
     return f"the certificate of {shown(subject.encode())}" if subject else "the certificate"

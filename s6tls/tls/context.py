@@ -79,7 +79,7 @@ class _Clients:
 
 def _clients(material: Material) -> _Clients:
     # In a directory of CAs most are there twice, under a name and under a hash.
-    trusted = dict.fromkeys(found for which, data in material.trusted for found in _certificates(data, f"CA {which}"))
+    trusted = dict.fromkeys(found for which, data in material.trusted for found in _authorities(data, which))
     if not trusted:
         raise BadConfiguration("unable to check client certificates: there is no CA in CADIR")
     return _Clients(list(trusted), [found for which, data in material.revoked for found in _crls(data, which)])
@@ -132,16 +132,26 @@ def _certificates(data: bytes, kind: str) -> list[x509.Certificate]:
         raise BadConfiguration(f"unable to read {kind}: {_reason(error)}") from error
 
 
-def _crls(data: bytes, which: str) -> list[x509.CertificateRevocationList]:
+def _authorities(data: bytes, which: str) -> list[x509.Certificate]:
+    found = _certificates(data, f"CA {which}")
     try:
-        if _PEM not in data:
-            return [x509.load_der_x509_crl(data)]
-        _, *blocks = data.split(_CRL_BEGINS)
-        whole = [_CRL_BEGINS + block.partition(_CRL_ENDS)[0] + _CRL_ENDS for block in blocks if _CRL_ENDS in block]
-        found = [x509.load_pem_x509_crl(block) for block in whole]
+        for authority in found:  # the library parses names and dates when it is asked for them
+            _ = authority.subject.public_bytes(), authority.not_valid_after_utc
+    except ValueError as error:
+        raise BadConfiguration(f"unable to read CA {which}: {_reason(error)}") from error
+    return found
+
+
+def _crls(data: bytes, which: str) -> list[x509.CertificateRevocationList]:
+    _, *blocks = data.split(_CRL_BEGINS)
+    whole = [_CRL_BEGINS + block.partition(_CRL_ENDS)[0] + _CRL_ENDS for block in blocks if _CRL_ENDS in block]
+    try:
+        found = [x509.load_pem_x509_crl(block) for block in whole] if _PEM in data else [x509.load_der_x509_crl(data)]
+        for crl in found:
+            _ = crl.issuer.public_bytes(), crl.next_update_utc
     except Exception as error:
         raise BadConfiguration(f"unable to read CRL {which}: {_reason(error)}") from error
-    if not found or len(found) != data.count(b"-----BEGIN X509 CRL"):
+    if not found or not len(whole) == len(blocks) == data.count(b"-----BEGIN X509 CRL"):
         raise BadConfiguration(f"unable to read CRL {which}: not a whole list in it")
     return found
 

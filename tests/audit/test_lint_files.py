@@ -235,6 +235,18 @@ def test_what_is_no_revocation_list(place: Place, data: bytes) -> None:
     assert codes(keypairs(CRLFILE=place.file("crl", data))) == ["error bad-crl"]
 
 
+def test_names_and_dates_that_the_library_parses_late(place: Place) -> None:
+    root = x509.load_pem_x509_certificate(pki.root()).public_bytes(Encoding.DER)
+    lasting = certificate(NOW - DAY, datetime.datetime(2999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC))
+    timeless = x509.load_pem_x509_certificate(lasting.chain).public_bytes(Encoding.DER)
+    assert b"29991231235959Z" in timeless
+    for data in (pki.garbled(root), timeless.replace(b"29991231235959Z", b"00001231235959Z")):
+        for variable in ("CAFILE", "CERTFILE"):
+            assert codes(keypairs(**{variable: place.file("cert", data)})) == ["error bad-certificate"]
+    crl = pki.garbled(pki.revocations(der=True))
+    assert codes(keypairs(CRLFILE=place.file("crl", crl))) == ["error bad-crl"]
+
+
 def test_a_file_is_reported_once_for_all_rules() -> None:
     rules = [Rule(True, ((b"CAFILE", b"/none"), (b"N", b"%d" % number))) for number in range(3)]
     (found,) = lint_keypairs.findings(contents(*rules), 30)

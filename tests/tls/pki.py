@@ -74,6 +74,12 @@ def root(by: str = "ours") -> bytes:
     return authority(by).cert_pem.bytes()
 
 
+def garbled(der: bytes) -> bytes:
+    """The same certificate or list by our authority, whose name is no UTF-8: which shows when asked for."""
+    assert b"\x0c\x04ours" in der
+    return der.replace(b"\x0c\x04ours", b"\x0c\x04\xffurs")
+
+
 def self_signed(key: Key, subject: x509.Name | None = None) -> x509.Certificate:
     """A certificate for `key`, signed with it (a DSA key gets one whose public key is another's)."""
     name = subject or x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER)])

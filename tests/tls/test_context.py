@@ -163,6 +163,12 @@ def broken() -> dict[str, tuple[Material, Options]]:
         pki.material(default=good, trusted=(pki.root(),), revoked=begun + pki.revocations()),
         MANDATORY,
     )
+    garbled = pki.garbled(x509.load_pem_x509_certificate(pki.root()).public_bytes(Encoding.DER))
+    cases["a CA whose name is broken"] = pki.material(default=good, trusted=(garbled,)), MANDATORY
+    cases["a list by somebody whose name is broken"] = (
+        pki.material(default=good, trusted=(pki.root(),), revoked=pki.garbled(pki.revocations(der=True))),
+        MANDATORY,
+    )
     cases["a broken pair for a name"] = (
         pki.material((b"a.example", Pair(good.key, other.chain)), default=good),
         Options(sni_level=1),
