@@ -48,9 +48,15 @@ class Decided(NamedTuple):
         return decision(self.key, self.rule)
 
 
-def summary(rule: Rule | None) -> str:
-    """Return a decision in one line: ``allow ROLE=staff -DEBUG exec: echo hello``."""
-    words = [verdict(rule)]
+def told(rule: Rule | None, key: bytes | None = None) -> str:
+    """Return a verdict as people are told it: ``undecided``, ``deny``, or with the rule ``deny by ip4/10.0.0.0_8``."""
+    word = "undecided" if rule is None else verdict(rule)
+    return word if key is None else f"{word} by {text(key)}"
+
+
+def summary(rule: Rule | None, key: bytes | None = None) -> str:
+    """Return a decision in one line: ``allow by ip4/10.0.0.0_8 ROLE=staff -DEBUG exec: echo hello``."""
+    words = [told(rule, key)]
     if rule is not None:
         words += [f"-{text(name)}" if value is None else f"{text(name)}={text(value)}" for name, value in rule.env]
         if rule.exec:

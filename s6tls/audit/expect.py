@@ -67,13 +67,12 @@ class Violation:
     def lines(self) -> list[str]:
         """Return the violation for people: which expectation, the counterexample, all that fails (shortened)."""
         about = f" ({self.expectation.about})" if self.expectation.about else ""
-        by = f" by {answer.text(self.key)}" if self.key is not None else ""
         # Each range holds a prefix or more, so the first few prefixes are those of the first few ranges.
         first = cidrs(self.network.family, self.ranges[: _FEW + 1])
         more = ", ..." if len(first) > _FEW else ""
         return [
             f"expectation {self.expectation.number}{about} fails: {self.expectation.words()} in {self.network}",
-            f"{self.counterexample} gets{by}: {answer.summary(self.rule)}",
+            f"{self.counterexample} gets: {answer.summary(self.rule, self.key)}",
             f"{self.addresses:,} address{'es' if self.addresses > 1 else ''}: {', '.join(first[:_FEW])}{more}",
         ]
 

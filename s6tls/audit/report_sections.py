@@ -79,7 +79,8 @@ def _kind(severity: Severity, code: str, items: list[Finding]) -> str:
         left = len(items) - len(listed)
         if left:
             rest += (
-                f"<p>{left:,} more of this kind are not in this page: <code>s6-accessrules lint</code> lists all.</p>"
+                f"<p>{left:,} more of this kind are not in this page: "
+                "<code>s6-accessrules lint --json</code> lists all.</p>"
             )
         parts.append(f"<details><summary>{len(items) - _IN_SIGHT:,} more of this kind</summary>{rest}</details>")
     return "\n".join(parts)

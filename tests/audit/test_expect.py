@@ -154,7 +154,7 @@ def test_lines_for_people() -> None:
     (violation,) = judged('expect = [{ only = ["192.0.2.1", "2001:db8::/32"], about = "one of us" }]')
     assert violation.lines() == [
         "expectation 1 (one of us) fails: nothing else is allowed in 0.0.0.0/0",
-        "192.0.2.0 gets by ip4/192.0.2.0_24: allow -DEBUG ROLE=staff",
+        "192.0.2.0 gets: allow by ip4/192.0.2.0_24 -DEBUG ROLE=staff",
         "254 addresses: 192.0.2.0/32, 192.0.2.2/31, 192.0.2.4/30, 192.0.2.8/29, ...",
     ]
     (violation,) = judged(
@@ -162,7 +162,7 @@ def test_lines_for_people() -> None:
     )
     assert violation.lines() == [
         "expectation 1 fails: allow -DEBUG without exec in 198.51.100.1/32",
-        "198.51.100.1 gets: notfound",
+        "198.51.100.1 gets: undecided",
         "1 address: 198.51.100.1/32",
     ]
 

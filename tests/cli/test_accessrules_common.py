@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import subprocess
 import sys
 
 import pytest
 
-from s6tls.cli.accessrules.common import printable
+from s6tls.cli.accessrules.common import MOST_ROWS, Table, count, printable
 
 SHOW = """
 import sys
@@ -18,20 +19,19 @@ from s6tls.cli.accessrules.common import Table, progress
 table = Table("rule", "hits", right=[1])
 with progress() as tell:
     tell("rules read", 1234567)
-table.add("ip4/10.0.0.0_8", 7)
-table.add("\\x1b[31m[bold]", 12345)
+table.add([("ip4/10.0.0.0_8", 7), ("\\x1b[31m[bold]", 12345), (None, None)], lambda row: row)
 table.show()
 sys.stdout.flush()
 sys.exit("rich" in sys.modules)
 """
 
 
-def show(*, stdout: bool, stderr: bool) -> tuple[int, str, str]:
+def show(*, stdout: bool, stderr: bool, columns: int = 60) -> tuple[int, str, str]:
     """Run SHOW with a terminal for stdout or stderr or with pipes; return its exit code and what came from either."""
     ends = {1: pty.openpty() if stdout else os.pipe(), 2: pty.openpty() if stderr else os.pipe()}
     done = subprocess.run(
         [sys.executable, "-c", SHOW],
-        env={"TERM": "xterm", "COLUMNS": "60", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={"TERM": "xterm", "COLUMNS": str(columns), "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.DEVNULL,
         stdout=ends[1][1],
         stderr=ends[2][1],
@@ -53,14 +53,21 @@ def show(*, stdout: bool, stderr: bool) -> tuple[int, str, str]:
 def test_pipes_get_plain_columns_and_no_rich() -> None:
     code, stdout, stderr = show(stdout=False, stderr=False)
     assert (code, stderr) == (0, "")
-    assert stdout == "rule             hits\nip4/10.0.0.0_8      7\n\\x1b[31m[bold]  12345\n"
+    assert stdout == "rule              hits\nip4/10.0.0.0_8       7\n\\x1b[31m[bold]  12,345\n-                    -\n"
 
 
 def test_a_terminal_gets_a_table_in_which_nothing_is_obeyed() -> None:
     code, stdout, stderr = show(stdout=True, stderr=False)
     assert (code, stderr) == (1, "")
-    assert "─" in stdout and "12345" in stdout
+    assert "─" in stdout and "12,345" in stdout
     assert "\\x1b[31m[bold]" in stdout and "\x1b[31m" not in stdout
+
+
+def test_a_terminal_that_is_too_narrow_for_a_table_gets_a_line_for_each_cell() -> None:
+    code, stdout, _ = show(stdout=True, stderr=False, columns=20)
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", stdout).splitlines()]
+    assert code == 1
+    assert lines[:5] == ["rule  ip4/10.0.0.0_8", "hits  7", "", "rule  \\x1b[31m[bold]", "hits  12,345"]
 
 
 def test_progress_is_for_a_terminal_on_stderr() -> None:
@@ -68,6 +75,20 @@ def test_progress_is_for_a_terminal_on_stderr() -> None:
     assert code == 1
     assert "1,234,567 rules read" in stderr
     assert stdout.startswith("rule ")
+
+
+def test_a_table_shows_no_more_rows_than_anybody_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("number")
+    table.add(range(MOST_ROWS + 1234), lambda number: [number])
+    table.show()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["999", "… and 1,234 more; --json gives all"]
+    assert len(lines) == MOST_ROWS + 2
+
+
+def test_numbers_of_things() -> None:
+    assert [count(0, "rule"), count(1, "rule"), count(2000, "rule")] == ["0 rules", "1 rule", "2,000 rules"]
+    assert [count(1, "address"), count(2**32, "address")] == ["1 address", "4,294,967,296 addresses"]
 
 
 @pytest.mark.parametrize("text", ["plain", "ä€"])

@@ -58,8 +58,8 @@ def test_the_fewest_rules_for_people(rules: str, tmp_path: Path, name: str) -> N
     assert done.stdout.splitlines() == [
         "ip4: 6 rules before, 3 after",
         "ip6: 2 rules before, 1 after",
-        "other families: 1 rules, left as they are",
-        "left out as no lookup asks for them: 1",
+        "other families: 1 rule, kept",
+        "no lookup asks for: 1 rule, left out",
         "proof: what was written decides equally for every address",
     ]
     written = Contents.load(out)
@@ -73,7 +73,7 @@ def test_what_a_budget_changes(rules: str, tmp_path: Path) -> None:
     done = run([*COMMAND, rules, out, "--budget=1", "--protect", "10.2.0.0/15", "--protect=2001:db8::/32"])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[4:] == [
-        "proof: what was written decides otherwise for 1 addresses, and equally for all others",
+        "proof: what was written decides otherwise for 1 address, and equally for all others",
         "",
         "prefixes     addresses  before  after",
         "10.9.9.9/32          1  deny    allow",

@@ -24,7 +24,7 @@ LOG = """\
 192.0.2.1 - - [25/Nov/2026:01:02:05 +0000] "GET / HTTP/1.1" 200 512
 \x1b[31m - - [25/Nov/2026:01:02:06 +0000] "-" 408 -
 """
-WARNING = 'warning: {}: 1 of 4 lines have no address, such as "\\x1b[31m" (read as plain)\n'
+WARNING = 'warning: {}: 1 of 4 lines without an address, such as "\\x1b[31m" (read as plain)\n'
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_replay_for_people(rules: str, new: str, log: str) -> None:
 lines: 4, 1 without an address
 clients: 2
 hits: 2 allowed, 0 denied, 1 undecided
-flipped: 1 hits
+flipped: 1 hit
 
 hits  rule              decision
    2  ip4/192.0.2.0_24  allow ROLE=\\x1b[31mstaff
@@ -73,8 +73,8 @@ ip4/192.0.2.9_32  deny
 hits  undecided client
    1  198.51.100.1
 
-hits  client        before    after
-   1  198.51.100.1  notfound  allow ROLE=\\x1b[31mstaff
+hits  client        before     after
+   1  198.51.100.1  undecided  allow ROLE=\\x1b[31mstaff
 """
     )
 
@@ -151,13 +151,13 @@ def run_failing(words: list[str]) -> tuple[int, str]:
         (["replay", "{rules}"], ""),
         (
             ["replay", "{rules}", "{log}", "--format=x\n"],
-            "unknown format: x\\x0a (expected plain, common, json, csv, s6); ",
+            "invalid value for --format: x\\x0a (expected plain, common, json, csv, s6); ",
         ),
         (["replay", "{rules}", "{log}", "--format=s6", "--field=1"], "--field is for json and csv, not for s6; "),
         (["explain", "{rules}", "192.0.2.1", "--log={log}"], ""),
         (["explain", "{rules}", "--log={log}", "--name=x"], "--name is for one ADDRESS, not for a log; "),
         (["explain", "{rules}", "192.0.2.1", "--format=s6"], "--format and --field are for --log; "),
-        (["explain", "{rules}", "--log={log}", "--format=x"], "unknown format: x (expected"),
+        (["explain", "{rules}", "--log={log}", "--format=x"], "invalid value for --format: x (expected"),
     ],
 )
 def test_wrong_usage(rules: str, log: str, words: list[str], message: str) -> None:
@@ -207,9 +207,9 @@ def test_explain_each_client_of_a_log(rules: str, log: str) -> None:
     assert done.returncode == 0
     assert done.stderr == f"{PROGRAM} explain: {WARNING.format(log)}"
     assert done.stdout.splitlines() == [
-        "192.0.2.1: ip4/192.0.2.0_24: allow ROLE=\\x1b[31mstaff",
-        "198.51.100.1: notfound (a host name is needed)",
-        "192.0.2.1: ip4/192.0.2.0_24: allow ROLE=\\x1b[31mstaff",
+        "192.0.2.1: allow by ip4/192.0.2.0_24 ROLE=\\x1b[31mstaff",
+        "198.51.100.1: undecided (a host name is needed)",
+        "192.0.2.1: allow by ip4/192.0.2.0_24 ROLE=\\x1b[31mstaff",
     ]
 
 

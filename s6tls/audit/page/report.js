@@ -112,7 +112,7 @@
 
   // Drawing
 
-  const VERDICTS = { allow: "allow", deny: "deny", notfound: "not found" };
+  const VERDICTS = { allow: "allow", deny: "deny", notfound: "undecided" };
   const digits = new Intl.NumberFormat("en");
 
   // Control characters, and what turns the direction of text, stand as escapes.

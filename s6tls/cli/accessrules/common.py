@@ -9,10 +9,12 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
 
 from s6tls.accessrules.errors import RuleSetError, shown
+from s6tls.accessrules.interruption import Interruption
 from s6tls.audit.contents import Contents
 from s6tls.audit.progress import Progress, silent
 from s6tls.cli.options import Option
@@ -20,6 +22,13 @@ from s6tls.cli.program import SYSTEM, Failure, unable_to
 
 JSON = Option("", ("json",), None, "answer in JSON")
 FINDINGS = 1
+
+MOST_ROWS = 1000
+"""A table shows no more rows than these, and says how many more there are."""
+
+_UNBOUNDED = 1 << 20
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -40,9 +49,12 @@ def load(path: bytes, progress: Progress = silent) -> Contents:
 
 
 def write_whole(path: bytes, contents: bytes) -> None:
-    """Write a file beside the old one and let it take its place, or leave all as it was.  Raises Failure."""
+    """Write a file beside the old one and let it take its place, or leave all as it was.  Raises Failure.
+
+    A signal that ends the process does so when this is done.
+    """
     temporary = b"%b:s6tls:%d:%b" % (path, os.getpid(), os.urandom(4).hex().encode())
-    with unable_to(f"write {shown(path)}"):
+    with Interruption(), unable_to(f"write {shown(path)}"):
         try:
             with open(temporary, "xb") as file:
                 file.write(contents)
@@ -68,39 +80,62 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def count(number: int, what: str) -> str:
+    """Return a number of things: ``1 rule``, ``2,000 addresses``."""
+    plural = "" if number == 1 else "es" if what.endswith("s") else "s"
+    return f"{number:,} {what}{plural}"
+
+
 class Table:
     """Rows under headings: drawn by `rich` on a terminal, else in plain columns."""
 
-    def __init__(self, *headings: str, right: Sequence[int] = ()) -> None:
+    def __init__(self, *headings: str, right: Collection[int] = ()) -> None:
         """`right` are the numbers of the columns that are aligned to the right."""
         self._headings = headings
-        self._right = frozenset(right)
+        self._right = right
         self._rows: list[list[str]] = []
+        self._more = 0
 
-    def add(self, *cells: object) -> None:
-        """Add a row."""
-        self._rows.append([printable(str(cell)) for cell in cells])
+    def add(self, items: Collection[T], cells: Callable[[T], Iterable[object]]) -> None:
+        """Add a row for each of the first `MOST_ROWS` items.  None is shown as ``-``, numbers in groups of digits."""
+        self._rows += [[_cell(cell) for cell in cells(item)] for item in islice(items, MOST_ROWS)]
+        self._more += max(0, len(items) - MOST_ROWS)
 
     def show(self) -> None:
         """Write the table to stdout; without rows, nothing."""
-        if self._rows:
-            if sys.stdout.isatty():
-                self._draw()
-            else:
-                self._write()
+        if not self._rows:
+            return
+        if sys.stdout.isatty():
+            self._draw()
+        else:
+            self._write()
+        if self._more:
+            say(f"… and {self._more:,} more; --json gives all")
 
     def _draw(self) -> None:
+        """Draw a table, or where the terminal is too narrow for one, each row in lines of a heading and a cell."""
         from rich import box
         from rich.console import Console
+        from rich.measure import Measurement
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = RichTable(box=box.SIMPLE_HEAD)
+        console = Console()
+        table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for number, heading in enumerate(self._headings):
-            table.add_column(heading, justify="right" if number in self._right else "left", overflow="fold")
+            table.add_column(heading, justify="right" if number in self._right else "left")
         for row in self._rows:
             table.add_row(*map(Text, row))
-        Console().print(table)
+        if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum > console.width:
+            table = RichTable.grid(padding=(0, 2))
+            table.add_column(no_wrap=True, style="bold")
+            table.add_column(overflow="fold")
+            for row in self._rows:
+                if table.row_count:
+                    table.add_row()
+                for heading, cell in zip(self._headings, row, strict=True):
+                    table.add_row(heading, Text(cell))
+        console.print(table)
 
     def _write(self) -> None:
         rows = [list(self._headings), *self._rows]
@@ -111,6 +146,10 @@ class Table:
                 for number, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from s6tls.audit import answer
 from s6tls.audit.coverage import count_others, coverage, share
 from s6tls.audit.networks import Family
-from s6tls.cli.accessrules.common import JSON, Table, load, progress, say, say_json
+from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json
 from s6tls.cli.options import Synopsis, UsageError
 
 if TYPE_CHECKING:
@@ -15,40 +15,46 @@ if TYPE_CHECKING:
 
 SYNOPSIS = Synopsis("s6-accessrules coverage", (JSON,), "RULES")
 
-MOST_ROWS = 1000
-
 
 def body(argv: list[bytes]) -> int:
     """Count what a rule set decides."""
     options, words = SYNOPSIS.parse_mixed(argv)
     if len(words) != 1:
         raise UsageError
-    with progress() as told:
-        contents = load(words[0], told)
-        counted = [coverage(contents, family, told) for family in Family]
+    with progress() as tell:
+        contents = load(words[0], tell)
+        counted = [coverage(contents, family, tell) for family in Family]
     if "json" in dict(options):
         say_json({found.family.value: found.json() for found in counted})
-        return 0
-    for found in counted:
-        _tell(found)
-    for name, rules in count_others(contents).items():
-        say(f"rules of family {name}: {rules}")
+    else:
+        _tell(counted, count_others(contents))
     return 0
 
 
-def _tell(found: Coverage) -> None:
-    size = found.family.size
-    table = Table(found.family.value, "addresses", "share", right=[1, 2])
-    for word, addresses in (("allow", found.allow), ("deny", found.deny), ("undecided", found.undecided)):
-        table.add(word, addresses, share(addresses, size))
-    table.show()
-    say("")
-    most = sorted(found.rules.items(), key=lambda rule: -rule[1])[:MOST_ROWS]
-    if most:
-        table = Table("rule", "decides itself", "share", right=[1, 2])
-        for key, addresses in most:
-            table.add(answer.text(key), addresses, share(addresses, size))
-        table.show()
-        if len(found.rules) > MOST_ROWS:
-            say(f"… and {len(found.rules) - MOST_ROWS} more; --json gives all")
+def _tell(counted: list[Coverage], others: dict[str, int]) -> None:
+    for number, found in enumerate(counted):
+        if number:
+            say("")
+        _tell_family(found)
+    if others:
         say("")
+    for name, rules in others.items():
+        say(f"{name}: {count(rules, 'rule')}")
+
+
+def _tell_family(found: Coverage) -> None:
+    size = found.family.size
+
+    def row(counted: tuple[str | bytes, int]) -> tuple[object, ...]:
+        """Return the cells for a word or a rule, and its addresses."""
+        what, addresses = counted
+        return what if isinstance(what, str) else answer.text(what), addresses, share(addresses, size)
+
+    table = Table(found.family.value, "addresses", "share", right=[1, 2])
+    table.add([("allowed", found.allow), ("denied", found.deny), ("undecided", found.undecided)], row)
+    table.show()
+    if found.rules:
+        say("")
+        table = Table("rule", "decides itself", "share", right=[1, 2])
+        table.add(sorted(found.rules.items(), key=lambda rule: -rule[1]), row)
+        table.show()

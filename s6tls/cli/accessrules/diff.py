@@ -11,7 +11,7 @@ from s6tls.audit import answer
 from s6tls.audit.answer import Decided
 from s6tls.audit.diff import Clients, Difference, OtherDifference, differences, other_differences
 from s6tls.audit.networks import Family
-from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, load, progress, reading, say
+from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, load, progress, reading, say
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
 from s6tls.cli.options import Option, Synopsis, UsageError
 
@@ -36,7 +36,6 @@ SYNOPSIS = Synopsis(
     "OLD NEW",
 )
 
-MOST_ROWS = 1000
 MOST_PREFIXES = 3
 _BATCH = 1000
 
@@ -49,10 +48,10 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     if "log" not in chosen and ("format" in chosen or "field" in chosen):
         raise UsageError("--format and --field are for --log")
-    with progress() as told:
-        old, new = [load(path, told) for path in words]
-        clients = _clients([value for name, value in options if name == "log"], chosen, told)
-        found: list[AnyDifference] = [*differences(old, new, progress=told), *other_differences(old, new)]
+    with progress() as tell:
+        old, new = [load(path, tell) for path in words]
+        clients = _clients([value for name, value in options if name == "log"], chosen, tell)
+        found: list[AnyDifference] = [*differences(old, new, progress=tell), *other_differences(old, new)]
 
     def more(difference: AnyDifference) -> Json:
         """Return what the options ask for; names have no addresses and are in no log."""
@@ -71,11 +70,11 @@ def body(argv: list[bytes]) -> int:
     return FINDINGS if found else 0
 
 
-def _clients(paths: list[bytes], chosen: dict[str, bytes], told: Progress) -> Clients:
+def _clients(paths: list[bytes], chosen: dict[str, bytes], tell: Progress) -> Clients:
     clients = Clients()
     for path in paths:
         with reading(path):
-            log = open_log(path, chosen, told)
+            log = open_log(path, chosen, tell)
             clients.add(log.hits())
         warn_of_unread(SYNOPSIS.program, path, log)
     return clients
@@ -101,43 +100,44 @@ def _tell(found: list[AnyDifference], more: More) -> None:
     if not found:
         say("no differences")
         return
-    first = found[:MOST_ROWS]
-    headings = ["prefixes", "addresses", "before", "rule", "after", "rule", *more(first[0])]
+    headings = ["prefixes", "addresses", "before", "rule", "after", "rule", *more(found[0])]
     numbers = [column for column, heading in enumerate(headings) if heading in ("addresses", "clients", "hits")]
     table = Table(*headings, right=numbers)
-    for difference in first:
-        table.add(
-            _prefixes(difference),
-            _shown(difference.addresses),
-            answer.summary(difference.before.rule),
-            _key(difference.before),
-            answer.summary(difference.after.rule),
-            _key(difference.after),
-            *map(_shown, more(difference).values()),
-        )
+    table.add(found, lambda difference: _row(difference, more))
     table.show()
-    if len(found) > MOST_ROWS:
-        say(f"… and {len(found) - MOST_ROWS} more; --json gives all")
     say("")
     for family in Family:
         addresses = sum(d.addresses for d in found if isinstance(d, Difference) and d.family is family)
-        say(f"{family.value}: {addresses} addresses are decided differently")
+        say(f"{family.value}: {count(addresses, 'address')} decided differently")
     others = sum(isinstance(d, OtherDifference) for d in found)
     if others:
-        say(f"rules of other families: {others}")
+        say(f"other families: {count(others, 'rule')}")
 
 
-def _prefixes(difference: AnyDifference) -> str:
-    words = list(islice(difference.each_prefix(), MOST_PREFIXES))
-    if isinstance(difference, OtherDifference):
-        return f"{difference.family_name}/{words[0]}"
-    rest = difference.count_prefixes() - len(words)
-    return " ".join(words) + (f" … and {rest} more" if rest else "")
+def _row(difference: AnyDifference, more: More) -> list[object]:
+    before, after = difference.before, difference.after
+    return [
+        first_prefixes(difference) if isinstance(difference, Difference) else _name(difference),
+        difference.addresses,
+        answer.summary(before.rule),
+        _key(before),
+        answer.summary(after.rule),
+        _key(after),
+        *more(difference).values(),
+    ]
 
 
-def _key(decided: Decided) -> str:
-    return "-" if decided.key is None else answer.text(decided.key)
+def _name(difference: OtherDifference) -> str:
+    (name,) = difference.each_prefix()
+    return f"{difference.family_name}/{name}"
 
 
-def _shown(value: object) -> str:
-    return "-" if value is None else str(value)
+def first_prefixes(difference: Difference) -> str:
+    """Return the first prefixes of a difference, and how many more there are."""
+    words = " ".join(islice(difference.each_prefix(), MOST_PREFIXES))
+    more = difference.count_prefixes() - MOST_PREFIXES
+    return f"{words} … and {more:,} more" if more > 0 else words
+
+
+def _key(decided: Decided) -> str | None:
+    return None if decided.key is None else answer.text(decided.key)

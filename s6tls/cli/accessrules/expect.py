@@ -5,7 +5,7 @@ from __future__ import annotations
 from s6tls.accessrules.errors import shown
 from s6tls.audit.expect import violations
 from s6tls.audit.expectations import BadExpectations, Expectation, parse
-from s6tls.cli.accessrules.common import FINDINGS, JSON, load, progress, reading, say, say_json
+from s6tls.cli.accessrules.common import FINDINGS, JSON, count, load, progress, reading, say, say_json
 from s6tls.cli.options import Synopsis, UsageError
 from s6tls.cli.program import USAGE, Failure
 
@@ -19,10 +19,10 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     rules, file = words
     expectations = expectations_in(file)
-    with progress() as told:
-        failed = list(violations(load(rules, told), expectations, progress=told))
+    with progress() as tell:
+        failed = list(violations(load(rules, tell), expectations, progress=tell))
     failing = len({violation.expectation for violation in failed})
-    if options:
+    if "json" in dict(options):
         say_json({"held": len(expectations) - failing, "failed": [violation.json() for violation in failed]})
     else:
         for violation in failed:
@@ -47,5 +47,5 @@ def expectations_in(file: bytes) -> list[Expectation]:
 def tally(failing: int, number: int) -> str:
     """Say how many of a number of expectations fail."""
     if failing:
-        return f"{failing} of {number} expectation{'s fail' if number > 1 else ' fails'}"
-    return f"{'all ' if number > 1 else ''}{number} expectation{'s hold' if number > 1 else ' holds'}"
+        return f"{failing:,} of {count(number, 'expectation')} {'fails' if failing == 1 else 'fail'}"
+    return f"all {count(number, 'expectation')} hold" if number > 1 else "1 expectation holds"

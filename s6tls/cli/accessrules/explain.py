@@ -72,8 +72,7 @@ def _explain_log(rules: bytes, chosen: Mapping[str, bytes]) -> None:
 
 
 def _in_one_line(explanation: Explanation) -> str:
-    key = explanation.decision.rule
-    decided = f"{explanation.address}: {answer.text(key) + ': ' if key else ''}{answer.summary(explanation.rule)}"
+    decided = f"{explanation.address}: {answer.summary(explanation.rule, explanation.decision.rule)}"
     return f"{decided} (a host name is needed)" if explanation.needs_name else decided
 
 
@@ -81,11 +80,7 @@ def _tell(explanation: Explanation) -> None:
     for key in explanation.probes:
         say(f"probe {answer.text(key)}")
     decision = explanation.decision
-    rule = explanation.rule
-    say(
-        f"{explanation.address}: {answer.verdict(rule)}"
-        + (f" by {answer.text(decision.rule)}" if decision.rule else "")
-    )
+    say(f"{explanation.address}: {answer.told(explanation.rule, decision.rule)}")
     for name, value in decision.env:
         say(f"  unsets {answer.text(name)}" if value is None else f"  sets {answer.text(name)}={answer.text(value)}")
     if decision.exec:

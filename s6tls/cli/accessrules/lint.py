@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from s6tls.accessrules.errors import shown
 from s6tls.audit import answer
 from s6tls.audit.findings import Severity
 from s6tls.audit.lint import lint
-from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, progress, reading, say, say_json
+from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, progress, reading, say, say_json
 from s6tls.cli.options import Option, Synopsis, UsageError, number
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ _DAYS = 30
 SYNOPSIS = Synopsis(
     "s6-accessrules lint",
     (
-        Option("", ("severity",), "error|warning|note", "report nothing milder than this (default note)"),
+        Option("", ("severity",), "error|warning|note", "report nothing milder than this (default: note)"),
         Option("", ("files",), None, "look also at the keys, certificates and programs that rules name"),
-        Option("", ("days",), "N", f"with --files: report certificates that expire within N days (default {_DAYS})"),
+        Option("", ("days",), "N", f"with --files: report certificates that expire within N days (default: {_DAYS})"),
         JSON,
     ),
     "RULES",
@@ -50,18 +51,19 @@ def _severity(word: bytes) -> Severity:
     for severity in Severity:
         if word == severity.word.encode():
             return severity
-    raise UsageError("--severity is error, warning or note")
+    raise UsageError(f"invalid value for --severity: {shown(word)} (expected error, warning, note)")
 
 
 def _tell(findings: list[Finding]) -> None:
     table = Table("severity", "finding", "rule", "what is so", "remedy")
-    for finding in findings:
-        rule = "" if finding.rule is None else answer.text(finding.rule)
-        table.add(finding.severity.word, finding.code, rule, finding.message, finding.remedy)
+    table.add(findings, _row)
     table.show()
+    if findings:
+        say("")
     counts = Counter(finding.severity for finding in findings)
-    say(", ".join(_count(counts[severity], severity.word) for severity in reversed(Severity)))
+    say(", ".join(count(counts[severity], severity.word) for severity in reversed(Severity)))
 
 
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _row(finding: Finding) -> tuple[str, ...]:
+    rule = "" if finding.rule is None else answer.text(finding.rule)
+    return finding.severity.word, finding.code, rule, finding.message, finding.remedy

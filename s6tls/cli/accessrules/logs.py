@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from s6tls.accessrules.errors import shown
 from s6tls.audit.logs import FORMATS, Log
 from s6tls.audit.progress import Progress, silent
-from s6tls.cli.accessrules.common import reading
+from s6tls.cli.accessrules.common import count, reading
 from s6tls.cli.options import Option, UsageError
 from s6tls.ucspi.log import log
 
@@ -19,7 +19,7 @@ def open_log(path: bytes, chosen: Mapping[str, bytes], progress: Progress = sile
     """Open a log as the options say.  Raises UsageError and OSError."""
     format = shown(chosen["format"]) if "format" in chosen else None
     if format is not None and format not in FORMATS:
-        raise UsageError(f"unknown format: {format} (expected {', '.join(FORMATS)})")
+        raise UsageError(f"invalid value for --format: {format} (expected {', '.join(FORMATS)})")
     field = chosen["field"].decode("utf-8", "surrogateescape") if "field" in chosen else None
     if field is not None and format not in (None, "json", "csv"):
         raise UsageError(f"--field is for json and csv, not for {format}")
@@ -35,11 +35,8 @@ def addresses(program: str, path: bytes, chosen: Mapping[str, bytes]) -> Iterato
 
 
 def warn_of_unread(program: str, path: bytes, read: Log) -> None:
-    """Say how many lines of a log, which has been read, have no address."""
+    """Say how many lines of a log, which has been read, are without an address."""
     if read.unread:
         such = f', such as "{shown(read.sample)}"' if read.sample else ""
-        log(
-            program,
-            "warning",
-            f"{shown(path)}: {read.unread} of {read.lines} lines have no address{such} (read as {read.format})",
-        )
+        unread = f"{read.unread:,} of {count(read.lines, 'line')} without an address{such}"
+        log(program, "warning", f"{shown(path)}: {unread} (read as {read.format})")

@@ -30,21 +30,22 @@ def body(argv: list[bytes]) -> int:
     ending = out.rpartition(b".")[2].lower()
     if ending not in (b"png", b"svg"):
         raise UsageError(f"neither .png nor .svg: {shown(out)}")
-    drawn = _map(rules, dict(options), FINE if ending == b"png" else COARSE)
+    chosen = dict(options)
+    drawn = _map(rules, chosen, FINE if ending == b"png" else COARSE)
     write_whole(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode())
-    if any(name == "json" for name, _ in options):
+    if "json" in chosen:
         say_json(_json(out, drawn))
     else:
         _tell(drawn)
     return 0
 
 
-def _map(rules: bytes, options: dict[str, bytes], order: int) -> Scene:
-    colour_by = shown(options.get("colour-by", b"verdict"))
+def _map(rules: bytes, chosen: dict[str, bytes], order: int) -> Scene:
+    colour_by = shown(chosen.get("colour-by", b"verdict"))
     if colour_by not in COLOURINGS:
         raise UsageError(f"invalid value for --colour-by: {colour_by} (expected {', '.join(COLOURINGS)})")
-    new = options.get("against")
-    if new is not None and "colour-by" in options:
+    new = chosen.get("against")
+    if new is not None and "colour-by" in chosen:
         raise UsageError("--against has colours of its own: leave --colour-by out")
     with progress() as tell:
         contents = load(rules, tell)
@@ -70,8 +71,7 @@ def _json(out: bytes, drawn: Scene) -> dict[str, object]:
 
 
 def _tell(drawn: Scene) -> None:
-    table = Table("colour", "IPv4 addresses", "IPv6 addresses", right=(1, 2))
-    for entry in drawn.legend:
-        if any(entry.counts.values()):
-            table.add(entry.label, *(f"{entry.counts[family]:,}" for family in Family))
+    table = Table("colour", "IPv4 addresses", "IPv6 addresses", right=[1, 2])
+    entries = [entry for entry in drawn.legend if any(entry.counts.values())]
+    table.add(entries, lambda entry: (entry.label, *(entry.counts[family] for family in Family)))
     table.show()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE
@@ -15,8 +14,8 @@ from s6tls.audit.budget import Budget
 from s6tls.audit.minimise import Unproven, minimise, proof
 from s6tls.audit.networks import parse_cidr
 from s6tls.audit.writing import is_cdb, write
-from s6tls.cli.accessrules.common import JSON, Table, load, progress, say, say_json
-from s6tls.cli.accessrules.diff import MOST_PREFIXES, MOST_ROWS
+from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json
+from s6tls.cli.accessrules.diff import first_prefixes
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import SYSTEM, Failure
 
@@ -116,27 +115,22 @@ def _write(
 
 def _tell(small: Minimised, changed: list[Difference]) -> None:
     for family, (before, after) in small.rules.items():
-        say(f"{family.value}: {before} rules before, {after} after")
+        say(f"{family.value}: {count(before, 'rule')} before, {after:,} after")
     if small.others:
-        say(f"other families: {small.others} rules, left as they are")
+        say(f"other families: {count(small.others, 'rule')}, kept")
     if small.dead:
-        say(f"left out as no lookup asks for them: {small.dead}")
+        say(f"no lookup asks for: {count(small.dead, 'rule')}, left out")
     if not changed:
         say("proof: what was written decides equally for every address")
         return
-    addresses = sum(difference.addresses for difference in changed)
-    say(f"proof: what was written decides otherwise for {addresses} addresses, and equally for all others")
+    addresses = count(sum(difference.addresses for difference in changed), "address")
+    say(f"proof: what was written decides otherwise for {addresses}, and equally for all others")
     say("")
     table = Table("prefixes", "addresses", "before", "after", right=[1])
-    for difference in changed[:MOST_ROWS]:
-        prefixes = " ".join(islice(difference.each_prefix(), MOST_PREFIXES))
-        more = difference.count_prefixes() - MOST_PREFIXES
-        table.add(
-            f"{prefixes} … and {more} more" if more > 0 else prefixes,
-            difference.addresses,
-            answer.summary(difference.before.rule),
-            answer.summary(difference.after.rule),
-        )
+    table.add(changed, _row)
     table.show()
-    if len(changed) > MOST_ROWS:
-        say(f"… and {len(changed) - MOST_ROWS} more; --json gives all")
+
+
+def _row(difference: Difference) -> tuple[object, ...]:
+    before, after = (answer.summary(decided.rule) for decided in (difference.before, difference.after))
+    return first_prefixes(difference), difference.addresses, before, after

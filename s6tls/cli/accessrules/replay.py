@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from s6tls.accessrules.keys import address_text
 from s6tls.audit import answer
 from s6tls.audit.replay import Replay
-from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, load, progress, reading, say, say_json
+from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, load, progress, reading, say, say_json
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
 from s6tls.cli.options import Option, Synopsis, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from s6tls.audit.contents import Contents
+    from s6tls.audit.replay import Flip
+
+T = TypeVar("T")
 
 SYNOPSIS = Synopsis(
     "s6-accessrules replay",
@@ -35,14 +38,14 @@ def body(argv: list[bytes]) -> int:
     if len(words) < 2:
         raise UsageError
     rules, *paths = words
-    with progress() as told:
-        contents = load(rules, told)
-        against = load(chosen["against"], told) if "against" in chosen else None
-        replay = Replay(contents, against, progress=told)
+    with progress() as tell:
+        contents = load(rules, tell)
+        against = load(chosen["against"], tell) if "against" in chosen else None
+        replay = Replay(contents, against, progress=tell)
         logs = []
         for path in paths:
             with reading(path):
-                log = open_log(path, chosen, told)
+                log = open_log(path, chosen, tell)
                 replay.read(log)
             logs.append((path, log))
         replay.finish()
@@ -56,40 +59,37 @@ def body(argv: list[bytes]) -> int:
 
 
 def _tell(replay: Replay, contents: Contents) -> None:
-    say(f"lines: {replay.lines}, {replay.unread} without an address")
-    say(f"clients: {len(replay.clients)}" + (f", and more with {replay.beyond} hits" if replay.beyond else ""))
+    say(f"lines: {replay.lines:,}, {replay.unread:,} without an address")
+    say(
+        f"clients: {len(replay.clients):,}"
+        + (f", and more with {count(replay.beyond, 'hit')}" if replay.beyond else "")
+    )
     verdicts = replay.verdicts
-    say(f"hits: {verdicts['allow']} allowed, {verdicts['deny']} denied, {verdicts['notfound']} undecided")
+    say(f"hits: {verdicts['allow']:,} allowed, {verdicts['deny']:,} denied, {verdicts['notfound']:,} undecided")
     if replay.compares:
-        say(f"flipped: {replay.flipped} hits")
-    _show(
-        ("hits", "rule", "decision"),
-        ((hits, answer.text(key), answer.summary(contents.rules[key])) for key, hits in replay.rules.most_common()),
-    )
-    _show(
-        ("unused rule", "decision"),
-        ((answer.text(key), answer.summary(contents.rules[key])) for key in replay.unused()),
-    )
+        say(f"flipped: {count(replay.flipped, 'hit')}")
+
+    def rule(key: bytes) -> tuple[str, str]:
+        return answer.text(key), answer.summary(contents.rules[key])
+
+    _show(("hits", "rule", "decision"), replay.rules.most_common(), lambda used: (used[1], *rule(used[0])))
+    _show(("unused rule", "decision"), replay.unused(), rule)
     _show(
         ("hits", "undecided client"),
-        ((hits, address_text(packed).decode()) for packed, hits in replay.undecided.items()),
+        replay.undecided.items(),
+        lambda client: (client[1], address_text(client[0]).decode()),
     )
-    _show(
-        ("hits", "client", "before", "after"),
-        (
-            (flip.hits, flip.client, answer.summary(flip.before.rule), answer.summary(flip.after.rule))
-            for flip in replay.flips
-        ),
-    )
+    _show(("hits", "client", "before", "after"), replay.flips, _flip)
 
 
-def _show(headings: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+def _flip(flip: Flip) -> tuple[object, ...]:
+    return flip.hits, flip.client, answer.summary(flip.before.rule), answer.summary(flip.after.rule)
+
+
+def _show(headings: tuple[str, ...], items: Collection[T], cells: Callable[[T], Iterable[object]]) -> None:
     """Show a table, if it has rows, behind a blank line."""
-    table = Table(*headings, right=[0] if headings[0] == "hits" else [])
-    empty = True
-    for row in rows:
-        table.add(*row)
-        empty = False
-    if not empty:
+    if items:
         say("")
+        table = Table(*headings, right=[0] if headings[0] == "hits" else [])
+        table.add(items, cells)
         table.show()

@@ -7,10 +7,10 @@ import os
 
 from s6tls.audit import answer
 from s6tls.audit.report import report
-from s6tls.cli.accessrules.common import JSON, progress, reading, say, say_json, write_whole
+from s6tls.cli.accessrules.common import JSON, count, progress, reading, say, say_json, write_whole
 from s6tls.cli.options import Synopsis, UsageError
 
-SYNOPSIS = Synopsis("s6-accessrules report", (JSON,), "RULES OUT.html")
+SYNOPSIS = Synopsis("s6-accessrules report", (JSON,), "RULES OUT")
 
 
 def body(argv: list[bytes]) -> int:
@@ -25,12 +25,8 @@ def body(argv: list[bytes]) -> int:
     with reading(rules), progress() as tell:
         made = report(rules, progress=tell)
     write_whole(out, made.html.encode())
-    if dict(options):
+    if "json" in dict(options):
         say_json({"out": answer.text(out), "rules": made.rules, "findings": len(made.findings)})
     else:
-        say(f"{answer.text(out)}: {_count(made.rules, 'rule')}, {_count(len(made.findings), 'finding')}")
+        say(f"{answer.text(out)}: {count(made.rules, 'rule')}, {count(len(made.findings), 'finding')}")
     return 0
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
