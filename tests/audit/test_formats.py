@@ -201,7 +201,6 @@ def test_lists() -> None:
     ]
     assert [line for line, _ in refused(cidrlist.parse, b"192.0.2.1/24\nexample.org\n10/8\n")] == [1, 2, 3]
     assert [line for line, _ in refused(haproxy.parse, b"# x\n10.0.0.0/8 # y\n")] == [2]
-    assert haproxy.parse(b"10.0.0.0/255.0.0.0\n").rules == [(b"ip4/10.0.0.0_8", Rule(True))]
 
 
 @pytest.mark.parametrize("note", ["owner=a owner=b", "expires=soon", "ticket=", "# x", 'owner="'])

@@ -1,10 +1,14 @@
-"""The formats beside the programs that read them: Debian's tcp_wrappers."""
+"""The formats beside the programs that read them: Debian's tcp_wrappers and HAProxy."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
+import socket
 import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,10 +17,11 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.audit.contents import Contents
-from s6tls.audit.formats import hostsaccess
+from s6tls.audit.formats import haproxy, hostsaccess
 from s6tls.audit.formats.entries import BadText, Unsayable
 from s6tls.audit.networks import Family, parse_address_number
 from tests.audit import spaces
+from tests.servers import PATIENCE
 
 PLAIN = (Rule(True), Rule(False))
 TCPDMATCH = "/usr/sbin/tcpdmatch"
@@ -142,6 +147,134 @@ def test_tcpdmatch_asks_for_names_as_rules_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", [b"ip6/::ffff:c000:200_120", b"ip6/::ffff:0:0_96"])
-def test_ip4_clients_in_ip6_are_ip4_clients_of_tcp_wrappers(key: bytes) -> None:
+@pytest.mark.parametrize("write", [haproxy.write, hostsaccess.write])
+def test_ip4_clients_in_ip6_are_ip4_clients_elsewhere(write: Callable[[Contents], str], key: bytes) -> None:
     with pytest.raises(Unsayable):
-        hostsaccess.write(Contents.of([(key, Rule(True))]))
+        write(Contents.of([(key, Rule(True))]))
+
+
+# Pattern files of HAProxy
+
+HAPROXY = "/usr/sbin/haproxy"
+NEEDS_HAPROXY = pytest.mark.skipif(not os.path.exists(HAPROXY), reason="haproxy is not installed")
+CONFIGURATION = """\
+defaults
+    mode http
+    timeout client {patience}s
+    timeout server {patience}s
+    timeout connect {patience}s
+frontend clients
+    bind fd@{fd} accept-proxy
+    {answers}
+    http-request return status 200 content-type text/plain string no
+"""
+ANSWER = "http-request return status 200 content-type text/plain string yes if {{ path /{i} }} {{ src -f {file} }}"
+# An IPv4 client, and those of IPv6 that stand for it.
+HA_CLIENTS = [
+    *CLIENTS,
+    "192.0.2.8",
+    "::ffff:192.0.2.7",
+    "2002:c000:207::",
+    "2002:c000:207:1::1",
+    "::c000:208",
+    "2002::1",
+]
+HA_CLIENTS += ["::1:c000:207", "::fffe:c000:207", "2003::", "255.255.255.255", "::ffff:0:0"]
+HA_PATTERNS = """
+    192.0.2.7 192.0.2.0/24 0.0.0.0/0 0.0.0.0/1 192.0.2.0/255.255.255.248 ::ffff:192.0.2.7 ::ffff:192.0.2.0/120
+    ::ffff:0:0/96 ::fffe:0:0/95 ::/0 ::/96 ::/95 ::/80 ::/1 ::192.0.2.7 2002::/16 2002::/15 2002:c000:207::/48
+    2001:db8::/32
+    2001:DB8::7:0/127 ::1 192.0.2.0/024 10.0.0.1/32 128.0.0.0/1
+    192.0.2.7/24 192.0.2 192/8 localhost 192.0.2.7#x 192.0.2.7/ [::1] 2001:db8::7:1/64 192.0.2.0/255.0.255.0
+"""
+
+
+@contextlib.contextmanager
+def haproxy_with(place: Path, lists: Sequence[bytes]) -> Iterator[int]:
+    """Run an HAProxy that says whether the client is in list number N on ``/N``; the value is its port."""
+    answers = []
+    for i, data in enumerate(lists):
+        (place / f"list{i}").write_bytes(data)
+        answers.append(ANSWER.format(i=i, file=place / f"list{i}"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        configuration = CONFIGURATION.format(
+            patience=int(PATIENCE), fd=listener.fileno(), answers="\n    ".join(answers)
+        )
+        (place / "configuration").write_text(configuration)
+        process = subprocess.Popen(
+            [HAPROXY, "-q", "-db", "-f", place / "configuration"],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+        )
+        port = listener.getsockname()[1]
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+def haproxy_has(port: int, client: str, i: int) -> bool:
+    """Tell whether this client is in a list."""
+    proxy = f"PROXY TCP6 {client} ::1" if ":" in client else f"PROXY TCP4 {client} 127.0.0.1"
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+        connection.sendall(f"{proxy} 50000 80\r\nGET /{i} HTTP/1.0\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b"")).rpartition(b"\r\n\r\n")[2]
+    assert answer in (b"yes", b"no")
+    return answer == b"yes"
+
+
+def list_taken(data: bytes) -> bytes:
+    """The list without the lines that we refuse."""
+    try:
+        haproxy.parse(data)
+    except BadText as bad:
+        refused = {fault.line for fault in bad.faults}
+        return b"".join(line for number, line in enumerate(data.splitlines(True), 1) if number not in refused)
+    return data
+
+
+def a_list(chance: random.Random) -> bytes:
+    lines = []
+    for _ in range(chance.randint(0, 5)):
+        before = chance.choice(["", "", "", " ", "\t", "\v", "# ", " # "])
+        after = chance.choice(["", "", "", "", " ", " # x"])
+        lines.append(before + chance.choice(HA_PATTERNS.split()) + after)
+    if chance.random() < 0.2:
+        lines.insert(0, chance.choice(["", " ", "#" * 16_383 + "::/0", "#\\"]))
+    end = chance.choice(["\n", "\n", "\r\n"])
+    return (end.join(lines) + chance.choice([end, ""])).encode()
+
+
+def haproxy_clients_are_ours(client: str) -> bool:
+    """IPv4-mapped clients are IPv4 clients of HAProxy, and rules do not say what these are."""
+    return not client.startswith("::ffff:")
+
+
+@NEEDS_HAPROXY
+def test_imported_lists_have_the_clients_that_haproxy_finds_in_them(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    lists = [*(f"{line}\n".encode() for line in HA_PATTERNS.split()), *(a_list(chance) for _ in range(40))]
+    lists = [list_taken(data) for data in lists]
+    with haproxy_with(tmp_path, lists) as port:
+        for i, data in enumerate(lists):
+            rules = dict(haproxy.parse(data).rules)
+            for client in filter(haproxy_clients_are_ours, HA_CLIENTS):
+                assert (data, client, haproxy_has(port, client, i)) == (data, client, we_allow(rules, client))
+
+
+@NEEDS_HAPROXY
+def test_haproxy_finds_the_clients_that_were_exported(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    keys = [b"ip4/0.0.0.0_0", b"ip4/192.0.2.0_24", b"ip4/192.0.2.7_32", b"ip4/192.0.2.0_29", b"ip6/::_0", b"ip6/::_96"]
+    keys += [b"ip6/2002::_16", b"ip6/2002:c000:207::_48", b"ip6/2001:db8::_32", b"ip6/::fffe:0:0_95", b"ip6/::1_128"]
+    sets = [{key: Rule(chance.random() < 0.6) for key in chance.sample(keys, chance.randint(0, 7))} for _ in range(25)]
+    cases = [(rules, allow) for rules in sets for allow in (True, False)]
+    lists = [haproxy.write(Contents.of(rules.items()), allow=allow).encode() for rules, allow in cases]
+    with haproxy_with(tmp_path, lists) as port:
+        for i, (rules, allow) in enumerate(cases):
+            again = dict(haproxy.parse(lists[i]).rules)
+            for client in filter(haproxy_clients_are_ours, HA_CLIENTS):
+                expected = we_allow(rules, client) is allow
+                assert (lists[i], client, haproxy_has(port, client, i)) == (lists[i], client, expected)
+                assert we_allow(again, client) is expected

@@ -138,7 +138,7 @@ def test_verdicts_in_other_formats(tmp_path: Path) -> None:
         os.fsencode(tree), {b"ip4/0.0.0.0_1": Rule(True), b"ip6/::_0": Rule(True), b"ip4/9.0.0.0_8": Rule(False)}
     )
     assert run([*EXPORT, "nginx", tree]).stdout == "deny 9.0.0.0/8;\nallow 0.0.0.0/1;\nallow ::/0;\ndeny all;\n"
-    assert run([*EXPORT, "--verdict=deny", "haproxy", tree]).stdout == "9.0.0.0/8\n128.0.0.0/1\n"
+    assert run([*EXPORT, "--verdict=deny", "haproxy", tree]).stdout == "::ffff:9.0.0.0/104\n::ffff:128.0.0.0/97\n"
     assert run([*EXPORT, "--daemon=sshd", "hosts", tree]).stdout.splitlines() == [
         "sshd : 9.0.0.0/255.0.0.0 : deny",
         "sshd : 0.0.0.0/128.0.0.0 : allow",

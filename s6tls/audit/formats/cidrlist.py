@@ -22,16 +22,17 @@ from s6tls.audit.space import Space
 
 if TYPE_CHECKING:
     from s6tls.audit.contents import Contents
+    from s6tls.audit.networks import Range
 
 
-def parse(data: bytes, *, allow: bool = True, comments: str = "#;") -> Parsed:
+def parse(data: bytes, *, allow: bool = True) -> Parsed:
     """Read a list whose networks are all allowed, or all denied.  Raises BadText."""
     statements: list[Statement] = []
     faults: list[Fault] = []
     rule = plain_rule(allow)
 
     def take(number: int, line: str) -> None:
-        text, note, *_ = *re.split(f"[{comments}]", line, maxsplit=1), ""
+        text, note, *_ = *re.split("[#;]", line, maxsplit=1), ""
         if text.strip():
             statements.append(Statement(network(text.strip()), rule, number, clean(note)))
 
@@ -48,13 +49,15 @@ def write(contents: Contents, *, allow: bool = True) -> str:
     Raises Unsayable.
     """
     networks_of(contents)
-    lines: list[str] = []
-    for family in Family:
-        space = Space(contents, family)
-        ranges = []
-        for start, end, owner in space.segments():
-            rule = space.rule(owner)
-            if (rule is not None and rule.allow) is allow:
-                ranges.append((start, end))
-        lines += cidrs(family, ranges)
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for family in Family for line in cidrs(family, clients(contents, family, allow)))
+
+
+def clients(contents: Contents, family: Family, allow: bool) -> list[Range]:
+    """Return the addresses that are allowed, or, without `allow`, are not, in order."""
+    space = Space(contents, family)
+    ranges = []
+    for start, end, owner in space.segments():
+        rule = space.rule(owner)
+        if (rule is not None and rule.allow) is allow:
+            ranges.append((start, end))
+    return ranges

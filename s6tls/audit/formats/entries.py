@@ -139,13 +139,14 @@ EVERYTHING = [Network(family, 0, 0) for family in Family]
 
 @dataclass(frozen=True)
 class Statement:
-    """A network that a line decides."""
+    """A network that a line decides; `implied` if the line does not name it."""
 
     network: Network
     rule: Rule
     line: int = 0
     note: str = ""
     file: int = 0
+    implied: bool = False
 
 
 def first_match(statements: Iterable[Statement]) -> Parsed:
@@ -160,7 +161,7 @@ def first_match(statements: Iterable[Statement]) -> Parsed:
         by = next((found[wider] for wider in _wider(statement.network) if wider in found), None)
         if by is None:
             found[statement.network] = statement
-        elif statement.line:
+        elif statement.line and not statement.implied:
             where = (
                 f"line {by.line} covers it"
                 if by.file == statement.file

@@ -1,25 +1,101 @@
 """HAProxy's pattern files of addresses: those of ``acl NAME src -f FILE`` (Configuration Manual, 7.1.2 and 7.1.4).
 
 One address or network a line; a line that starts with ``#`` is a comment.
+
+A pattern of one family matches clients of the other too.  An IPv6 client that stands for an IPv4 one by 6to4
+(``2002::/16``), or is IPv4-compatible (``::/96``) or IPv4-mapped (``::ffff:0:0/96``), matches what that one matches; an
+IPv4 client matches what its IPv4-mapped address matches.  So an IPv4-mapped network is the one way to write IPv4
+clients and no others.
 """
 
 from __future__ import annotations
 
-from s6tls.audit.formats import cidrlist
-from s6tls.audit.formats.entries import BadText, Fault, Parsed, Refusal, each_line
+from typing import TYPE_CHECKING
 
-write = cidrlist.write
+from s6tls.audit.formats import cidrlist
+from s6tls.audit.formats.entries import (
+    MAPPED,
+    BadText,
+    Fault,
+    Parsed,
+    Refusal,
+    Statement,
+    each_line,
+    first_match,
+    network,
+    networks_of,
+    plain_rule,
+)
+from s6tls.audit.networks import Family, Network, joined, parse_cidr, prefixes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from s6tls.audit.contents import Contents
+    from s6tls.audit.networks import Range
+
+_LONGEST = 16_000  # HAProxy has a buffer of 16384 bytes for a line, and takes the rest of a longer one for another line
+_SIX_TO_FOUR, _COMPATIBLE = parse_cidr("2002::/16"), parse_cidr("::/96")
 
 
 def parse(data: bytes, *, allow: bool = True) -> Parsed:
     """Read a file whose networks are all allowed, or all denied.  Raises BadText."""
+    statements: list[Statement] = []
     faults: list[Fault] = []
+    rule = plain_rule(allow)
 
-    def check(_: int, line: str) -> None:
-        if "#" in line.lstrip(" \t")[1:] and not line.lstrip(" \t").startswith("#"):
-            raise Refusal("a comment behind a network is no comment for HAProxy: put it on a line of its own")
+    def take(number: int, line: str) -> None:
+        if len(line.encode()) > _LONGEST:
+            raise Refusal(f"line takes more than {_LONGEST} bytes, which HAProxy takes for two")
+        if not line.replace("\t", " ").isprintable():
+            raise Refusal("control characters")
+        text = line.lstrip(" \t")
+        if not text or line.startswith("#"):
+            return
+        if "#" in text:
+            raise Refusal("a comment has a line of its own, and its # stands first")
+        for at, why in _matched(network(text)):
+            statements.append(Statement(at, rule, number, why, implied=bool(why)))
 
-    each_line(data, check, faults)
+    each_line(data, take, faults)
     if faults:
         raise BadText(faults)
-    return cidrlist.parse(data, allow=allow, comments="#")
+    return first_match(sorted(statements, key=lambda said: (said.network.length, said.implied)))
+
+
+def _matched(at: Network) -> Iterator[tuple[Network, str]]:
+    """Yield the networks whose clients a pattern matches, and ``""`` or why it does."""
+    family, number, length = at
+    if family is Family.IP4:
+        yield at, ""
+        yield Network(Family.IP6, _SIX_TO_FOUR.number | number << 80, length + 16), f"6to4 clients of {at}"
+        yield Network(Family.IP6, _COMPATIBLE.number | number, length + 96), f"IPv4-compatible clients of {at}"
+        return
+    (start, end), (first, last) = at.range, MAPPED.range
+    if first <= start < last:
+        yield Network(Family.IP4, number - first, length - 96), ""
+    else:
+        yield at, ""
+        if start <= first < end:
+            yield Network(Family.IP4, 0, 0), f"IPv4 clients of {at}"
+
+
+def write(contents: Contents, *, allow: bool = True) -> str:
+    """Return a list as `cidrlist.write` does, with IPv4-mapped networks for IPv4 clients.  Raises Unsayable."""
+    networks_of(contents, says_mapped=False)
+    first, last = MAPPED.range
+    ranges = [(first + start, first + end) for start, end in cidrlist.clients(contents, Family.IP4, allow)]
+    for start, end in cidrlist.clients(contents, Family.IP6, allow):
+        ranges += [piece for piece in ((start, min(end, first)), (max(start, last), end)) if piece[0] < piece[1]]
+    return "".join(f"{line}\n" for line in _patterns(ranges))
+
+
+def _patterns(ranges: list[Range]) -> Iterator[str]:
+    first, last = MAPPED.range
+    for start, end in joined(sorted(ranges)):
+        for number, free in prefixes(start, end):
+            length = Family.IP6.bits - free
+            if first <= number < last and length >= MAPPED.length:
+                yield f"::ffff:{Family.IP4.text(number - first)}/{length}"
+            else:
+                yield Family.IP6.cidr(number, length)
