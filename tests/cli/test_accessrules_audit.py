@@ -83,6 +83,15 @@ def test_answers_that_nobody_takes(tree: str, to: str) -> None:
     assert done.stderr.count("\n") == (1 if to == "/dev/full" else 0)
 
 
+def test_nobody_hears_what_is_said_on_stderr(tree: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" coverage "$1" 2>&-', os.path.join(BIN, PROGRAM), tree],
+        env={"PATH": PATH},
+        stdout=subprocess.PIPE,
+    )
+    assert done.returncode == 0 and done.stdout.startswith(b"ip4 ")
+
+
 def test_explain_for_people(tree: str) -> None:
     done = run([PROGRAM, "explain", tree, "192.0.2.1"])
     assert done.returncode == 0

@@ -155,7 +155,7 @@ def _cell(value: object) -> str:
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """Show how far long work has come, on stderr if that is a terminal."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if not os.isatty(2) or os.environ.get("TERM") == "dumb":
         yield silent
         return
     from rich.console import Console

@@ -64,6 +64,6 @@ def _tell(findings: list[Finding]) -> None:
     say(", ".join(count(counts[severity], severity.word) for severity in reversed(Severity)))
 
 
-def _row(finding: Finding) -> tuple[str, ...]:
-    rule = "" if finding.rule is None else answer.text(finding.rule)
+def _row(finding: Finding) -> tuple[str | None, ...]:
+    rule = None if finding.rule is None else answer.text(finding.rule)
     return finding.severity.word, finding.code, rule, finding.message, finding.remedy
