@@ -246,10 +246,36 @@ def test_the_first_match_counts(lines: list[tuple[bool, Family, int, int | None]
 
 
 @pytest.mark.parametrize(
-    "line", ["allow 10.0.0.1/8;", "allow unix:;", "allow all", "satisfy any;", "deny 10/8;", "allow a b;"]
+    "line",
+    [
+        "allow 10.0.0.1/8;",
+        "allow unix:;",
+        "allow all",
+        "satisfy any;",
+        "deny 10/8;",
+        "allow a b;",
+        "deny 10.0.0.0/255.0.0.0;",
+        "deny ::ffff:10.0.0.1;",
+        "deny 10.0.0.1; allow",
+        "deny 10.0.0.1;;",
+        "DENY all;",
+        "deny 10.0.0.1#x;",
+        "deny \v10.0.0.1;",
+        "\v",
+    ],
 )
 def test_nginx_refuses(line: str) -> None:
     assert [number for number, _ in refused(nginx.parse, f"deny all;\n{line}\n".encode())] == [2]
+
+
+def test_nginx_with_more_than_one_directive_a_line() -> None:
+    parsed = nginx.parse(b"deny 10.0.0.1;allow 10.0.0.0/8 ; # ours\n\t# deny 10.0.0.2;\ndeny all;#rest\n")
+    assert [(entry.key, entry.rule.allow, entry.provenance.note) for entry in parsed.entries] == [
+        (b"ip4/10.0.0.1_32", False, "ours"),
+        (b"ip4/10.0.0.0_8", True, "ours"),
+        (b"ip4/0.0.0.0_0", False, "rest"),
+        (b"ip6/::_0", False, "rest"),
+    ]
 
 
 def test_hosts() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.audit.contents import Contents
-from s6tls.audit.formats import haproxy, hostsaccess
+from s6tls.audit.formats import haproxy, hostsaccess, nginx
 from s6tls.audit.formats.entries import BadText, Unsayable
 from s6tls.audit.networks import Family, parse_address_number
 from tests.audit import spaces
@@ -147,7 +147,7 @@ def test_tcpdmatch_asks_for_names_as_rules_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", [b"ip6/::ffff:c000:200_120", b"ip6/::ffff:0:0_96"])
-@pytest.mark.parametrize("write", [haproxy.write, hostsaccess.write])
+@pytest.mark.parametrize("write", [haproxy.write, hostsaccess.write, nginx.write])
 def test_ip4_clients_in_ip6_are_ip4_clients_elsewhere(write: Callable[[Contents], str], key: bytes) -> None:
     with pytest.raises(Unsayable):
         write(Contents.of([(key, Rule(True))]))

@@ -124,13 +124,13 @@ MAPPED = parse_cidr("::ffff:0:0/96")
 
 
 def not_mapped(at: Network) -> Network:
-    """Return a network that a program can match which takes clients from ``::ffff:0:0/96`` for IPv4 clients.
+    """Return a network for a program that takes the clients of ``::ffff:0:0/96`` for IPv4 clients.
 
     Raises Refusal for a network within that one.
     """
     start, end = MAPPED.range
     if at.family is Family.IP6 and start <= at.number < end:
-        raise Refusal(f"no client matches {at}: those of {MAPPED} count as IPv4 clients")
+        raise Refusal(f"clients of {MAPPED} count as IPv4 clients")
     return at
 
 

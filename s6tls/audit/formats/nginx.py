@@ -15,19 +15,20 @@ from s6tls.audit.formats.entries import (
     clean,
     each_line,
     first_match,
-    network,
     networks_of,
+    not_mapped,
     plain_rule,
 )
+from s6tls.audit.networks import Network, parse_cidr
 
 if TYPE_CHECKING:
     from s6tls.audit.contents import Contents
 
-_DIRECTIVE = re.compile(r"[ \t]*(allow|deny)[ \t]+([^ \t;]+)[ \t]*;[ \t]*(?:#(.*))?")
+_DIRECTIVE = re.compile(r"[ \t]*(allow|deny)[ \t]+([^ \t;]+)[ \t]*;[ \t]*")
 
 
 def parse(data: bytes) -> Parsed:
-    """Read directives, one a line.  Raises BadText.
+    """Read directives, one or more a line.  Raises BadText.
 
     Whoever none of them matches is allowed, and so by the rules, through networks of length 0.
     """
@@ -35,16 +36,10 @@ def parse(data: bytes) -> Parsed:
     faults: list[Fault] = []
 
     def take(number: int, line: str) -> None:
-        if not line.strip() or line.lstrip().startswith("#"):
-            return
-        found = _DIRECTIVE.fullmatch(line)
-        if found is None:
-            raise Refusal("not one directive: allow or deny, an address, a network or all, and ;")
-        verdict, what, note = found.groups()
-        if what == "unix:":
-            raise Refusal("rules by address know no unix: clients")
-        for at in EVERYTHING if what == "all" else [network(what)]:
-            statements.append(Statement(at, plain_rule(verdict == "allow"), number, clean(note or "")))
+        found, note = _directives(line.strip(" \t"))
+        for verdict, what in found:
+            rule = plain_rule(verdict == "allow")
+            statements.extend(Statement(at, rule, number, note) for at in _networks(what))
 
     each_line(data, take, faults)
     if faults:
@@ -52,7 +47,26 @@ def parse(data: bytes) -> Parsed:
     return first_match([*statements, *(Statement(at, plain_rule(True)) for at in EVERYTHING)])
 
 
+def _directives(line: str) -> tuple[list[tuple[str, str]], str]:
+    """Return the directives of a line and the comment behind them; a line that is a comment has neither."""
+    found: list[tuple[str, str]] = []
+    end = 0
+    while directive := _DIRECTIVE.match(line, end):
+        found.append((directive[1], directive[2]))
+        end = directive.end()
+    rest = line[end:]
+    if rest and not rest.startswith("#"):
+        raise Refusal("not a directive: allow or deny, an address, a network or all, and ;")
+    return found, clean(rest[1:]) if found else ""
+
+
+def _networks(what: str) -> list[Network]:
+    if what == "unix:":
+        raise Refusal("rules by address know no unix: clients")
+    return EVERYTHING if what == "all" else [not_mapped(parse_cidr(what))]
+
+
 def write(contents: Contents) -> str:
     """Return directives that decide equally, with a last one that denies whom no rule decides.  Raises Unsayable."""
-    lines = [f"{'allow' if rule.allow else 'deny'} {at};\n" for at, rule in networks_of(contents)]
+    lines = [f"{'allow' if rule.allow else 'deny'} {at};\n" for at, rule in networks_of(contents, says_mapped=False)]
     return "".join([*lines, "deny all;\n"])
