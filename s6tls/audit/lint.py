@@ -60,6 +60,9 @@ def _findings(path: str | bytes, least: Severity, days: int | None, progress: Pr
     contents = Contents.load(path, progress=progress, fault=fault)
     for key, error in faults.items():
         yield _fault(key, error)
+    if not contents.rules and not faults:
+        message = "has no rules: every client is denied"
+        yield Finding("no-rules", Severity.WARNING, None, message, "add rules, or name the directory that has families")
     if contents.is_tree:
         yield from lint_tree.findings(path, faults, progress)
     elif least < Severity.ERROR:

@@ -49,7 +49,7 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     name = shown(words[0])
     if name not in dict(COMMANDS):
-        raise UsageError(f"unknown subcommand: {name}")
+        raise UsageError(f"unknown subcommand: {name} (expected {', '.join(dict(COMMANDS))})")
     module = subcommand(name)
     return outcome(module.SYNOPSIS, lambda argv: _flushed(module.body, argv), words[1:])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from s6tls.cli import s6_accessrules
 from s6tls.cli.options import Synopsis
 from tests.accessrules import trees
 from tests.cli.commands import run, said
-from tests.servers import BIN, PATH
+from tests.servers import BIN, PATH, PATIENCE
 
 every_subcommand = pytest.mark.parametrize("name", [name for name, _ in s6_accessrules.COMMANDS])
 PROGRAM = "s6-accessrules"
@@ -67,10 +68,10 @@ def test_rules_that_are_not_there_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_an_unknown_subcommand() -> None:
-    assert said([PROGRAM, "no\nsuch"]) == (
-        100,
-        f"{PROGRAM}: usage: unknown subcommand: no\\x0asuch; {s6_accessrules.SYNOPSIS.usage()}\n",
-    )
+    code, stderr = said([PROGRAM, "no\nsuch"])
+    assert code == 100
+    assert stderr.startswith(f"{PROGRAM}: usage: unknown subcommand: no\\x0asuch (expected explain, lint, ")
+    assert stderr.endswith(f"; {s6_accessrules.SYNOPSIS.usage()}\n") and stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("to", ["/dev/full", "&-"])
@@ -81,6 +82,19 @@ def test_answers_that_nobody_takes(tree: str, to: str) -> None:
     )
     assert done.returncode == (111 if to == "/dev/full" else 0)
     assert done.stderr.count("\n") == (1 if to == "/dev/full" else 0)
+
+
+def test_an_interrupt_ends_it_without_a_word(tree: str) -> None:
+    words = [os.path.join(BIN, PROGRAM), "explain", tree, "--log=-"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, env={"PATH": PATH}, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdin.write(b"192.0.2.1\n" * 1000)  # less than pipes hold, more than buffers do
+        process.stdin.flush()
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        assert process.stderr.read() == b""
 
 
 def test_nobody_hears_what_is_said_on_stderr(tree: str) -> None:

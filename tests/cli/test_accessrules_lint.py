@@ -106,6 +106,19 @@ def test_what_cannot_be_read(tmp_path: Path, contents: bytes | None) -> None:
     assert stderr.startswith(f"s6-accessrules lint: fatal: unable to read {tmp_path}/rules: ")
 
 
+@pytest.mark.parametrize("form", ["tree", "cdb"])
+def test_an_empty_rule_set_is_hardly_what_was_meant(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "rules"
+    if form == "tree":
+        path.mkdir()
+    else:
+        write_cdb(str(path), [])
+    done = run([*LINT, "--json", str(path)])
+    assert [finding["code"] for finding in json.loads(done.stdout)] == ["no-rules"]
+    assert done.returncode == 1
+    assert run([*LINT, "--severity=error", str(path)]).returncode == 0
+
+
 def test_hostile_names_stay_on_their_line(tmp_path: Path) -> None:
     rules = {**GOOD, b"ip4/\x1b[2J\n\xff": DENY, b"\x1b]0;x\x07/y": DENY}
     write_cdb(str(tmp_path / "rules"), rules.items())
