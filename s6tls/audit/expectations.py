@@ -14,6 +14,7 @@ Whatever else stands in a file is an error: an expectation that is passed over b
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
 
 WANTS = ("allow", "deny", "only")
 _KEYS = (*WANTS, "about", "env", "exec")
+_SHOWN = 100
+
+LARGEST = 8 << 20
+"""So many bytes a file has at most: the parser takes up to some 300 times as much memory."""
+
+# Memory goes with the square of the number of a key's parts.  Each start of a match fails in few steps, so that the
+# search takes time in proportion to the text.
+_DEEPEST = 40
+_PART = rb"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
+_TOO_DEEP = re.compile(rb"(?:%b\.[ \t]*+){%d}" % (_PART, _DEEPEST))
 
 
 class BadExpectations(ValueError):
@@ -75,6 +86,10 @@ class Expectation:
 
 def parse(text: bytes) -> list[Expectation]:
     """Read a file of expectations.  Raises BadExpectations."""
+    if len(text) > LARGEST:
+        raise BadExpectations(f"larger than {LARGEST >> 20} MiB")
+    if _TOO_DEEP.search(text):
+        raise BadExpectations(f"more than {_DEEPEST} words with dots between them: no key is like that")
     try:
         document = tomllib.loads(text.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -85,7 +100,7 @@ def parse(text: bytes) -> list[Expectation]:
         raise BadExpectations(f"not TOML: {error}") from error
     tables = document.pop("expect", None)
     if document:
-        raise BadExpectations(f"unknown key: {next(iter(document))}")
+        raise BadExpectations(f"unknown key: {next(iter(document))[:_SHOWN]}")
     if not (isinstance(tables, list) and tables and all(isinstance(table, dict) for table in tables)):
         raise BadExpectations("nothing is expected: it has no [[expect]]")
     return [_expectation(number, table) for number, table in enumerate(tables, 1)]
@@ -101,7 +116,7 @@ def _expectation(number: int, table: dict[str, Any]) -> Expectation:
 def _checked(number: int, table: dict[str, Any]) -> Expectation:
     for key in table:
         if key not in _KEYS:
-            raise BadExpectations(f"unknown key: {key}")
+            raise BadExpectations(f"unknown key: {key[:_SHOWN]}")
     wanted = [key for key in WANTS if key in table]
     if len(wanted) != 1:
         raise BadExpectations(f"it has to have one of allow, deny and only{', not several' if wanted else ''}")

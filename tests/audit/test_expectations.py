@@ -110,9 +110,39 @@ def test_bytes_that_are_not_utf_8() -> None:
         parse(b"# \xff\n")
 
 
-def test_many_dots_are_too_deep_or_an_unknown_key() -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["a{} = 1", "[a{}]", "[[expect]]\nenv = {{ x = 1, a{} = 1 }}", 'x = \' """, {{ a{} = 1 }}, "\''],
+)
+@pytest.mark.parametrize("part", [".a", ' . "a="', ".'\"'", '."\\""', ".-"])
+def test_keys_of_many_parts_take_memory_with_the_square(text: str, part: str) -> None:
+    with pytest.raises(BadExpectations, match="more than 40 words with dots"):
+        parse(text.format(part * 100_000).encode())
+
+
+def test_texts_may_have_dots() -> None:
+    addresses = ",".join(["192.0.2.1"] * 50)
+    name = ".".join(["0"] * 32 + ["ip6", "arpa"])
+    (found,) = parse(f"{EXPECT}about = '{addresses} {name} {'.' * 99}'".encode())
+    assert found.about.startswith(addresses)
+
+
+@pytest.mark.parametrize("text", ["a", "'", '"', "'\"", '"\\', '"a', "a ", '"."', "\\", '"\\""', "."])
+def test_texts_of_one_thing_many_times_take_no_long(text: str) -> None:
     with pytest.raises(BadExpectations):
-        parse(b"a" + b".a" * 2000 + b" = 1")
+        parse((text * 2**20).encode())
+
+
+def test_files_that_are_too_large() -> None:
+    with pytest.raises(BadExpectations, match="larger than 8 MiB"):
+        parse(b"\n" * (8 * 2**20 + 1))
+
+
+def test_a_long_key_is_cut_in_messages() -> None:
+    for before in (b"", EXPECT.encode()):
+        with pytest.raises(BadExpectations) as error:
+            parse(before + b"k" * 2**20 + b" = 1")
+        assert len(str(error.value)) < 200
 
 
 @given(st.binary(max_size=60) | st.text("[]{}=\",.#'\n \\abcdefxpt10/:", max_size=60).map(str.encode))

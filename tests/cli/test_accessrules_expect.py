@@ -121,6 +121,11 @@ def test_a_bad_file_is_wrong_usage(place: Path) -> None:
     assert not (place / "cdb").exists()
 
 
+def test_a_file_without_end_is_not_read_to_its_end(place: Path) -> None:
+    problem = "fatal: unable to use /dev/zero: larger than 8 MiB\n"
+    assert said([*EXPECT, str(place / "rules"), "/dev/zero"]) == (100, f"s6-accessrules expect: {problem}")
+
+
 @pytest.mark.parametrize("words", [["rules"], ["rules", "holds", "more"]])
 def test_wrong_numbers_of_words(words: list[str]) -> None:
     code, stderr = said([*EXPECT, *words])

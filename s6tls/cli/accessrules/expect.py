@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from s6tls.accessrules.errors import shown
 from s6tls.audit.expect import violations
-from s6tls.audit.expectations import BadExpectations, Expectation, parse
+from s6tls.audit.expectations import LARGEST, BadExpectations, Expectation, parse
 from s6tls.cli.accessrules.common import FINDINGS, JSON, count, load, progress, reading, say, say_json
 from s6tls.cli.options import Synopsis, UsageError
 from s6tls.cli.program import USAGE, Failure
@@ -37,7 +37,7 @@ def body(argv: list[bytes]) -> int:
 def expectations_in(file: bytes) -> list[Expectation]:
     """Read a file of expectations.  Raises Failure."""
     with reading(file), open(file, "rb") as source:
-        text = source.read()
+        text = source.read(LARGEST + 1)
     try:
         return parse(text)
     except BadExpectations as error:
