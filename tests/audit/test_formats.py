@@ -295,6 +295,27 @@ def test_keywords_of_hosts_in_lower_case() -> None:
     assert [line for line, _ in refused(hostsaccess.parse, b"ALL: local .local\n")] == [1]
 
 
+def test_hosts_without_a_newline_at_the_end() -> None:
+    assert [line for line, _ in refused(hostsaccess.parse, b"ALL: 10.\nALL: 11.")] == [2]
+
+
+def test_an_address_in_hosts_has_no_mask() -> None:
+    assert hostsaccess.write(Contents.of([(b"ip4/10.0.0.1_32", Rule(True))])).startswith("ALL : 10.0.0.1 : allow\n")
+
+
+def test_lists_of_haproxy_in_both_families() -> None:
+    assert haproxy.parse(b"10.0.0.0/255.0.0.0\n::ffff:11.0.0.1\n").rules == [
+        (b"ip4/10.0.0.0_8", Rule(True)),
+        (b"ip6/2002:a00::_24", Rule(True)),
+        (b"ip4/11.0.0.1_32", Rule(True)),
+        (b"ip6/::a00:0_104", Rule(True)),
+    ]
+    assert [line for line, _ in refused(haproxy.parse, b"#" * 16_001 + b"\n 10.0.0.1\n10.0.0.2 \n # x\n")] == [1, 3, 4]
+    rules = Contents.of([(b"ip4/10.0.0.0_8", Rule(True)), (b"ip6/::_0", Rule(True))])
+    written = haproxy.write(rules).splitlines()
+    assert "::ffff:10.0.0.0/104" in written and "::/0" not in written and "8000::/1" in written
+
+
 def test_hosts_with_names() -> None:
     allow = b"ALL: 192.0.2. example.org .example.org\n"
     assert hostsaccess.parse(allow, b"ALL: ALL\n").rules == [
@@ -335,6 +356,18 @@ def test_hosts_with_names() -> None:
         "ALL" + ":" * 500_000,
         "ALL:",
         "ALL: 10.1",
+        "ALL: 0.0.0.0/0",
+        "ALL: 10.0.0.1/255.255.255.255",
+        "ALL: [::ffff:10.0.0.0]/104",
+        "ALL: 10. : allow : deny",
+        "ALL: 10.:",
+        "ALL: ALL\f",
+        "ALL: \u00e4",
+        "ALL, sshd.: 10.",
+        "ALL KNOWN: 10.",
+        "# a comment that goes on \\",
+        "#" * 2046,
+        "# \0",
     ],
 )
 def test_hosts_refuses(line: str) -> None:

@@ -160,6 +160,13 @@ def test_hosts_from_two_files(tmp_path: Path) -> None:
     assert done.stderr == f"s6-accessrules import: warning: {deny}:2: 10.0.0.0/8 is never reached: line 1 covers it\n"
 
 
+def test_a_line_with_two_faults_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "allow").write_text("ALL: ALL: spawn x")
+    code, stderr = said([*IMPORT, "hosts", str(tmp_path / "allow")])
+    assert code == 100 and stderr.count(f"{tmp_path}/allow:1: ") == 2
+    assert stderr.endswith(f"unable to take {tmp_path}/allow: 1 line refused\n")
+
+
 def test_stdin() -> None:
     done = run([*IMPORT, "--verdict=deny", "cidr", "-"], given="10.0.0.0/8 # mine\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "deny ip4 10.0.0.0/8  # mine\n", "")
@@ -180,6 +187,7 @@ def test_stdin() -> None:
         [*BUILD, "x"],
         [*BUILD, "x", "y", "--today=soon"],
         [*BUILD, "x", "y", "-m", "9"],
+        ["s6-accessrules-cdb-from-fs", "-m", "9", "x", "y"],
     ],
 )
 def test_usage(words: list[str]) -> None:

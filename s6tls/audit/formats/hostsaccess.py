@@ -213,7 +213,7 @@ def _networks(word: str) -> list[Network]:
         return [parse_cidr(".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}")]
     if _NUMBERS.fullmatch(word):
         if re.search(r"/(?:0+|255\.255\.255\.255)$", word):
-            raise Refusal(f"no client matches this: {word} (write 0.0.0.0/0.0.0.0 for all, and a lone address)")
+            raise Refusal(f"no client matches {word}: 0.0.0.0/0.0.0.0 is all of IPv4, and one address has no mask")
         return [network(word)]
     if word in _KEYWORDS or not _NAME.fullmatch(word):
         raise Refusal(f"rules cannot say this pattern: {word!r}")

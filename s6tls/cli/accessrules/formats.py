@@ -42,8 +42,9 @@ def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Itera
             log(program, "error", f"{shown(paths[fault.file])}:{fault.line}: {fault.message}")
         if as_json:
             say_json({"refused": [located(fault, paths) for fault in bad.faults]})
+        lines = {(fault.file, fault.line) for fault in bad.faults}
         names = " and ".join(map(shown, paths))
-        raise Failure(USAGE, f"unable to take {names}: {counted(len(bad.faults), 'line')} refused") from None
+        raise Failure(USAGE, f"unable to take {names}: {counted(len(lines), 'line')} refused") from None
 
 
 def located(fault: Fault, paths: list[bytes]) -> Json:
