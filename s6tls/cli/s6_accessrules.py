@@ -60,11 +60,17 @@ def subcommand(name: str) -> ModuleType:
 
 
 def _flushed(body: Callable[[list[bytes]], int], argv: list[bytes]) -> int:
-    """Run `body` and write out what it says; if that fails, keep the interpreter from trying again at its end."""
+    """Run `body` and write out what it says, also if it fails.
+
+    Where that cannot be written, the interpreter must not try again at its end.
+    """
     try:
         code = body(argv)
         sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BaseException:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -82,6 +83,15 @@ def test_answers_that_nobody_takes(tree: str, to: str) -> None:
     )
     assert done.returncode == (111 if to == "/dev/full" else 0)
     assert done.stderr.count("\n") == (1 if to == "/dev/full" else 0)
+
+
+def test_answers_that_nobody_takes_before_a_failure(tree: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.gz"
+    log.write_bytes(gzip.compress(b"192.0.2.1\n" + os.urandom(1000))[:-4])
+    words = [os.path.join(BIN, PROGRAM), "explain", tree, f"--log={log}"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(words, env={"PATH": PATH}, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 111 and done.stderr.count("\n") == 1 and "cut short" in done.stderr
 
 
 def test_an_interrupt_ends_it_without_a_word(tree: str) -> None:
