@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import cdbx
@@ -60,8 +62,9 @@ def write_cdb(
     `check` is called with the path of the temporary file when it is complete, and may raise to keep the old `cdbfile`.
 
     Raises UsageProblem if an environment is too large, RuleSetError if the rules do not fit into a cdb, and
-    OSError if the file cannot be written.
+    OSError if the file cannot be written, or if something other than a file is there.
     """
+    refuse_special(cdbfile)
     target = os.fsencode(cdbfile)
     temporary = b"%b:s6tls:%d:%b" % (target, os.getpid(), os.urandom(4).hex().encode())
     try:
@@ -84,6 +87,16 @@ def write_cdb(
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def refuse_special(path: str | bytes) -> None:
+    """Raise OSError if there is something that no file may take the place of: a device, a FIFO, a directory."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EEXIST, "what is there is no file")
 
 
 def _encode(key: bytes, rule: Rule) -> bytes:

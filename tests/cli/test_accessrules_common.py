@@ -8,10 +8,14 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from s6tls.accessrules import Rule
+from s6tls.accessrules.compile import write_cdb
 from s6tls.cli.accessrules.common import MOST_ROWS, Table, count, printable
+from tests.cli.commands import run, said
 
 SHOW = """
 import sys
@@ -95,3 +99,42 @@ def test_numbers_of_things() -> None:
 def test_what_is_printable_stays(text: str) -> None:
     assert printable(text) == text
     assert printable(f"{text}\r\n\x85\u2028") == f"{text}\\r\\n\\x85\\u2028"
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> str:
+    write_cdb(str(tmp_path / "rules.cdb"), [(b"ip4/192.0.2.0_24", Rule(True))])
+    return str(tmp_path / "rules.cdb")
+
+
+WRITERS = [["report"], ["map"], ["minimise"], ["export", "text"]]
+
+
+@pytest.mark.parametrize("words", WRITERS)
+def test_what_is_no_file_is_not_replaced(words: list[str], rules: str, tmp_path: Path) -> None:
+    """As /dev/null would be, for whoever is root and wants no output."""
+    out = tmp_path / "out.svg"
+    os.mkfifo(out)
+    code, stderr = said(["s6-accessrules", *words, rules, str(out)])
+    assert (code, stderr) == (
+        111,
+        f"s6-accessrules {words[0]}: fatal: unable to write {out}: what is there is no file\n",
+    )
+    assert out.is_fifo() and sorted(os.listdir(tmp_path)) == ["out.svg", "rules.cdb"]
+
+
+@pytest.mark.parametrize("words", [words for words in WRITERS if words != ["map"]])
+def test_a_file_without_a_name(words: list[str], rules: str) -> None:
+    code, stderr = said(["s6-accessrules", *words, rules, ""])
+    assert code == 111
+    assert stderr.endswith(" fatal: unable to write a file without a name: No such file or directory\n")
+
+
+def test_a_page_is_written_where_a_link_leads(rules: str, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/page.html").write_text("old")
+    (tmp_path / "page.html").symlink_to("there/page.html")
+    assert run(["s6-accessrules", "report", rules, str(tmp_path / "page.html")]).returncode == 0
+    assert (tmp_path / "page.html").is_symlink()
+    assert (tmp_path / "there/page.html").read_text().startswith("<!DOCTYPE html>")
+    assert os.listdir(tmp_path / "there") == ["page.html"]

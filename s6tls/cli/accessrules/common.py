@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
+from s6tls.accessrules.compile import refuse_special
 from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.accessrules.interruption import Interruption
 from s6tls.audit.contents import Contents
@@ -34,12 +36,25 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def reading(path: bytes) -> Iterator[None]:
     """Turn what may be wrong with a rule set or another file into a Failure that names it."""
-    try:
+    with _unable("read", path):
         yield
+
+
+@contextlib.contextmanager
+def writing(path: bytes) -> Iterator[None]:
+    """Turn what may hinder the writing of a rule set or another file into a Failure that names it."""
+    with _unable("write", path):
+        yield
+
+
+@contextlib.contextmanager
+def _unable(action: str, path: bytes) -> Iterator[None]:
+    doing = f"{action} {shown(path) or 'a file without a name'}"
+    try:
+        with unable_to(doing):
+            yield
     except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to read {shown(path)}: {error}") from error
-    except OSError as error:
-        raise Failure(SYSTEM, f"unable to read {shown(path)}: {error.strerror or error}") from error
+        raise Failure(SYSTEM, f"unable to {doing}: {error}") from error
 
 
 def load(path: bytes, progress: Progress = silent) -> Contents:
@@ -48,20 +63,35 @@ def load(path: bytes, progress: Progress = silent) -> Contents:
         return Contents.load(path, progress=progress)
 
 
-def write_whole(path: bytes, contents: bytes) -> None:
+def write_whole(path: bytes, contents: bytes, rules: bytes | None = None) -> None:
     """Write a file beside the old one and let it take its place, or leave all as it was.  Raises Failure.
 
-    A signal that ends the process does so when this is done.
+    It gets the old one's permissions.  If there is none, the umask tells, and nobody may read it who may not read
+    `rules`, which it tells about.  A link is followed.  A signal that ends the process does so when this is done.
     """
-    temporary = b"%b:s6tls:%d:%b" % (path, os.getpid(), os.urandom(4).hex().encode())
-    with Interruption(), unable_to(f"write {shown(path)}"):
+    with writing(path), Interruption():
+        refuse_special(path)
+        place = os.path.realpath(path) if os.path.islink(path) else path
+        old = _permissions(place)
+        widest = 0o666 if rules is None else _permissions(rules) or 0o600
+        temporary = b"%b:s6tls:%d:%b" % (place, os.getpid(), os.urandom(4).hex().encode())
         try:
-            with open(temporary, "xb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with open(os.open(temporary, flags, 0o600 | widest & 0o666 if old is None else 0o600), "wb") as file:
+                if old is not None:
+                    os.fchmod(file.fileno(), old)
                 file.write(contents)
-            os.rename(temporary, path)
+            os.rename(temporary, place)
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _permissions(path: bytes) -> int | None:
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return None
 
 
 def say(text: str) -> None:

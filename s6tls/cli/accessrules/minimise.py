@@ -7,14 +7,14 @@ import stat
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE
-from s6tls.accessrules.errors import AddressError, RuleSetError, shown
+from s6tls.accessrules.errors import AddressError, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.audit import answer
 from s6tls.audit.budget import Budget
 from s6tls.audit.minimise import Unproven, minimise, proof
 from s6tls.audit.networks import parse_cidr
 from s6tls.audit.writing import is_cdb, write
-from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json
+from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json, writing
 from s6tls.cli.accessrules.diff import first_prefixes
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import SYSTEM, Failure
@@ -103,13 +103,10 @@ def _write(
         changed.extend(proof(old, written, budget, progress=tell))
 
     try:
-        write(out, small.contents, mode=mode, check=check, progress=tell, checkpoint=interruption.checkpoint)
-    except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to write {shown(out)}: {error}") from error
+        with writing(out):
+            write(out, small.contents, mode=mode, check=check, progress=tell, checkpoint=interruption.checkpoint)
     except Unproven as error:
         raise Failure(SYSTEM, f"unable to write {shown(out)}: what was written decides otherwise: {error}") from error
-    except OSError as error:
-        raise Failure(SYSTEM, f"unable to write {shown(out)}: {error.strerror or error}") from error
     return changed
 
 
