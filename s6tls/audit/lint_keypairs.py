@@ -160,7 +160,7 @@ class _Check:
                 message = f"{which} is not valid before {begins:%Y-%m-%d}"
                 yield Problem("certificate-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
             elif ends - self._now < self._soon:
-                message = f"{which} expires within {self._soon.days} days, on {ends:%Y-%m-%d}"
+                message = f"{which} expires soon, on {ends:%Y-%m-%d}"
                 yield Problem("certificate-expires", Severity.WARNING, message, "renew it")
 
     def _authorities(self, named: Named, found: list[x509.Certificate]) -> Iterator[Problem]:
@@ -181,7 +181,7 @@ class _Check:
                 message = f"{which} has expired, on {ends:%Y-%m-%d}: no client of this authority gets in"
                 yield Problem("crl-expired", Severity.ERROR, message, "fetch a new one")
             elif ends is not None and ends - self._now < self._soon:
-                message = f"{which} expires within {self._soon.days} days, on {ends:%Y-%m-%d}"
+                message = f"{which} expires soon, on {ends:%Y-%m-%d}"
                 yield Problem("crl-expires", Severity.WARNING, message, "fetch a new one in time")
 
 

@@ -116,7 +116,7 @@ def proof(old: Contents, new: Contents, budget: Budget = NO_BUDGET, *, progress:
         raise Unproven("a rule of another family changed")
     total = sum(difference.addresses for difference in changed)
     if total > budget.addresses:
-        raise Unproven(f"{total} addresses are decided differently")
+        raise Unproven(f"addresses that are decided differently: {total:,}")
     for difference in changed:
         if difference.after.rule is None:
             raise Unproven(f"{difference.witness} is no longer decided")

@@ -116,7 +116,7 @@ def _coverage(found: Coverage) -> str:
         )
     said = ", ".join(f"{word} {share(count, size)}" for word, count in counts.items())
     idle = sum(not count for count in found.rules.values())
-    note = f"<p>{idle:,} of {len(found.rules):,} rules decide no address themselves.</p>" if idle else ""
+    note = f"<p>Rules that decide no address themselves: {idle:,} of {len(found.rules):,}.</p>" if idle else ""
     return (
         f"<h3>{title}</h3>"
         f'<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{escape(said)}">'

@@ -170,7 +170,7 @@ def test_a_budget_is_for_both_families_together() -> None:
 @pytest.mark.parametrize(
     ("new", "budget", "problem"),
     [
-        ({b"ip4/10.0.0.0_8": DENY, **OTHERS}, Budget(2**24 - 1), "16777216 addresses"),
+        ({b"ip4/10.0.0.0_8": DENY, **OTHERS}, Budget(2**24 - 1), "differently: 16,777,216"),
         (OTHERS, Budget(2**24), r"10\.0\.0\.0 is no longer decided"),
         ({b"ip4/10.0.0.0_8": DENY, **OTHERS}, Budget(2**24, (parse_cidr("10.9.0.0/16"),)), "protected"),
         ({b"ip4/10.0.0.0_8": ALLOW}, Budget(2**24), "another family"),

@@ -77,7 +77,7 @@ def test_a_terminal_that_is_too_narrow_for_a_table_gets_a_line_for_each_cell() -
 def test_progress_is_for_a_terminal_on_stderr() -> None:
     code, stdout, stderr = show(stdout=False, stderr=True)
     assert code == 1
-    assert "1,234,567 rules read" in stderr
+    assert "rules read: 1,234,567" in stderr
     assert stdout.startswith("rule ")
 
 

@@ -191,4 +191,4 @@ def progress() -> Iterator[Progress]:
     from rich.console import Console
 
     with Console(stderr=True).status("") as status:
-        yield lambda what, done: status.update(f"{done:,} {what}")
+        yield lambda what, done: status.update(f"{what}: {done:,}")
