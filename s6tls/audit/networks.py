@@ -30,24 +30,24 @@ class InexactName(AddressError):
 
 
 class Family(enum.Enum):
-    """An address family; its value is what the keys of its rules begin with."""
+    """An address family; its value is what the keys of its rules begin with.
+
+    An address has so many `bits`, or `octets`; there are `size` addresses.
+    """
 
     IP4 = "ip4"
     IP6 = "ip6"
 
-    @property
-    def bits(self) -> int:
-        """How many bits an address has."""
-        return 32 if self is Family.IP4 else 128
-
-    @property
-    def size(self) -> int:
-        """How many addresses there are."""
-        return 1 << self.bits
+    def __init__(self, name: str) -> None:
+        # Attributes, no properties: audits ask for them millions of times.
+        self.octets = 4 if name == "ip4" else 16
+        self.bits = 8 * self.octets
+        self.size = 1 << self.bits
+        self._socket_family = socket.AF_INET if name == "ip4" else socket.AF_INET6
 
     def text(self, number: int) -> str:
         """Return an address in its canonical text, that of rules."""
-        return address_text(number.to_bytes(self.bits // 8, "big")).decode("ascii")
+        return address_text(number.to_bytes(self.octets, "big")).decode("ascii")
 
     def key(self, number: int, length: int) -> bytes:
         """Return the key of a rule for a network."""
@@ -68,7 +68,7 @@ class Family(enum.Enum):
         if not digits.isdigit() or len(digits) > 3 or int(digits) > bits or (digits[:1] == b"0" and digits != b"0"):
             raise AddressError(f"it does not end with _ and a prefix length from 0 to {bits}")
         try:
-            packed = socket.inet_pton(_SOCKET_FAMILY[self], text.decode("ascii"))
+            packed = socket.inet_pton(self._socket_family, text.decode("ascii"))
         except (OSError, ValueError):
             raise AddressError("its name does not start with an address") from None
         number, length = int.from_bytes(packed, "big"), int(digits)
@@ -77,9 +77,6 @@ class Family(enum.Enum):
         if network != number or (self is Family.IP6 and address_text(packed) != text):
             raise InexactName(f"{self.text(network)}_{length}", network != number)
         return number, length
-
-
-_SOCKET_FAMILY = {Family.IP4: socket.AF_INET, Family.IP6: socket.AF_INET6}
 
 
 class Network(NamedTuple):
