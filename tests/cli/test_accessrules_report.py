@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,25 @@ def test_rules_that_cannot_be_read_leave_the_old_page(tree: str, tmp_path: Path)
     code, stderr = said([*COMMAND, tree, str(tmp_path / "page")])
     assert code == 111 and stderr.count("\n") == 1
     assert (tmp_path / "page").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("rules", "old", "expected"), [(0o755, None, 0o640), (0o700, None, 0o600), (0o755, 0o604, 0o604)]
+)
+def test_a_page_is_no_more_readable_than_the_rules_or_the_old_page(
+    tree: str, tmp_path: Path, rules: int, old: int | None, expected: int
+) -> None:
+    page = tmp_path / "page"
+    if old is not None:
+        page.write_text("old")
+        page.chmod(old)
+    os.chmod(tree, rules)
+    before = os.umask(0o027)
+    try:
+        assert run([*COMMAND, tree, str(page)]).returncode == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(page.stat().st_mode) == expected
 
 
 def test_the_page_does_not_take_the_place_of_the_rules(tmp_path: Path) -> None:

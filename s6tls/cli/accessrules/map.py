@@ -32,7 +32,7 @@ def body(argv: list[bytes]) -> int:
         raise UsageError(f"neither .png nor .svg: {shown(out)}")
     chosen = dict(options)
     drawn = _map(rules, chosen, FINE if ending == b"png" else COARSE)
-    write_whole(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode())
+    write_whole(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode(), rules)
     if "json" in chosen:
         say_json(_json(out, drawn))
     else:

@@ -24,7 +24,7 @@ def body(argv: list[bytes]) -> int:
             raise UsageError("the page cannot take the place of the rules")
     with reading(rules), progress() as tell:
         made = report(rules, progress=tell)
-    write_whole(out, made.html.encode())
+    write_whole(out, made.html.encode(), rules)
     if "json" in dict(options):
         say_json({"out": answer.text(out), "rules": made.rules, "findings": len(made.findings)})
     else:
