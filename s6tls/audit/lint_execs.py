@@ -39,14 +39,14 @@ class Execlineb:
         self._execlineb, self._printf = _find("execlineb"), _find("printf")
         self._env = {"PATH": os.environ.get("PATH", os.defpath)}
         # Debian's execlineb puts the directory of execline's programs in front of PATH, and runs the one in there.
-        self.path = os.fsdecode(self._run(os.fsencode(_find("printenv")) + b" PATH").rstrip(b"\n"))
+        self.path = os.fsdecode(self._run(_quoted(_find("printenv")) + b" PATH").rstrip(b"\n"))
         self._execlineb = shutil.which("execlineb", path=self.path) or self._execlineb
 
     def words(self, text: bytes) -> list[bytes]:
         """Return the words of a text as execlineb passes them on.  Raises Unparsable or OSError."""
         if b"\0" in text:
             raise Unparsable("it has a NUL byte, and no argument of a program can have one")
-        printed = self._run(b"%b %%s\\\\0\n%b" % (os.fsencode(self._printf), text))
+        printed = self._run(b"%b %%s\\\\0\n%b" % (_quoted(self._printf), text))
         words = printed.split(b"\0")[:-1]
         return [] if words == [b""] else words  # printf prints its format once even if there is nothing to print
 
@@ -109,6 +109,11 @@ def _problems(text: bytes, execlineb: Execlineb) -> Iterator[Problem]:
     elif shutil.which(program, path=execlineb.path) is None:
         message = f"exec runs {shown(program)}, which is not there or not executable"
         yield "exec-missing", Severity.ERROR, message, "install the program, or correct its name"
+
+
+def _quoted(path: str) -> bytes:
+    """Return one word of execlineb that is this path, whatever the directories of PATH are called."""
+    return b'"%b"' % os.fsencode(path).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
 def _find(program: str) -> str:

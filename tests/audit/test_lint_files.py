@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -175,6 +176,12 @@ def test_files_that_are_not_there_or_not_files(place: Place) -> None:
     assert codes(keypairs(CERTFILE=b"/" + b"x" * 4000)) == ["error file-unreadable"]
 
 
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/tty", "/dev/full", "/dev/stdin", "/proc/self/mem", "/dev"])
+def test_devices_are_not_read(device: str) -> None:
+    for variable in ("KEYFILE", "CERTFILE", "CAFILE", "CRLFILE"):
+        assert codes(keypairs(**{variable: device.encode()}))[0] in ("error file-unreadable", "error bad-key")
+
+
 def test_relative_paths_are_not_looked_at() -> None:
     assert codes(keypairs(CERTFILE=b"cert.pem", KEYFILE=b"key.pem")) == ["warning relative-path"] * 2
 
@@ -318,6 +325,19 @@ HOSTILE = [
     "#\n;touch MARK",
     "$(touch MARK) `touch MARK` ; touch MARK",
     "backtick x { touch MARK } true",
+    "#!/usr/bin/touch MARK",
+    "#!/usr/bin/env -S touch MARK\ntouch MARK",
+    "-c touch MARK",
+    "\\",
+    "\\\n\\\n}\ntouch MARK",
+    '""" touch MARK """',
+    "%s\\0 %b $(touch MARK) %n",
+    "--help\ntouch MARK",
+    "{ } { } touch MARK",
+    "{" * 2000 + "}" * 2000 + " touch MARK",
+    "x" * 4000 + "\ntouch MARK",
+    "\r\n\x1b\x7f touch MARK",
+    "if { touch MARK } emptyenv exec -c touch MARK",
 ]
 
 
@@ -326,6 +346,23 @@ def test_no_text_is_run(tmp_path: Path, text: str) -> None:
     mark = tmp_path / "mark"
     execs(text.replace("MARK", str(mark)).encode())
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["a b", '"', "{", "\\", "\n", "#", "$x ${x}", "-x", "\udcff"])
+def test_directories_of_path_are_not_taken_for_words(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text(f"#!/bin/sh\n: > {tmp_path}/mark\n")
+    (tmp_path / "a").chmod(0o755)
+    (tmp_path / name).mkdir()
+    for program in ("execlineb", "printf", "printenv"):
+        found = shutil.which(program)
+        assert found is not None
+        (tmp_path / name / program).symlink_to(found)
+    monkeypatch.setenv("PATH", f"{tmp_path / name}:{os.environ['PATH']}")
+    monkeypatch.setenv("EXECLINE_STRICT", "2")
+    assert Execlineb().words(b"echo { a } $PATH") == [b"echo", b" a", b"", b"$PATH"]
+    assert not (tmp_path / "mark").exists()
 
 
 @settings(deadline=None, max_examples=60)
