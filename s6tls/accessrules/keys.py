@@ -48,6 +48,8 @@ _IP4_STEPS = [
 # Between colons, the longest first.
 _RUNS_OF_ZEROS = [b":0" * groups + b":" for groups in range(8, 1, -1)]
 
+_LONGEST_NAME = 255
+
 _Endings = tuple[list[bytes], list[bytes]]
 
 
@@ -168,12 +170,13 @@ def name_keys(name: bytes) -> Iterator[bytes]:
     """Yield the keys for a host name: the name, then what follows each dot, then ``reversedns/@``.
 
     Upper case counts as lower case, and a final dot is dropped.  A name comes from the network: what could not
-    be the name of a rule (it is empty, starts with a dot, or has a slash or a NUL) is left out.
+    be the name of a rule (it is empty, longer than names of files are, starts with a dot, or has a slash or a NUL)
+    is left out.
     """
     rest = name.lower().removesuffix(b".")
     more = b"."
     while more:
-        if rest and rest[0] != 0x2E and b"/" not in rest and b"\0" not in rest:
+        if 0 < len(rest) <= _LONGEST_NAME and rest[0] != 0x2E and b"/" not in rest and b"\0" not in rest:
             yield b"reversedns/" + rest
         _, more, rest = rest.partition(b".")
     yield b"reversedns/@"

@@ -119,6 +119,8 @@ def test_bytes_that_are_not_text_are_no_address() -> None:
         (b"x/..", []),
         (b"a\0b.org", [b"org"]),
         (b"@", [b"@"]),
+        (b"a" * 256 + b".org", [b"org"]),
+        (b"a." * 20_000 + b"org", [b"a." * n + b"org" for n in range(126, -1, -1)]),
     ],
 )
 def test_names(name: bytes, asked: list[bytes]) -> None:

@@ -130,6 +130,7 @@ def random_rules(chance: random.Random, numbers: dict[Family, list[int]]) -> spa
 NAMES = (
     *("example.org", "WWW.Example.ORG.", "a.b.example.org", "org", "net", "upper.example.net..", ".example.org"),
     *("a/b.example.org", "\\xff.example", "\N{KELVIN SIGN}.org", "", ".", "nul\0.org", "www..org"),
+    *("\N{KELVIN SIGN}" * 84 + ".org", "\N{KELVIN SIGN}" * 83 + "..org", "a." * 200 + "org"),
 )
 
 

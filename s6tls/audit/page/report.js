@@ -8,6 +8,7 @@
   const { keys, outcomes, outcome, decided } = data;
   const opaque = new Set(data.opaque); // rules whose keys are not UTF-8: no text that is typed can mean them
   const hasNames = keys.some((key) => key.startsWith("reversedns/"));
+  const encoder = new TextEncoder();
   const UNDECIDED = { verdict: "notfound", env: { set: {}, unset: [] }, exec: null };
   let byKey = null;
 
@@ -75,7 +76,8 @@
   function* nameKeys(name) {
     let rest = name.replace(/[A-Z]/g, (letter) => letter.toLowerCase()).replace(/\.$/, "");
     for (;;) {
-      if (rest && !rest.startsWith(".") && !rest.includes("/") && !rest.includes("\0")) yield `reversedns/${rest}`;
+      const fits = rest && encoder.encode(rest).length <= 255;
+      if (fits && !rest.startsWith(".") && !rest.includes("/") && !rest.includes("\0")) yield `reversedns/${rest}`;
       const dot = rest.indexOf(".");
       if (dot < 0) break;
       rest = rest.slice(dot + 1);
