@@ -198,9 +198,9 @@ _REMEDIES = {
 def _read(path: bytes) -> bytes:
     """Return the bytes of a plain file.  Raises Unusable."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # it is told before it is opened: that sets some devices going
+            raise Unusable("file-unreadable", "is not a regular file")
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Unusable("file-unreadable", "is not a regular file")
             data = file.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         raise _unreadable(error) from error
