@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import socket
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.errors import AddressError
@@ -30,20 +31,31 @@ class InexactName(AddressError):
 
 
 class Family(enum.Enum):
-    """An address family; its value is what the keys of its rules begin with.
-
-    An address has so many `bits`, or `octets`; there are `size` addresses.
-    """
+    """An address family; its value is what the keys of its rules begin with."""
 
     IP4 = "ip4"
     IP6 = "ip6"
 
-    def __init__(self, name: str) -> None:
-        # Attributes, no properties: audits ask for them millions of times.
-        self.octets = 4 if name == "ip4" else 16
-        self.bits = 8 * self.octets
-        self.size = 1 << self.bits
-        self._socket_family = socket.AF_INET if name == "ip4" else socket.AF_INET6
+    # Cached, since audits ask for them millions of times.
+
+    @cached_property
+    def octets(self) -> int:
+        """How many bytes an address has."""
+        return 4 if self is Family.IP4 else 16
+
+    @cached_property
+    def bits(self) -> int:
+        """How many bits an address has."""
+        return 8 * self.octets
+
+    @cached_property
+    def size(self) -> int:
+        """How many addresses there are."""
+        return 1 << self.bits
+
+    @cached_property
+    def _socket_family(self) -> int:
+        return socket.AF_INET if self is Family.IP4 else socket.AF_INET6
 
     def text(self, number: int) -> str:
         """Return an address in its canonical text, that of rules."""
