@@ -11,11 +11,13 @@ from s6tls.audit import answer
 from s6tls.audit.networks import Family, Network, parse_address_number, parse_cidr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from datetime import date
 
     from s6tls.accessrules.rule import Rule
     from s6tls.audit.contents import Contents
+
+    _ByLength = dict[int, dict[int, "Statement"]]
 
 
 @dataclass(frozen=True)
@@ -155,12 +157,15 @@ def first_match(statements: Iterable[Statement]) -> Parsed:
     Networks either nest or are disjoint.  So a statement counts for nothing if an earlier one covers it, and is
     remarked on; every other one becomes a rule as it stands, since all that covers it and lies behind it is wider.
     """
-    found: dict[Network, Statement] = {}
+    kept: list[Statement] = []
+    taken: dict[Family, _ByLength] = {family: {} for family in Family}
     remarks = []
     for statement in statements:
-        by = next((found[wider] for wider in _wider(statement.network) if wider in found), None)
+        at = statement.network
+        by = _covering(at, taken[at.family])
         if by is None:
-            found[statement.network] = statement
+            kept.append(statement)
+            taken[at.family].setdefault(at.length, {})[at.number] = statement
         elif statement.line and not statement.implied:
             where = (
                 f"line {by.line} covers it"
@@ -169,17 +174,19 @@ def first_match(statements: Iterable[Statement]) -> Parsed:
             )
             remarks.append(Fault(statement.line, f"{statement.network} is never reached: {where}", statement.file))
     entries = [
-        Entry(at.family.key(at.number, at.length), said.rule, Provenance(note=said.note), said.line)
-        for at, said in found.items()
+        Entry(said.network.family.key(*said.network[1:]), said.rule, Provenance(note=said.note), said.line)
+        for said in kept
     ]
     return Parsed(entries, remarks=remarks)
 
 
-def _wider(at: Network) -> Iterator[Network]:
-    """Yield a network and all that hold it."""
-    bits = at.family.bits
-    for length in range(at.length, -1, -1):
-        yield Network(at.family, at.number >> bits - length << bits - length, length)
+def _covering(at: Network, statements: _ByLength) -> Statement | None:
+    """Return one of the statements whose network holds this one, if there is one."""
+    for length, by_number in statements.items():
+        rest = at.family.bits - length
+        if length <= at.length and (found := by_number.get(at.number >> rest << rest)) is not None:
+            return found
+    return None
 
 
 def plain_rule(allow: bool) -> Rule:
