@@ -118,7 +118,7 @@ def test_nothing_stays_open(place: bytes) -> None:
 
 
 @given(st.dictionaries(st.tuples(trees.ip4_numbers, st.integers(0, 32)), trees.rules, max_size=8), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_longest_ipv4_prefix_decides(
     tmp_path_factory: pytest.TempPathFactory, networks: model.Networks, data: st.DataObject
 ) -> None:
@@ -126,7 +126,7 @@ def test_the_longest_ipv4_prefix_decides(
 
 
 @given(st.dictionaries(st.tuples(trees.ip6_numbers, st.integers(0, 128)), trees.rules, max_size=8), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_longest_ipv6_prefix_decides(
     tmp_path_factory: pytest.TempPathFactory, networks: model.Networks, data: st.DataObject
 ) -> None:
@@ -159,7 +159,7 @@ def _check_longest_prefix(
 
 
 @given(trees.rule_sets, st.lists(trees.rule_names | st.binary(max_size=300), max_size=6))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_both_forms_agree_about_any_name(
     tmp_path_factory: pytest.TempPathFactory, rules: Rules, names: list[bytes]
 ) -> None:

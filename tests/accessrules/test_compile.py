@@ -32,7 +32,7 @@ def place(tmp_path: Path) -> bytes:
 
 
 @given(trees.rule_sets)
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_the_same_records_as_debians_program_writes(tmp_path_factory: pytest.TempPathFactory, rules: Rules) -> None:
     here = os.fsencode(tmp_path_factory.mktemp("rules"))
     trees.write_tree(here + b"/rules", rules)
@@ -53,7 +53,7 @@ def _with_sorted_env(cdbfile: bytes) -> dict[bytes, bytes]:
 
 
 @given(trees.rule_sets)
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_decompiling_and_compiling_again_gives_the_same_file(
     tmp_path_factory: pytest.TempPathFactory, rules: Rules
 ) -> None:

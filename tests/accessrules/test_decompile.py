@@ -164,7 +164,7 @@ def test_stopping_at_any_checkpoint(place: bytes, step: int) -> None:
 
 
 @given(st.lists(st.tuples(st.binary(max_size=600), st.binary(max_size=40)), max_size=8))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_dumping_gives_every_record_in_order(
     tmp_path_factory: pytest.TempPathFactory, records: list[tuple[bytes, bytes]]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
@@ -16,7 +16,6 @@ from s6tls.audit.networks import Family
 from tests.audit import spaces
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.families)
 def test_counts_agree_with_brute_force(rules: spaces.Rules, family: Family) -> None:
     """With rules that lie among the clients, so that counting the clients counts all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from itertools import pairwise, product
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
@@ -27,7 +27,6 @@ def between(old: spaces.Rules, new: spaces.Rules, *families: Family) -> list[Dif
 # Addresses
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.rule_sets(), spaces.families)
 def test_differences_agree_with_brute_force(old: spaces.Rules, new: spaces.Rules, family: Family) -> None:
     found = {}
@@ -87,7 +86,6 @@ def test_the_other_way_round_before_and_after_change_places(old: spaces.Rules, n
     assert there == back
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.families)
 def test_without_rules_the_differences_are_what_is_decided(rules: spaces.Rules, family: Family) -> None:
     found = between({}, rules, family)
@@ -141,7 +139,6 @@ def test_all_of_ipv6_is_one_prefix() -> None:
 # Clients of logs
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.rule_sets(), spaces.families, st.data())
 def test_clients_agree_with_brute_force(
     old: spaces.Rules, new: spaces.Rules, family: Family, data: st.DataObject

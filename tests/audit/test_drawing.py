@@ -52,7 +52,7 @@ def random_contents(number: int, most: int = 24) -> Contents:
     return Contents.of(rules.items())
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(st.dictionaries(st.tuples(st.integers(0, 255), st.integers(0, 8)), st.booleans(), max_size=10))
 def test_pixels_have_the_colours_of_their_addresses(chosen: dict[tuple[int, int], bool]) -> None:
     rules: spaces.Rules = {
@@ -120,7 +120,7 @@ def test_hostile_text_stays_text() -> None:
         assert opened(scene).size == (scene.width, scene.height)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.text(max_size=40))
 @example("\x08\ud800\uffff]]>")
 def test_any_title_is_drawn(title: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
@@ -58,7 +58,6 @@ def failing_clients(rules: spaces.Rules, expectation: Expectation, network: Netw
     return {number for number in clients if not is_met(expectation, spaces.decide(rules, family, number)[1])}
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), expectations())
 def test_judgements_agree_with_brute_force(rules: spaces.Rules, expectation: Expectation) -> None:
     only = expectation.wanted == "only"
@@ -76,7 +75,6 @@ def test_judgements_agree_with_brute_force(rules: spaces.Rules, expectation: Exp
     ]
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), expectations())
 def test_counterexamples_are_the_first_that_fail(rules: spaces.Rules, expectation: Expectation) -> None:
     for violation in violations(Contents.of(rules.items()), [expectation]):
@@ -90,7 +88,6 @@ def test_counterexamples_are_the_first_that_fail(rules: spaces.Rules, expectatio
         assert sum(1 << family.bits - prefix.length for prefix in failing) == violation.addresses
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.families)
 def test_what_fails_everywhere_is_what_coverage_counts(rules: spaces.Rules, family: Family) -> None:
     contents = Contents.of(rules.items())
@@ -106,7 +103,6 @@ def test_what_fails_everywhere_is_what_coverage_counts(rules: spaces.Rules, fami
     assert failing("allow", everything) == counted.deny + counted.undecided
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), networks())
 def test_a_part_of_a_space_is_cut_as_the_whole(rules: spaces.Rules, network: Network) -> None:
     space = Space(Contents.of(rules.items()), network.family)

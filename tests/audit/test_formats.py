@@ -75,7 +75,7 @@ snippets = st.lists(st.sampled_from(_WORDS), max_size=14).map("".join)
 
 
 @given(snippets)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_is_written_stays_as_it_is(given_: str) -> None:
     try:
         parsed = text.parse(given_.encode())
@@ -151,7 +151,7 @@ def test_expired_rules_and_what_decides_in_their_place() -> None:
 
 
 @given(st.binary(max_size=60) | snippets.map(str.encode))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_read_or_refused(data: bytes) -> None:
     for parse in (text.parse, tcprules.parse, hostsaccess.parse, cidrlist.parse, haproxy.parse, nginx.parse):
         try:
@@ -161,7 +161,7 @@ def test_any_text_is_read_or_refused(data: bytes) -> None:
 
 
 @given(spaces.rule_sets(PLAIN, most=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_verdicts_come_back_from_every_format(rules: spaces.Rules) -> None:
     contents = Contents.of(rules.items())
     agree(nginx.parse(nginx.write(contents).encode()), rules)
@@ -228,7 +228,7 @@ def _networks(family: Family, number: int, free: int | None) -> list[ipaddress.I
 
 
 @given(_lines)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_first_match_counts(lines: list[tuple[bool, Family, int, int | None]]) -> None:
     networks = [(allow, _networks(family, number, free), free) for allow, family, number, free in lines]
     words = ["all" if free is None else str(found[0]) for _, found, free in networks]
@@ -410,7 +410,7 @@ def we_decide(rules: spaces.Rules, client: str) -> tuple[bool, dict[str, str]]:
 
 @NEEDS_TCPRULES
 @given(_tcp_lines, st.lists(_clients, min_size=6, max_size=6))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_imported_tcprules_decide_as_tcprulescheck_does(tmp_path: Path, lines: list[str], clients: list[str]) -> None:
     source = "".join(f"{line}\n" for line in lines)
     rules = dict(tcprules.parse(source.encode()).rules)
@@ -421,7 +421,7 @@ def test_imported_tcprules_decide_as_tcprulescheck_does(tmp_path: Path, lines: l
 
 @NEEDS_TCPRULES
 @given(spaces.rule_sets((*PLAIN, Rule(True, ((b"A", b'"x"'), (b"B", b"")))), most=6), st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_tcprulescheck_decides_as_what_was_exported(tmp_path: Path, rules: spaces.Rules, data: st.DataObject) -> None:
     rules = {key: rule for key, rule in rules.items() if key.startswith(b"ip4/")}
     written = tcprules.write(Contents.of(rules.items()))

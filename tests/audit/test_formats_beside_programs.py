@@ -28,7 +28,6 @@ TCPDMATCH = "/usr/sbin/tcpdmatch"
 NEEDS_TCPDMATCH = pytest.mark.skipif(not os.path.exists(TCPDMATCH), reason="tcpd is not installed")
 beside = settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.audit import hilbert
@@ -49,7 +49,6 @@ def test_a_network_is_the_rectangle_of_its_cells(order: int) -> None:
             assert max(width, height) == min(width, height) * (1 + length % 2)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 32))
 def test_a_network_lies_within_wider_ones(number: int, length: int) -> None:
     x, y, width, height = hilbert.box(number >> 32 - length << 32 - length, length, 32)

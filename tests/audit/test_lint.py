@@ -37,7 +37,7 @@ def found(rules: spaces.Rules, code: str) -> set[bytes]:
 # What rules do to each other
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(spaces.rule_sets())
 def test_shadowed_rules_decide_nothing_and_redundant_ones_change_nothing(rules: spaces.Rules) -> None:
     decide: set[bytes] = set()

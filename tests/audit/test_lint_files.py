@@ -261,7 +261,7 @@ def test_a_file_is_reported_once_for_all_rules() -> None:
     assert found.message == "CAFILE /none: is not there (and in 2 more rules)"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"-----BEGIN CERTIFICATE-----\n", b"-----BEGIN X509 CRL-----\n"]))
 def test_no_file_is_too_strange(tmp_path_factory: pytest.TempPathFactory, data: bytes, begin: bytes) -> None:
     path = tmp_path_factory.mktemp("strange") / "file"
@@ -365,7 +365,7 @@ def test_directories_of_path_are_not_taken_for_words(
     assert not (tmp_path / "mark").exists()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(alphabet='{}"\\ \n#$a\t0x', max_size=12))
 def test_any_text_gives_words_or_a_reason(text: str) -> None:
     try:

@@ -68,7 +68,6 @@ def cell_labels(survey: Survey) -> list[str]:
 # IPv4
 
 
-@settings(deadline=None)
 @given(wide_rule_sets(), st.sampled_from(sorted(COLOURINGS)))
 def test_cells_agree_with_brute_force(rules: spaces.Rules, colour_by: str) -> None:
     contents = Contents.of(rules.items())
@@ -84,7 +83,6 @@ def test_cells_agree_with_brute_force(rules: spaces.Rules, colour_by: str) -> No
             assert label == SEVERAL + ("some allowed" if is_allowed else "none allowed")
 
 
-@settings(deadline=None)
 @given(wide_rule_sets(), st.sampled_from(sorted(COLOURINGS)))
 def test_the_legend_counts_all_addresses(rules: spaces.Rules, colour_by: str) -> None:
     scene = mapping.scene(Contents.of(rules.items()), colour_by, order=ORDER)
@@ -116,7 +114,6 @@ def changed(before: Rule | None, after: Rule | None) -> str:
     return BECOMES[verdicts[0], verdicts[1]]
 
 
-@settings(deadline=None)
 @given(wide_rule_sets(), wide_rule_sets())
 def test_cells_of_changes_agree_with_brute_force(old: spaces.Rules, new: spaces.Rules) -> None:
     survey = Survey.of_changes(Contents.of(old.items()), Contents.of(new.items()), Family.IP4, silent)
@@ -166,7 +163,6 @@ def all_tiles(tile: Tile) -> list[Tile]:
     return [tile, *(found for inner in tile.tiles for found in all_tiles(inner))]
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.families)
 def test_every_rule_has_a_tile_within_that_of_the_next_wider_one(rules: spaces.Rules, family: Family) -> None:
     contents = Contents.of(rules.items())
@@ -191,7 +187,6 @@ def test_every_rule_has_a_tile_within_that_of_the_next_wider_one(rules: spaces.R
     assert whole.weight == len(space)
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.families, st.integers(1, 8))
 def test_rules_put_together_agree_with_brute_force(rules: spaces.Rules, family: Family, most: int) -> None:
     contents = Contents.of(rules.items())
@@ -280,7 +275,7 @@ def test_wide_rules_are_named_where_they_decide() -> None:
     assert {"0.0.0.0_0", "11.1.0.0_16"} <= texts.keys()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(spaces.rule_sets(most=40))
 def test_labels_do_not_overlap(rules: spaces.Rules) -> None:
     scene = mapping.scene(Contents.of(rules.items()), order=ORDER)

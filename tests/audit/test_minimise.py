@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
@@ -37,7 +37,6 @@ def changes(old: Contents, new: Contents) -> list[Difference]:
     return differences(old, new)
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.families)
 def test_every_address_is_decided_equally(rules: spaces.Rules, family: Family) -> None:
     small = minimise(contents(rules)).contents.rules
@@ -45,7 +44,6 @@ def test_every_address_is_decided_equally(rules: spaces.Rules, family: Family) -
         assert spaces.decide(small, family, number)[1] == spaces.decide(rules, family, number)[1]
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets())
 def test_the_difference_is_empty_and_rules_are_no_more(rules: spaces.Rules) -> None:
     small = minimise(contents(rules))
@@ -54,14 +52,12 @@ def test_the_difference_is_empty_and_rules_are_no_more(rules: spaces.Rules) -> N
     assert small.after == len(small.contents.rules) <= small.before
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets())
 def test_minimising_again_changes_nothing(rules: spaces.Rules) -> None:
     once = minimise(contents(rules)).contents
     assert minimise(once).contents == once
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets())
 def test_no_rule_can_be_left_out_of_what_remains(rules: spaces.Rules) -> None:
     small = minimise(contents(rules)).contents
@@ -93,7 +89,6 @@ def test_env_and_exec_are_kept_distinct() -> None:
 # Budgets
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), st.integers(0, 300), protected)
 def test_a_budget_is_kept(rules: spaces.Rules, addresses: int, networks: tuple[Network, ...]) -> None:
     old = contents(rules)
@@ -113,7 +108,6 @@ def test_a_budget_is_kept(rules: spaces.Rules, addresses: int, networks: tuple[N
         assert small == plain
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets())
 def test_what_is_wholly_protected_does_not_change(rules: spaces.Rules) -> None:
     everything = (parse_cidr("0.0.0.0/0"), parse_cidr("::/0"))

@@ -45,7 +45,7 @@ def exact(wanted: tuple[int | None, ...], inherited: int | None = None) -> float
     return min(below(inherited), *(1 + below(outcome) for outcome in {*wanted, 0} - {None}))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(networks())
 def test_nothing_is_fewer_and_every_decision_is_the_same(given_: Networks) -> None:
     found = fewest(given_, 4)
@@ -54,7 +54,7 @@ def test_nothing_is_fewer_and_every_decision_is_the_same(given_: Networks) -> No
     assert len(found) == exact(wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks(bits=7, outcomes=4, most=12))
 def test_nothing_is_fewer_where_edges_are_long(given_: Networks) -> None:
     found = fewest(given_, 7)
@@ -70,7 +70,6 @@ def test_every_way_to_decide_a_few_addresses(bits: int) -> None:
         assert len(fewest(given_, bits)) == exact(decided(given_, bits))
 
 
-@settings(deadline=None)
 @given(networks())
 def test_the_answer_depends_on_decisions_only(given_: Networks) -> None:
     singles = [Prefix(i, 4, outcome) for i, outcome in enumerate(decided(given_, 4)) if outcome is not None]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cdbx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import MalformedRecord, Rule, RuleSetError
@@ -161,7 +161,6 @@ def test_faults_of_a_tree(tmp_path: Path) -> None:
 # Spaces
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.families)
 def test_segments_and_counts_agree_with_brute_force(rules: spaces.Rules, family: Family) -> None:
     space = Space(Contents.of(rules.items()), family)
@@ -180,7 +179,6 @@ def test_segments_and_counts_agree_with_brute_force(rules: spaces.Rules, family:
     assert sum(counts) == family.size
 
 
-@settings(deadline=None)
 @given(spaces.rule_sets(), spaces.families)
 def test_a_parent_decides_when_its_child_is_gone(rules: spaces.Rules, family: Family) -> None:
     space = Space(Contents.of(rules.items()), family)

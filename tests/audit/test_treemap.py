@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.audit.treemap import Area, squarified
@@ -14,7 +14,6 @@ SIDES = st.floats(0.01, 1000)
 SIZES = st.lists(st.integers(1, 10**6), min_size=1, max_size=40)
 
 
-@settings(deadline=None)
 @given(SIZES, SIDES, SIDES)
 def test_tiles_have_their_sizes_and_cover_the_area(sizes: list[int], width: float, height: float) -> None:
     area = Area(3.0, -5.0, width, height)
@@ -25,7 +24,6 @@ def test_tiles_have_their_sizes_and_cover_the_area(sizes: list[int], width: floa
         assert area.y - 1e-6 <= tile.y and tile.y + tile.height <= area.y + height + 1e-6
 
 
-@settings(deadline=None)
 @given(SIZES)
 def test_tiles_do_not_overlap(sizes: list[int]) -> None:
     for one, other in combinations(squarified(sizes, Area(0, 0, 640, 400)), 2):

@@ -19,7 +19,7 @@ from tests.tls import keyupdates, pki
 from tests.tls.keyupdates import KeyUpdates
 from tests.tls.memory import VERSIONS, Client, client_context, drain, shake_hands, take
 
-MANY = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 FEW = settings(MANY, max_examples=150)
 
 versions = st.sampled_from(VERSIONS)

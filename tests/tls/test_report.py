@@ -27,7 +27,7 @@ from s6tls.ucspi import reply
 from tests.tls import pki
 from tests.tls.memory import NAMES, VERSIONS, Client, client_context, shake_hands
 
-OFTEN = settings(max_examples=100, deadline=None)
+OFTEN = settings(max_examples=100)
 PLACE = "PLACEHOLDER" * 5
 UTF8 = 0x0C
 DNS = 0x82
