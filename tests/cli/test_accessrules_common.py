@@ -90,6 +90,14 @@ def test_a_table_shows_no_more_rows_than_anybody_reads(capsys: pytest.CaptureFix
     assert len(lines) == MOST_ROWS + 2
 
 
+def test_one_long_cell_does_not_widen_a_whole_column(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("rule", "decision")
+    table.add(["x" * 100_000, *["y"] * 500], lambda rule: (rule, "allow"))
+    table.show()
+    said = capsys.readouterr().out
+    assert f"\n{'x' * 100_000}  allow\n" in said and said.endswith(f"\ny{' ' * 199}  allow\n")
+
+
 def test_numbers_of_things() -> None:
     assert [count(0, "rule"), count(1, "rule"), count(2000, "rule")] == ["0 rules", "1 rule", "2,000 rules"]
     assert [count(1, "address"), count(2**32, "address")] == ["1 address", "4,294,967,296 addresses"]

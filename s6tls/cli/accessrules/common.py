@@ -28,6 +28,9 @@ FINDINGS = 1
 MOST_ROWS = 1000
 """A table shows no more rows than these, and says how many more there are."""
 
+_WIDEST = 200
+"""Of a longer cell in plain columns the others of its column do not take the width."""
+
 _UNBOUNDED = 1 << 20
 
 T = TypeVar("T")
@@ -169,7 +172,7 @@ class Table:
 
     def _write(self) -> None:
         rows = [list(self._headings), *self._rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        widths = [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = [
                 cell.rjust(width) if number in self._right else cell.ljust(width)
