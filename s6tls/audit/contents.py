@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 import cdbx
 
 from s6tls.accessrules import dump, record
-from s6tls.accessrules.cdb import open_file
+from s6tls.accessrules.cdb import check_header, open_file
 from s6tls.accessrules.compile import read_tree
 from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
 from s6tls.audit.progress import Progress, counted, silent
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from s6tls.accessrules.rule import Env, Rule
 
     Fault = Callable[[bytes, RuleSetError], None]
+
+_MOST_STEPS = 1 << 32
+"""So many slots are looked at in half a minute."""
 
 
 @dataclass
@@ -87,13 +92,19 @@ def _read_cdb(path: str | bytes, fault: Fault) -> Iterator[tuple[bytes, Rule]]:
     rules: dict[bytes, Rule | None] = {}
     descriptor = open_file(path)
     try:
+        check_header(descriptor)
+        longest = _longest_walk(descriptor)
         cdb = cdbx.CDB(descriptor, mmap=True)
+    except (OSError, RuleSetError):
+        raise
     except Exception as error:
         raise RuleSetError(f"not a cdb file: {error}") from error
     finally:
         os.close(descriptor)
     try:
-        for key, _ in dump.records(path):
+        for number, (key, _) in enumerate(dump.records(path), 1):
+            if number * longest > _MOST_STEPS:
+                raise RuleSetError("its hash tables are such that lookups of all keys would take for ever")
             try:
                 value = cdb[key]
                 rule = rules[value] if value in rules else rules.setdefault(value, record.decode(value))
@@ -106,6 +117,22 @@ def _read_cdb(path: str | bytes, fault: Fault) -> Iterator[tuple[bytes, Rule]]:
                     yield key, rule
     finally:
         cdb.close()
+
+
+def _longest_walk(descriptor: int) -> int:
+    """Return how many slots of a hash table a lookup looks at, in the worst case: those up to the next empty one.
+
+    In files that compilers make these are few.  Keys with one hash, which are easily found, make them as many as keys.
+    """
+    longest, left = 0, os.fstat(descriptor).st_size
+    for position, slots in struct.iter_unpack("<II", os.pread(descriptor, 2048, 0)):
+        left -= 8 * slots
+        if left < 0:
+            raise RuleSetError("not a cdb file: its hash tables overlap")
+        used = bytes(map(bool, array("I", os.pread(descriptor, 8 * slots, position))[1::2]))
+        walks = used.split(b"\0")
+        longest = max(longest, len(walks[0]) + len(walks[-1]), *map(len, walks))
+    return longest
 
 
 def _refuse(_: bytes, error: RuleSetError) -> None:

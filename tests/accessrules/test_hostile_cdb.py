@@ -22,6 +22,7 @@ import pytest
 
 from s6tls.accessrules import Rule, RuleSet, RuleSetError, Verdict, record
 from s6tls.accessrules.decompile import decompile
+from s6tls.audit.contents import Contents
 from tests.accessrules import trees
 from tests.accessrules.test_decompile import write_cdb
 
@@ -147,3 +148,15 @@ def test_a_table_that_wraps_around_does_not_hang(tmp_path: Path) -> None:
                 trees.write(place + b"/bad", struct.pack("<512I", *changed) + rest)
                 with pytest.raises(RuleSetError, match="out of bounds"):
                     RuleSet.open(place + b"/bad")
+
+
+def test_full_hash_tables_and_overlapping_ones_keep_no_audit_busy(tmp_path: Path) -> None:
+    """Lookups of all keys of such files would take hours: their time goes with the square of the file's size."""
+    records = b"".join(struct.pack("<II", 8, 1) + b"x/%06d" % number + b"D" for number in range(10_000))
+    end, slots = 2048 + len(records), 500_000
+    table = struct.pack("<II", 1, 2048) * slots
+    for tables, problem in (([slots] + 255 * [0], "take for ever"), (256 * [slots], "overlap")):
+        header = b"".join(struct.pack("<II", end, number) for number in tables)
+        (tmp_path / "cdb").write_bytes(header + records + table)
+        with pytest.raises(RuleSetError, match=problem):
+            Contents.load(str(tmp_path / "cdb"), fault=lambda *_: None)
