@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from s6tls.accessrules import Rule
+from s6tls.accessrules.compile import write_cdb
 from s6tls.audit.contents import Contents
 from tests.accessrules import trees
 from tests.cli.commands import run, said
@@ -115,7 +116,7 @@ def test_many_remarks_are_not_all_told(tmp_path: Path) -> None:
 def test_many_faults_are_not_all_told(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("x\n" * 1000)
     code, stderr = said([*IMPORT, "cidr", str(tmp_path / "list")])
-    assert code == 100 and stderr.count("\n") == 101 and "1000 lines refused" in stderr
+    assert code == 100 and stderr.count("\n") == 101 and "1,000 lines refused" in stderr
 
 
 def test_import_and_export_each_form(source: Path, tmp_path: Path) -> None:
@@ -211,3 +212,33 @@ def test_what_cannot_be_written(source: Path, tmp_path: Path) -> None:
         code, stderr = said(words)
         assert code == 111 and ": fatal: unable to write " in stderr
     assert os.listdir(tmp_path) == ["text"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "OUT", "OUT"],
+        ["import", "text", "OUT", "OUT"],
+        ["import", "hosts", "other", "--deny=OUT", "OUT"],
+        ["export", "text", "OUT", "OUT"],
+        ["map", "OUT", "OUT"],
+        ["report", "OUT", "OUT"],
+    ],
+)
+def test_nothing_takes_the_place_of_what_it_is_made_of(words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "rules.svg"
+    (tmp_path / "other").write_text("")
+    write_cdb(str(out), [(b"ip4/0.0.0.0_0", Rule(True))])
+    before = out.read_bytes()
+    filled = [word.replace("OUT", str(out)).replace("other", str(tmp_path / "other")) for word in words]
+    code, stderr = said(["s6-accessrules", *filled])
+    assert code == 100
+    assert f"{out} cannot take the place of what it is made of; " in stderr
+    assert out.read_bytes() == before
+
+
+def test_a_text_is_no_more_readable_than_the_rules(tmp_path: Path) -> None:
+    rules, out = tmp_path / "rules.cdb", tmp_path / "rules.txt"
+    write_cdb(str(rules), [(b"ip4/0.0.0.0_0", Rule(True, ((b"TOKEN", b"secret"),)))])
+    assert said(["s6-accessrules", "export", "text", str(rules), str(out)]) == (0, "")
+    assert out.stat().st_mode & 0o777 == 0o600

@@ -80,5 +80,5 @@ def test_the_page_does_not_take_the_place_of_the_rules(tmp_path: Path) -> None:
     rules = tmp_path / "rules.cdb"
     rules.write_bytes(b"x")
     code, stderr = said([*COMMAND, str(rules), f"{tmp_path}/./rules.cdb"])
-    assert code == 100 and "cannot take the place of the rules" in stderr
+    assert code == 100 and "cannot take the place of what it is made of" in stderr
     assert rules.read_bytes() == b"x"

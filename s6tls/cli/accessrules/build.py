@@ -6,14 +6,12 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE, write_cdb
-from s6tls.accessrules.errors import RuleSetError, shown
-from s6tls.accessrules.interruption import Interrupted, Interruption
+from s6tls.accessrules.errors import shown
 from s6tls.audit import answer
 from s6tls.audit.formats import expiry, text
-from s6tls.cli.accessrules.common import JSON, say_json
+from s6tls.cli.accessrules.common import JSON, interruptible, say_json, spare, writing
 from s6tls.cli.accessrules.formats import parsing
 from s6tls.cli.options import Option, Synopsis, UsageError, file_mode
-from s6tls.cli.program import SYSTEM, Failure, unable_to
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
@@ -42,18 +40,14 @@ def body(argv: list[bytes]) -> int:
     mode = file_mode(chosen["m"]) if "m" in chosen else DEFAULT_MODE
     today = _day(chosen["today"]) if "today" in chosen else date.today()
     source, out = words
+    spare(source, out)
     with parsing(SYNOPSIS.program, [source], as_json=as_json) as (data,):
         kept, expired = expiry.split(text.parse(data).entries, today)
     for entry, by in expired:
         _warn(source, entry, by)
-    try:
-        with Interruption() as interruption, unable_to(f"write {shown(out)}"):
-            rules = ((entry.key, entry.rule) for entry in kept)
-            write_cdb(out, rules, mode=mode, checkpoint=interruption.checkpoint)
-    except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to write {shown(out)}: {error}") from error
-    except Interrupted:
-        raise Failure(SYSTEM, "interrupted") from None
+    with interruptible() as interruption, writing(out):
+        rules = ((entry.key, entry.rule) for entry in kept)
+        write_cdb(out, rules, mode=mode, checkpoint=interruption.checkpoint)
     if as_json:
         left_out = [_json(entry, by) for entry, by in expired]
         say_json({"out": answer.text(out), "rules": len(kept), "expired": left_out})

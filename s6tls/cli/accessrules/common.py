@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from s6tls.accessrules.compile import refuse_special
 from s6tls.accessrules.errors import RuleSetError, shown
-from s6tls.accessrules.interruption import Interruption
+from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.audit.contents import Contents
 from s6tls.audit.progress import Progress, silent
-from s6tls.cli.options import Option
+from s6tls.cli.options import Option, UsageError
 from s6tls.cli.program import SYSTEM, Failure, unable_to
 
 JSON = Option("", ("json",), None, "answer in JSON")
@@ -51,6 +51,16 @@ def writing(path: bytes) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Let a signal end work at its next checkpoint, and the process when all is tidy.  Raises Failure."""
+    try:
+        with Interruption() as interruption:
+            yield interruption
+    except Interrupted:
+        raise Failure(SYSTEM, "interrupted") from None
+
+
+@contextlib.contextmanager
 def _unable(action: str, path: bytes) -> Iterator[None]:
     doing = f"{action} {shown(path) or 'a file without a name'}"
     try:
@@ -66,17 +76,24 @@ def load(path: bytes, progress: Progress = silent) -> Contents:
         return Contents.load(path, progress=progress)
 
 
-def write_whole(path: bytes, contents: bytes, rules: bytes | None = None) -> None:
+def spare(source: bytes, out: bytes) -> None:
+    """Raise UsageError if a file is to take the place of what it is made of."""
+    with contextlib.suppress(OSError):
+        if os.path.samefile(source, out):
+            raise UsageError(f"{shown(out)} cannot take the place of what it is made of")
+
+
+def write_whole(path: bytes, contents: bytes, source: bytes) -> None:
     """Write a file beside the old one and let it take its place, or leave all as it was.  Raises Failure.
 
     It gets the old one's permissions.  If there is none, the umask tells, and nobody may read it who may not read
-    `rules`, which it tells about.  A link is followed.  A signal that ends the process does so when this is done.
+    `source`, which it is made of.  A link is followed.  A signal that ends the process does so when this is done.
     """
     with writing(path), Interruption():
         refuse_special(path)
         place = os.path.realpath(path) if os.path.islink(path) else path
         old = _permissions(place)
-        widest = 0o666 if rules is None else _permissions(rules) or 0o600
+        widest = _permissions(source) or 0o600
         temporary = b"%b:s6tls:%d:%b" % (place, os.getpid(), os.urandom(4).hex().encode())
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

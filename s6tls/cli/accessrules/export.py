@@ -8,8 +8,8 @@ from s6tls.accessrules.errors import shown
 from s6tls.audit import answer
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
-from s6tls.cli.accessrules.common import JSON, load, progress, say_json
-from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, counted, daemon_name, suits, write_text
+from s6tls.cli.accessrules.common import JSON, count, load, progress, say_json, spare
+from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, daemon_name, suits, write_text
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import USAGE, Failure
 from s6tls.ucspi.log import log
@@ -43,14 +43,16 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     chosen = dict(options)
     as_json = "json" in chosen
-    out = words[2] if len(words) == 3 else None
+    rules, out = words[1], words[2] if len(words) == 3 else None
+    if out is not None:
+        spare(rules, out)
     if as_json and out is None:
         raise UsageError("--json tells what is written to OUT: name one")
     format_ = suits(words[0], chosen, FORMATS)
     allow = allowing(chosen.get("verdict", b"allow"))
     daemon = daemon_name(chosen.get("daemon", b"ALL"))
-    with progress() as told:
-        contents = load(words[1], told)
+    with progress() as tell:
+        contents = load(rules, tell)
     try:
         made = _made(format_, contents, allow, daemon)
     except Unsayable as unsayable:
@@ -59,9 +61,9 @@ def body(argv: list[bytes]) -> int:
         if as_json:
             refused = [{"rule": answer.text(key), "message": why} for key, why in unsayable.reasons]
             say_json({"refused": refused})
-        count = counted(len(unsayable.reasons), "rule")
-        raise Failure(USAGE, f"unable to export {shown(words[1])}: {format_} cannot say {count}") from None
-    write_text(made, out)
+        lost = count(len(unsayable.reasons), "rule")
+        raise Failure(USAGE, f"unable to export {shown(rules)}: {format_} cannot say {lost}") from None
+    write_text(made, out, rules)
     if as_json and out is not None:
         say_json({"out": answer.text(out), "format": format_, "rules": len(contents.rules)})
     return 0

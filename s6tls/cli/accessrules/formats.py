@@ -11,7 +11,7 @@ from s6tls.accessrules.errors import shown
 from s6tls.audit import answer
 from s6tls.audit.formats import hostsaccess
 from s6tls.audit.formats.entries import BadText
-from s6tls.cli.accessrules.common import reading, say_json, write_whole
+from s6tls.cli.accessrules.common import count, reading, say_json, write_whole
 from s6tls.cli.options import UsageError
 from s6tls.cli.program import USAGE, Failure
 from s6tls.ucspi.log import log
@@ -44,7 +44,7 @@ def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Itera
             say_json({"refused": [located(fault, paths) for fault in bad.faults]})
         lines = {(fault.file, fault.line) for fault in bad.faults}
         names = " and ".join(map(shown, paths))
-        raise Failure(USAGE, f"unable to take {names}: {counted(len(lines), 'line')} refused") from None
+        raise Failure(USAGE, f"unable to take {names}: {count(len(lines), 'line')} refused") from None
 
 
 def located(fault: Fault, paths: list[bytes]) -> Json:
@@ -52,18 +52,13 @@ def located(fault: Fault, paths: list[bytes]) -> Json:
     return {"file": answer.text(paths[fault.file]), "line": fault.line, "message": fault.message}
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number of things, as in "1 line" and "2 lines"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def write_text(text: str, out: bytes | None) -> None:
-    """Write a text to a file, whole or not at all, or without one to stdout.  Raises Failure."""
+def write_text(text: str, out: bytes | None, source: bytes) -> None:
+    """Write a text made of `source` to a file, whole or not at all, or without one to stdout.  Raises Failure."""
     if out is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())
     else:
-        write_whole(out, text.encode())
+        write_whole(out, text.encode(), source)
 
 
 def allowing(verdict: bytes) -> bool:

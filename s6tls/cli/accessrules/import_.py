@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import RuleSetError, shown
-from s6tls.accessrules.interruption import Interrupted, Interruption
+from s6tls.accessrules.errors import shown
 from s6tls.audit import answer
 from s6tls.audit.contents import Contents
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.writing import write
-from s6tls.cli.accessrules.common import JSON, say_json
+from s6tls.cli.accessrules.common import JSON, count, interruptible, say_json, spare, writing
 from s6tls.cli.accessrules.formats import (
     MOST_FAULTS,
     allowing,
-    counted,
     daemon_name,
     located,
     parsing,
@@ -22,7 +20,6 @@ from s6tls.cli.accessrules.formats import (
     write_text,
 )
 from s6tls.cli.options import Option, Synopsis, UsageError
-from s6tls.cli.program import SYSTEM, Failure, unable_to
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
@@ -61,15 +58,18 @@ def body(argv: list[bytes]) -> int:
     allow = allowing(chosen.get("verdict", b"allow"))
     daemon = daemon_name(chosen["daemon"]) if "daemon" in chosen else None
     paths = [words[1], *([chosen["deny"]] if "deny" in chosen else [])]
+    for path in paths:
+        if out is not None:
+            spare(path, out)
     with parsing(SYNOPSIS.program, paths, as_json=as_json) as texts:
         parsed = _parse(format_, texts, allow, daemon)
     for remark in parsed.remarks[:MOST_FAULTS]:
         log(SYNOPSIS.program, "warning", f"{shown(paths[remark.file])}:{remark.line}: {remark.message}")
     if len(parsed.remarks) > MOST_FAULTS:
-        more = counted(len(parsed.remarks) - MOST_FAULTS, "more remark")
+        more = count(len(parsed.remarks) - MOST_FAULTS, "more remark")
         log(SYNOPSIS.program, "warning", f"and {more} on lines that are never reached")
     if out is not None or not as_json:
-        _write(out, parsed)
+        _write(out, parsed, words[1])
     if as_json:
         said: Json = {"rules": [_json(entry) for entry in parsed.entries]}
         if out is not None:
@@ -106,16 +106,11 @@ def _parse(format_: str, texts: list[bytes], allow: bool, daemon: str | None) ->
     return text.parse(texts[0])
 
 
-def _write(out: bytes | None, parsed: Parsed) -> None:
+def _write(out: bytes | None, parsed: Parsed, source: bytes) -> None:
     """Write a cdb, a tree if the name ends with a slash, or a text."""
     if out is None or not out.endswith((b".cdb", b"/")):
-        write_text(text.write(parsed.entries, parsed.trailing), out)
+        write_text(text.write(parsed.entries, parsed.trailing), out, source)
         return
     contents = Contents.of(parsed.rules, is_tree=out.endswith(b"/"))
-    try:
-        with Interruption() as interruption, unable_to(f"write {shown(out)}"):
-            write(out.rstrip(b"/") or b"/", contents, checkpoint=interruption.checkpoint)
-    except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to write {shown(out)}: {error}") from error
-    except Interrupted:
-        raise Failure(SYSTEM, "interrupted") from None
+    with interruptible() as interruption, writing(out):
+        write(out.rstrip(b"/") or b"/", contents, checkpoint=interruption.checkpoint)

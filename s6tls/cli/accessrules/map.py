@@ -7,7 +7,7 @@ from s6tls.audit import answer, drawing
 from s6tls.audit.colouring import COLOURINGS
 from s6tls.audit.mapping import COARSE, FINE, Scene, scene
 from s6tls.audit.networks import Family
-from s6tls.cli.accessrules.common import JSON, Table, load, progress, say_json, write_whole
+from s6tls.cli.accessrules.common import JSON, Table, load, progress, say_json, spare, write_whole
 from s6tls.cli.options import Option, Synopsis, UsageError
 
 SYNOPSIS = Synopsis(
@@ -27,6 +27,7 @@ def body(argv: list[bytes]) -> int:
     if len(words) != 2:
         raise UsageError
     rules, out = words
+    spare(rules, out)
     ending = out.rpartition(b".")[2].lower()
     if ending not in (b"png", b"svg"):
         raise UsageError(f"neither .png nor .svg: {shown(out)}")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE
 from s6tls.accessrules.errors import AddressError, shown
-from s6tls.accessrules.interruption import Interrupted, Interruption
+from s6tls.accessrules.interruption import Interruption
 from s6tls.audit import answer
 from s6tls.audit.budget import Budget
 from s6tls.audit.minimise import Unproven, minimise, proof
 from s6tls.audit.networks import parse_cidr
 from s6tls.audit.writing import is_cdb, write
-from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json, writing
+from s6tls.cli.accessrules.common import JSON, Table, count, interruptible, load, progress, say, say_json, writing
 from s6tls.cli.accessrules.diff import first_prefixes
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.cli.program import SYSTEM, Failure
@@ -44,20 +44,17 @@ def body(argv: list[bytes]) -> int:
         raise UsageError
     rules, out = words
     budget = _budget(options)
-    try:
-        with Interruption() as interruption, progress() as told:
+    with interruptible() as interruption, progress() as told:
 
-            def tell(what: str, done: int) -> None:
-                interruption.checkpoint()
-                told(what, done)
+        def tell(what: str, done: int) -> None:
+            interruption.checkpoint()
+            told(what, done)
 
-            old = load(rules, tell)
-            if not is_cdb(out, old) and os.path.lexists(out):
-                raise Failure(SYSTEM, f"unable to write {shown(out)}: it exists, and a tree replaces nothing")
-            small = minimise(old, budget, progress=tell)
-            changed = _write(out, small, old, budget, _mode(rules, old), tell, interruption)
-    except Interrupted:
-        raise Failure(SYSTEM, "interrupted") from None
+        old = load(rules, tell)
+        if not is_cdb(out, old) and os.path.lexists(out):
+            raise Failure(SYSTEM, f"unable to write {shown(out)}: it exists, and a tree replaces nothing")
+        small = minimise(old, budget, progress=tell)
+        changed = _write(out, small, old, budget, _mode(rules, old), tell, interruption)
     if "json" in dict(options):
         say_json(small.json(changed))
     else:

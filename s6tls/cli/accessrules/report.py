@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-
 from s6tls.audit import answer
 from s6tls.audit.report import report
-from s6tls.cli.accessrules.common import JSON, count, progress, reading, say, say_json, write_whole
+from s6tls.cli.accessrules.common import JSON, count, progress, reading, say, say_json, spare, write_whole
 from s6tls.cli.options import Synopsis, UsageError
 
 SYNOPSIS = Synopsis("s6-accessrules report", (JSON,), "RULES OUT")
@@ -19,9 +16,7 @@ def body(argv: list[bytes]) -> int:
     if len(words) != 2:
         raise UsageError
     rules, out = words
-    with contextlib.suppress(OSError):
-        if os.path.samefile(rules, out):
-            raise UsageError("the page cannot take the place of the rules")
+    spare(rules, out)
     with reading(rules), progress() as tell:
         made = report(rules, progress=tell)
     write_whole(out, made.html.encode(), rules)
