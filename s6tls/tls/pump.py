@@ -113,6 +113,9 @@ class Pump:
         except SSL.ZeroReturnError:
             self.network_ended = True
         except SSL.Error as error:
+            if self._is_answer_to_our_end(error):
+                self.network_ended = True
+                return
             reason = ": ".join(filter(None, (_reason(error), admission.remark(self.connection))))
             raise TLSFailure(reason, during_handshake=not self.established) from error
         finally:
@@ -146,6 +149,14 @@ class Pump:
             raise TLSFailure("the peer closed the connection", during_handshake=True)
         if self._demand_close_notify:
             raise TLSFailure("the peer closed the connection without close_notify", during_handshake=False)
+
+    def _is_answer_to_our_end(self, error: SSL.Error) -> bool:
+        """Tell whether a client ends its direction too, in OpenSSL's way.
+
+        OpenSSL answers an end of file without close_notify by the alert decode_error.
+        """
+        ours = self.application_ended and not self._close_notify
+        return ours and not self._demand_close_notify and _reason(error) == "tlsv1 alert decode error"
 
     def _collect(self) -> None:
         """Move what the library has to say into `to_network`."""

@@ -450,6 +450,18 @@ def test_a_client_that_complains_about_the_half_close_has_still_had_everything(w
     assert world.failure() is None
 
 
+def test_a_client_that_complains_while_the_application_still_reads_has_ended_its_direction(world: World) -> None:
+    """So do programs look that close their output some time before they exit."""
+    client, app = world.start()
+    client.shake_hands()
+    app.write(b"bye")
+    app.end_writing()
+    assert client.read_all() == b"bye"  # and here OpenSSL sends its alert
+    assert app.read_all() == b""
+    client.close()
+    assert world.failure() is None
+
+
 @pytest.mark.parametrize("close_notify", [False, True])
 def test_the_client_s_end_ends_what_the_application_reads_and_no_more(world: World, close_notify: bool) -> None:
     client, app = world.start(close_notify=close_notify)
