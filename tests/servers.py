@@ -63,6 +63,12 @@ class Log:
         assert len(found) >= count, f"{len(found)} of {count} times {pattern!r} in the log:\n{self.text()}"
         return found
 
+    def to_the_end(self) -> str:
+        """Wait until nobody can write any more, and return all that was written."""
+        with self._grown:
+            self._grown.wait_for(lambda: self._ended, PATIENCE)
+        return self.text()
+
     def close(self) -> None:
         """Stop collecting."""
         os.close(self._stop)
@@ -149,8 +155,8 @@ class Server:
             ready = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]
             chunk = os.read(stdout.fileno(), 64) if ready else b""
             if not chunk:
-                code = self.wait() if ready else None
-                raise AssertionError(f"no port line (exit code {code}); the log:\n{self.log()}")
+                code, log = (self.wait(), self._stderr.to_the_end()) if ready else (None, self.log())
+                raise AssertionError(f"no port line (exit code {code}); the log:\n{log}")
             line += chunk
         return int(line)
 
