@@ -114,7 +114,7 @@ def read_tree(
     Whatever starts with a dot is passed over.  What cannot be read is told to `fault`, with the key of the rule or the
     name of the family, and passed over; without `fault` it raises RuleSetError, as does an unreadable `directory`.
     """
-    told = fault or _refuse
+    told = fault or refuse
     with _opened(os.fsencode(directory)) as root:
         for family in _names(root):
             try:
@@ -138,7 +138,8 @@ def _read_family(
             yield key, rule
 
 
-def _refuse(_: bytes, error: RuleSetError) -> None:
+def refuse(_: bytes, error: RuleSetError) -> None:
+    """Raise what is told of a rule that cannot be read."""
     raise error
 
 

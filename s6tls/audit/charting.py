@@ -52,7 +52,7 @@ class Survey:
     @classmethod
     def of(cls, contents: Contents, colours: colouring.Colouring, family: Family, progress: Progress) -> Survey:
         """Survey a rule set."""
-        found = cls(Space(contents, family, progress=progress), colours.swatches, colours.mixed)
+        found = cls(contents.space(family, progress), colours.swatches, colours.mixed)
         shades = colours.shades(found.space)
         found._runs = (Run(start, end, owner, shades[owner]) for start, end, owner in found.space.segments())
         return found
@@ -60,7 +60,7 @@ class Survey:
     @classmethod
     def of_changes(cls, old: Contents, new: Contents, family: Family, progress: Progress) -> Survey:
         """Survey what becomes of the decisions of a rule set in another."""
-        before, after = (Space(contents, family, progress=progress) for contents in (old, new))
+        before, after = (contents.space(family, progress) for contents in (old, new))
         found = cls(after, colouring.CHANGES, colouring.CHANGES_MIXED)
         found.networks.update(zip(before.numbers, before.lengths, strict=True))
         found._runs = (
@@ -185,7 +185,7 @@ def tiling(survey: Survey, most: int = MOST_TILES, progress: Progress = silent) 
     family = survey.space.family
     grouped = _grouped(survey.networks, family.bits, most)
     # A space whose rules are the tiles knows which tile each address is in, and which tile is in which.
-    space = Space(Contents.of((family.key(*network), Rule(False)) for network in grouped), family)
+    space = Space({family.key(*network): Rule(False) for network in grouped}, family)
     networks = zip(space.numbers, space.lengths, strict=True)
     found = [Tile(number, length, grouped[number, length], grouped[number, length]) for number, length in networks]
     found.append(Tile(0, 0, 0, 0))  # where NOBODY finds it

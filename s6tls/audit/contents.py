@@ -7,21 +7,23 @@ import stat
 import struct
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import cdbx
 
 from s6tls.accessrules import dump, record
 from s6tls.accessrules.cdb import check_header, open_file
-from s6tls.accessrules.compile import read_tree
+from s6tls.accessrules.compile import read_tree, refuse
 from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
 from s6tls.audit.progress import Progress, counted, silent
+from s6tls.audit.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from s6tls.accessrules.rule import Env, Rule
+    from s6tls.audit.networks import Family
 
     Fault = Callable[[bytes, RuleSetError], None]
 
@@ -39,6 +41,7 @@ class Contents:
 
     rules: dict[bytes, Rule]
     is_tree: bool = False
+    _spaces: dict[Family, Space] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, path: str | bytes, *, progress: Progress = silent, fault: Fault | None = None) -> Contents:
@@ -62,6 +65,12 @@ class Contents:
             kept.setdefault(key, known)
         return cls(kept, is_tree)
 
+    def space(self, family: Family, progress: Progress = silent) -> Space:
+        """Return which rule decides each address of a family; made once, so `rules` must not change any more."""
+        if family not in self._spaces:
+            self._spaces[family] = Space(self.rules, family, progress=progress)
+        return self._spaces[family]
+
 
 def is_tree(path: str | bytes) -> bool:
     """Tell whether a rule set is a directory tree, else it is a cdb.  Raises OSError."""
@@ -70,7 +79,7 @@ def is_tree(path: str | bytes) -> bool:
 
 def read_rules(path: str | bytes, fault: Fault | None = None) -> Iterator[tuple[bytes, Rule]]:
     """Yield the rules of a set, as they are, with their keys; `fault`, and what is raised, is as in `Contents.load`."""
-    return read_tree(path, fault) if is_tree(path) else _read_cdb(path, fault or _refuse)
+    return read_tree(path, fault) if is_tree(path) else _read_cdb(path, fault or refuse)
 
 
 def settled_env(env: Env) -> Env:
@@ -133,7 +142,3 @@ def _longest_walk(descriptor: int) -> int:
         walks = used.split(b"\0")
         longest = max(longest, len(walks[0]) + len(walks[-1]), *map(len, walks))
     return longest
-
-
-def _refuse(_: bytes, error: RuleSetError) -> None:
-    raise error

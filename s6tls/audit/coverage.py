@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from s6tls.audit import answer
 from s6tls.audit.networks import Family
 from s6tls.audit.progress import Progress, silent
-from s6tls.audit.space import Space
 
 if TYPE_CHECKING:
     from s6tls.audit.answer import Json
@@ -41,7 +40,7 @@ class Coverage:
 
 def coverage(contents: Contents, family: Family, progress: Progress = silent) -> Coverage:
     """Count the addresses of a family; rules come in the order of their networks, those that cannot match last."""
-    space = Space(contents, family, progress=progress)
+    space = contents.space(family, progress)
     decided = space.decided()
     undecided = decided.pop()
     allow = sum(addresses for rule, addresses in zip(space.rules, decided, strict=True) if rule.allow)

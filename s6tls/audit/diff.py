@@ -131,8 +131,8 @@ def differences(
 
 
 def _between(family: Family, old: Contents, new: Contents, progress: Progress) -> Iterator[Difference]:
-    before = Space(old, family, progress=progress)
-    after = Space(new, family, progress=progress)
+    before = old.space(family, progress)
+    after = new.space(family, progress)
     numbers: dict[Rule | None, int] = {}
     decision_before = _numbered(before, numbers)
     decision_after = _numbered(after, numbers)

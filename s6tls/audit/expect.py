@@ -111,7 +111,7 @@ class Judge:
 
     def _of(self, family: Family) -> tuple[Space, Locator]:
         if family not in self._families:
-            space = Space(self._contents, family, progress=self._progress)
+            space = self._contents.space(family, self._progress)
             self._families[family] = space, Locator(space)
         return self._families[family]
 

@@ -14,7 +14,6 @@ from s6tls.audit.contents import Contents
 from s6tls.audit.findings import Finding, Severity
 from s6tls.audit.networks import Family
 from s6tls.audit.progress import Progress, silent
-from s6tls.audit.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,23 +26,23 @@ def lint(
     *,
     least: Severity = Severity.NOTE,
     days: int | None = None,
+    contents: Contents | None = None,
     progress: Progress = silent,
 ) -> list[Finding]:
     """Return the findings about a rule set, in either form, that are at least as bad as `least`; the worst first.
 
     With `days` also the files and programs that rules name are looked at, where this process finds them, and
-    certificates that expire within so many days are found.  Raises OSError or RuleSetError if the set cannot be read
+    certificates that expire within so many days are found.  `contents` are those of the set if all of it has been read
+    already.  Raises OSError or RuleSetError if the set cannot be read
     as a whole.
     """
-    found = [finding for finding in _findings(path, least, days, progress) if finding.severity >= least]
+    found = [finding for finding in _findings(path, least, days, contents, progress) if finding.severity >= least]
     return sorted(found, key=lambda finding: -finding.severity)
 
 
 def of_contents(contents: Contents, least: Severity = Severity.NOTE, progress: Progress = silent) -> Iterator[Finding]:
     """Yield the findings about rules in memory; those milder than `least` need not be among them."""
-    spaces = (
-        {} if least == Severity.ERROR else {family: Space(contents, family, progress=progress) for family in Family}
-    )
+    spaces = {} if least == Severity.ERROR else {family: contents.space(family, progress) for family in Family}
     can_match = {key for space in spaces.values() for key in space.keys}
     yield from lint_names.findings(contents, can_match, progress)
     yield from lint_effects.findings(contents)
@@ -51,13 +50,15 @@ def of_contents(contents: Contents, least: Severity = Severity.NOTE, progress: P
         yield from lint_reach.findings(contents, spaces)
 
 
-def _findings(path: str | bytes, least: Severity, days: int | None, progress: Progress) -> Iterator[Finding]:
+def _findings(
+    path: str | bytes, least: Severity, days: int | None, contents: Contents | None, progress: Progress
+) -> Iterator[Finding]:
     faults: dict[bytes, RuleSetError] = {}
 
     def fault(key: bytes, error: RuleSetError) -> None:
         faults.setdefault(key, error)
 
-    contents = Contents.load(path, progress=progress, fault=fault)
+    contents = contents or Contents.load(path, progress=progress, fault=fault)
     for key, error in faults.items():
         yield _fault(key, error)
     if not contents.rules and not faults:

@@ -75,7 +75,7 @@ def minimise(contents: Contents, budget: Budget = NO_BUDGET, *, progress: Progre
     addressed = dead = 0
     spent = 0
     for family in Family:
-        space = Space(contents, family, progress=progress)
+        space = contents.space(family, progress)
         outcomes = _in_order(space.rules)
         bits = family.bits
         found = ortc.fewest(_numbered(space, outcomes), bits, progress=progress)

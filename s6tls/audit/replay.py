@@ -10,7 +10,7 @@ from s6tls.audit import answer
 from s6tls.audit.answer import Decided
 from s6tls.audit.networks import Family
 from s6tls.audit.progress import Progress, counted, silent
-from s6tls.audit.space import Locator, Space
+from s6tls.audit.space import Locator
 
 if TYPE_CHECKING:
     from s6tls.audit.answer import Json
@@ -27,7 +27,7 @@ class Judge:
     """Decides what happens to addresses, by a rule set in memory."""
 
     def __init__(self, contents: Contents, *, progress: Progress = silent) -> None:
-        ip4, ip6 = (Space(contents, family, progress=progress) for family in Family)
+        ip4, ip6 = (contents.space(family, progress) for family in Family)
         self._spaces = {4: (ip4, Locator(ip4)), 16: (ip6, Locator(ip6))}
 
     def decide(self, packed: bytes) -> Decided:

@@ -50,8 +50,8 @@ def report(path: str | bytes, *, progress: Progress = silent) -> Report:
     The same rules under the same name make the same page.  Raises OSError or RuleSetError if a rule cannot be read.
     """
     name = report_sections.visible(answer.text(os.path.basename(os.path.abspath(os.fsencode(path)))))
-    findings = lint(path, progress=progress)
     contents = Contents.load(path, progress=progress)
+    findings = lint(path, contents=contents, progress=progress)
     covered = [coverage(contents, family, progress) for family in Family]
     style, script = _packaged("style.css"), _packaged("report.js")
     scene = mapping.scene(contents, title=name, progress=progress)

@@ -14,10 +14,9 @@ from s6tls.accessrules.errors import AddressError
 from s6tls.audit.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.contents import Contents
     from s6tls.audit.networks import Family
 
 T = TypeVar("T")
@@ -40,11 +39,12 @@ class Space:
     Rules whose names no lookup asks for are left out: they decide nothing.
     """
 
-    def __init__(self, contents: Contents, family: Family, *, progress: Progress = silent) -> None:
+    def __init__(self, rules: Mapping[bytes, Rule], family: Family, *, progress: Progress = silent) -> None:
+        """Sort out rules by their keys; `Contents.space` does so once."""
         self.family = family
         named = family.value.encode() + b"/"
         found: list[tuple[int, int, bytes]] = []
-        for key in counted(contents.rules, f"{family.value} keys read", progress):
+        for key in counted(rules, f"{family.value} keys read", progress):
             if key.startswith(named):
                 try:
                     number, length = family.parse_name(key[len(named) :])
@@ -55,7 +55,7 @@ class Space:
         self.numbers = [number for number, _, _ in found]
         self.lengths = [length for _, length, _ in found]
         self.keys = [key for _, _, key in found]
-        self.rules = [contents.rules[key] for key in self.keys]
+        self.rules = [rules[key] for key in self.keys]
 
     def __len__(self) -> int:
         return len(self.keys)

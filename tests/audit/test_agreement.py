@@ -17,7 +17,6 @@ from s6tls.audit.logs import Log
 from s6tls.audit.minimise import minimise
 from s6tls.audit.networks import Family
 from s6tls.audit.replay import Replay
-from s6tls.audit.space import Space
 from tests.accessrules.trees import rule_sets as any_rule_sets
 from tests.audit import spaces
 
@@ -94,7 +93,7 @@ def test_minimising_leaves_other_families_alone(rules: spaces.Rules) -> None:
 def test_explanations_name_the_rules_that_spaces_name(place: Path, rules: spaces.Rules, family: Family) -> None:
     write_cdb(os.fsencode(place / "rules.cdb"), rules.items())
     explainer = Explainer(os.fsencode(place / "rules.cdb"))
-    space = Space(Contents.of(rules.items()), family)
+    space = Contents.of(rules.items()).space(family)
     for start, end, owner in space.segments():
         for number in (start, end - 1):
             assert explainer.explain(family.text(number)).decision.rule == space.key(owner)

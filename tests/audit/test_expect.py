@@ -11,7 +11,7 @@ from s6tls.audit.coverage import coverage
 from s6tls.audit.expect import Judge, Violation, violations
 from s6tls.audit.expectations import WANTS, Expectation, parse
 from s6tls.audit.networks import Family, Network, parse_cidr
-from s6tls.audit.space import Locator, Segment, Space
+from s6tls.audit.space import Locator, Segment
 from tests.audit import spaces
 
 
@@ -105,7 +105,7 @@ def test_what_fails_everywhere_is_what_coverage_counts(rules: spaces.Rules, fami
 
 @given(spaces.rule_sets(), networks())
 def test_a_part_of_a_space_is_cut_as_the_whole(rules: spaces.Rules, network: Network) -> None:
-    space = Space(Contents.of(rules.items()), network.family)
+    space = Contents.of(rules.items()).space(network.family)
     start, end = network.range
     whole = [Segment(max(s, start), min(e, end), owner) for s, e, owner in space.segments() if s < end and start < e]
     assert list(Locator(space).within(start, end)) == whole

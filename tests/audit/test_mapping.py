@@ -15,7 +15,6 @@ from s6tls.audit.colouring import CHANGES, COLOURINGS, Shade, Swatch, change
 from s6tls.audit.contents import Contents
 from s6tls.audit.networks import Family
 from s6tls.audit.progress import silent
-from s6tls.audit.space import Space
 from tests.audit import spaces
 
 CERTIFICATE = Rule(True, ((b"CERTFILE", b"/a.pem"), (b"KEYFILE", b"/a.key")))
@@ -168,7 +167,7 @@ def test_every_rule_has_a_tile_within_that_of_the_next_wider_one(rules: spaces.R
     contents = Contents.of(rules.items())
     survey = Survey.of(contents, COLOURINGS["verdict"](contents), family, silent)
     whole = tiling(survey)
-    space = Space(contents, family)
+    space = contents.space(family)
     parents = {
         (inner.number, inner.length): (tile.number, tile.length) if tile.rules else None
         for tile in all_tiles(whole)

@@ -12,7 +12,6 @@ from s6tls.accessrules import Rule
 from s6tls.audit.contents import Contents
 from s6tls.audit.minimise import minimise, proof
 from s6tls.audit.networks import Family, prefixes
-from s6tls.audit.space import Space
 from tests.audit import clouds
 
 
@@ -25,7 +24,7 @@ def collapse(family: Family, networks: Iterable[tuple[int, int]]) -> int:
 
 def collapsed(rules: dict[bytes, Rule], family: Family) -> int:
     """How many networks it takes if each decision is collapsed by itself; the longest prefix decides."""
-    space = Space(Contents(rules), family)
+    space = Contents(rules).space(family)
     networks: dict[Rule, list[tuple[int, int]]] = defaultdict(list)
     for start, end, owner in space.segments():
         rule = space.rule(owner)

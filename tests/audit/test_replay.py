@@ -19,7 +19,7 @@ from s6tls.audit.logs import Log
 from s6tls.audit.logstream import LogError
 from s6tls.audit.networks import Family
 from s6tls.audit.replay import CLIENTS, Replay
-from s6tls.audit.space import NOBODY, Space
+from s6tls.audit.space import NOBODY
 from tests.audit import spaces
 
 EVERYBODY = [(family, number) for family in Family for number in spaces.clients(family)]
@@ -129,7 +129,7 @@ def test_replay_of_every_address_is_coverage(tmp_path_factory: pytest.TempPathFa
     covered: Counter[bytes] = Counter()
     undecided = 0
     for family in Family:
-        space = Space(contents, family)
+        space = contents.space(family)
         for start, end, owner in space.segments():
             number = len(spaces.restricted_to_clients(family, [(start, end)]))
             if owner == NOBODY:

@@ -17,7 +17,7 @@ from s6tls.accessrules.compile import write_cdb
 from s6tls.accessrules.errors import AddressError
 from s6tls.audit.contents import Contents
 from s6tls.audit.networks import Family, Network, cidrs, joined, parse_cidr, prefixes
-from s6tls.audit.space import Locator, Space, overlaid
+from s6tls.audit.space import Locator, overlaid
 from tests.accessrules import trees
 from tests.audit import spaces
 
@@ -163,7 +163,7 @@ def test_faults_of_a_tree(tmp_path: Path) -> None:
 
 @given(spaces.rule_sets(), spaces.families)
 def test_segments_and_counts_agree_with_brute_force(rules: spaces.Rules, family: Family) -> None:
-    space = Space(Contents.of(rules.items()), family)
+    space = Contents.of(rules.items()).space(family)
     segments = list(space.segments())
     assert segments[0].start == 0 and segments[-1].end == family.size
     assert all(one.end == other.start for one, other in pairwise(segments))
@@ -181,7 +181,7 @@ def test_segments_and_counts_agree_with_brute_force(rules: spaces.Rules, family:
 
 @given(spaces.rule_sets(), spaces.families)
 def test_a_parent_decides_when_its_child_is_gone(rules: spaces.Rules, family: Family) -> None:
-    space = Space(Contents.of(rules.items()), family)
+    space = Contents.of(rules.items()).space(family)
     for index, parent in enumerate(space.parents()):
         shorter = {key: rule for key, rule in rules.items() if key not in space.keys[index:]}
         assert spaces.decide(shorter, family, space.numbers[index])[0] == space.key(parent)
@@ -189,8 +189,8 @@ def test_a_parent_decides_when_its_child_is_gone(rules: spaces.Rules, family: Fa
 
 def test_rules_that_no_lookup_asks_for_decide_nothing() -> None:
     contents = Contents.of([(b"ip4/10.0.0.1_8", Rule(True)), (b"ip6/::_0", Rule(True)), (b"uid/0", Rule(True))])
-    assert len(Space(contents, Family.IP4)) == 0
-    assert Space(contents, Family.IP6).keys == [b"ip6/::_0"]
+    assert len(contents.space(Family.IP4)) == 0
+    assert contents.space(Family.IP6).keys == [b"ip6/::_0"]
 
 
 def test_ranges_overlaid() -> None:

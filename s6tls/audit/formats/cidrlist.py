@@ -18,7 +18,6 @@ from s6tls.audit.formats.entries import (
     plain_rule,
 )
 from s6tls.audit.networks import Family, cidrs
-from s6tls.audit.space import Space
 
 if TYPE_CHECKING:
     from s6tls.audit.contents import Contents
@@ -54,7 +53,7 @@ def write(contents: Contents, *, allow: bool = True) -> str:
 
 def clients(contents: Contents, family: Family, allow: bool) -> list[Range]:
     """Return the addresses that are allowed, or, without `allow`, are not, in order."""
-    space = Space(contents, family)
+    space = contents.space(family)
     ranges = []
     for start, end, owner in space.segments():
         rule = space.rule(owner)
