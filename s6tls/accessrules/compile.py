@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 from typing import TYPE_CHECKING
 
 import cdbx
@@ -14,6 +12,7 @@ from s6tls.accessrules import record
 from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
 from s6tls.accessrules.fs import DIRECTORY, read_rule
 from s6tls.accessrules.record import MAX_EXEC
+from s6tls.accessrules.replacing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,10 +63,7 @@ def write_cdb(
     Raises UsageProblem if an environment is too large, RuleSetError if the rules do not fit into a cdb, and
     OSError if the file cannot be written, or if something other than a file is there.
     """
-    refuse_special(cdbfile)
-    target = os.fsencode(cdbfile)
-    temporary = b"%b:s6tls:%d:%b" % (target, os.getpid(), os.urandom(4).hex().encode())
-    try:
+    with replacing(os.fsencode(cdbfile)) as temporary:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             maker = cdbx.CDB.make(descriptor, mmap=False)
@@ -83,20 +79,6 @@ def write_cdb(
         finally:
             os.close(descriptor)
         checkpoint()
-        os.rename(temporary, target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-
-
-def refuse_special(path: str | bytes) -> None:
-    """Raise OSError if there is something that no file may take the place of: a device, a FIFO, a directory."""
-    with contextlib.suppress(FileNotFoundError):
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EEXIST, "what is there is no file")
 
 
 def _encode(key: bytes, rule: Rule) -> bytes:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from s6tls.accessrules.compile import refuse_special
 from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
+from s6tls.accessrules.replacing import replacing
 from s6tls.audit.contents import Contents
 from s6tls.audit.progress import Progress, silent
 from s6tls.cli.options import Option, UsageError
@@ -90,21 +90,14 @@ def write_whole(path: bytes, contents: bytes, source: bytes) -> None:
     `source`, which it is made of.  A link is followed.  A signal that ends the process does so when this is done.
     """
     with writing(path), Interruption():
-        refuse_special(path)
-        place = os.path.realpath(path) if os.path.islink(path) else path
-        old = _permissions(place)
+        old = _permissions(path)
         widest = _permissions(source) or 0o600
-        temporary = b"%b:s6tls:%d:%b" % (place, os.getpid(), os.urandom(4).hex().encode())
-        try:
+        with replacing(os.path.realpath(path) if os.path.islink(path) else path) as temporary:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             with open(os.open(temporary, flags, 0o600 | widest & 0o666 if old is None else 0o600), "wb") as file:
                 if old is not None:
                     os.fchmod(file.fileno(), old)
                 file.write(contents)
-            os.rename(temporary, place)
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def _permissions(path: bytes) -> int | None:
