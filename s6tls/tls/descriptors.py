@@ -12,22 +12,22 @@ from s6tls.ucspi.process import close_all_but
 class Descriptors:
     """A session's ends; whoever holds them closes them.  `net_in` and `net_out` may be the same.
 
-    `from_application` and `to_application` are clear text; `notify` is where the end
+    `from_program` and `to_program` are clear text; `notify` is where the end
     of the handshake is told, or -1.  With delayed encryption it is where the handshake is asked
     for, too (see `s6tls.tls.delayed`).
     """
 
     net_in: int
     net_out: int
-    from_application: int
-    to_application: int
+    from_program: int
+    to_program: int
     notify: int = -1
 
     def close(self) -> None:
         """Close them all."""
-        for fd in {self.net_in, self.net_out, self.from_application, self.to_application, self.notify} - {-1}:
+        for fd in {self.net_in, self.net_out, self.from_program, self.to_program, self.notify} - {-1}:
             os.close(fd)
 
     def close_others(self) -> None:
         """Close every descriptor of the process but these and stderr."""
-        close_all_but({2, self.net_in, self.net_out, self.from_application, self.to_application, self.notify} - {-1})
+        close_all_but({2, self.net_in, self.net_out, self.from_program, self.to_program, self.notify} - {-1})

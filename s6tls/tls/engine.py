@@ -14,6 +14,7 @@ from OpenSSL import SSL
 
 from s6tls.tls import context, delayed, report
 from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.ends import Ends
 from s6tls.tls.material import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Material, Options
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
@@ -68,32 +69,29 @@ def _begin(
     peer: str,
     ended: Callable[[int], None],
 ) -> None:
-    for fd in (fds.net_in, fds.net_out, fds.from_application, fds.to_application):
-        os.set_blocking(fd, False)
-    _send_at_once(fds.net_out)
+    code = 0
 
-    def over(failure: TLSFailure | None) -> None:
-        if failure is None:
-            ended(0)
-            return
+    def failed(failure: TLSFailure) -> None:
+        nonlocal code
+        code = BAD_HANDSHAKE if failure.during_handshake else BROKEN
         stage = "complete the handshake" if failure.during_handshake else "go on"
         log(PROGRAM, "fatal", f"unable to {stage}{' with ' + peer if peer else ''}: {failure}")
-        ended(BAD_HANDSHAKE if failure.during_handshake else BROKEN)
 
     try:
+        _send_at_once(fds.net_out)
         Session(
             reactor,
             Pump(settled, options.close_notify, options.demand_close_notify),
-            fds,
+            Ends(fds, shared=options.delayed),
             report.notification,
-            over,
+            failed,
+            lambda: ended(code),
             handshake_timeout=options.handshake_timeout / 1000,
-            one_way_close=options.close_notify,
-            shared_network=options.delayed,
+            close_notify=options.close_notify,
         )
-    except Unwatchable as error:
-        log(PROGRAM, "fatal", str(error))
-        for fd in (fds.net_in, fds.net_out, fds.from_application, fds.to_application):
+    except (Unwatchable, MemoryError, OSError, SSL.Error) as error:
+        log(PROGRAM, "fatal", str(error) or "out of memory")
+        for fd in (fds.net_in, fds.net_out, fds.from_program, fds.to_program):
             reactor.forget(fd)
         fds.close()
         ended(SYSTEM)

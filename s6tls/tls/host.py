@@ -76,7 +76,7 @@ class Host(Handover):
         Raises OSError when the host is gone; they are then still the caller's.
         """
         message = peer.encode("ascii", "backslashreplace")[:_LARGEST_MESSAGE]
-        self.send(message or b"-", (fds.net_in, fds.net_out, fds.from_application, fds.to_application, fds.notify))
+        self.send(message or b"-", (fds.net_in, fds.net_out, fds.from_program, fds.to_program, fds.notify))
 
 
 def start(material: Material, options: Options, identity: Identity | None, isolation: Isolation) -> Host:

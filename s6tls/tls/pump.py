@@ -1,26 +1,26 @@
-"""One TLS session as bytes in, bytes and wants out.  No descriptors, no waiting.
+"""One TLS session as bytes in, bytes and events out.  No descriptors, no waiting.
 
 The TLS library is given two memory buffers in place of a socket.  Everything the
 network sent goes into one; everything that must be sent comes out of the other.
-Between them stands the application, which is two more streams of bytes.  The pump
+Between them stands the program, which is two more streams of bytes.  The pump
 owns the moments where such proxies lose data:
 
 - **The library holds what the descriptor no longer shows.**  One read from the
-  network can hold many records.  So whatever comes in is decrypted at once, until
-  the library itself asks for more; "nothing to read on the socket" is never taken
+  network can hold many records.  So whatever comes in is decrypted until the library
+  itself asks for more; "nothing to read on the socket" is never taken
   for "nothing to read".
-- **Both directions end alone.**  The client's end of file (with or without
-  close_notify) ends what the application reads, and nothing else.  The
-  application's end of file ends what the client reads, once all that came before is
-  out.
-- **Bounded memory.**  The rim feeds one chunk at a time and only while the pump
-  `wants` it: the network while the application has taken all that was decrypted,
-  the application while the network has taken all that was encrypted.  What a peer can
+- **What came before a failure is valid.**  One read can hold good records and a bad one.  A
+  failure is told as an event, after the bytes before it, and never thrown over them.
+- **Bounded memory.**  The session feeds one chunk at a time and only while the pump
+  `wants` it: the network while the program has taken all that was decrypted,
+  the program while the network has taken all that was encrypted.  What a peer can
   make the library itself say (answers to key updates) is bounded by `_TOO_MUCH`:
   beyond it the network is not read until the peer has read.
+- **Bounded work.**  A record can be tiny, and a key update in it costs as much as a large one.  Of a chunk only so
+  many records are taken at once; `withheld` is the rest, and others have their turn before it.
 
 The two directions never wait for each other in any other way: a client that sends
-without reading still gets its bytes to the application.
+without reading still gets its bytes to the program.
 """
 
 from __future__ import annotations
@@ -28,21 +28,29 @@ from __future__ import annotations
 from collections import deque
 
 from OpenSSL import SSL
+from OpenSSL._util import lib
 
 from s6tls.tls import admission
+from s6tls.tls.records import Boundaries
+from s6tls.tls.states import Event
 
 CHUNK = 65536
 """Bytes to read at once from either side."""
+
+RECORDS = 64
+"""Records to take in at once: of the largest there are four in a chunk, of the smallest thousands."""
 
 _RECORD = 16384
 _CIPHERTEXT = CHUNK + 8192
 _TOO_MUCH = 4 * CHUNK
 
-MOST_TO_APPLICATION = CHUNK + _RECORD
-"""Bytes that `to_application` may come to: a chunk, and the record that it completes."""
+MOST_TO_PROGRAM = CHUNK + _RECORD
+"""Bytes that `to_program` may come to: a chunk, and the record that it completes."""
 
 MOST_TO_NETWORK = _TOO_MUCH + 2 * CHUNK
 """Bytes that `to_network` may come to: a chunk from each side may be added to not quite too much."""
+
+Events = tuple[Event, ...]
 
 
 class TLSFailure(Exception):
@@ -56,107 +64,155 @@ class TLSFailure(Exception):
 class Pump:
     """A server-side session over memory.
 
-    `to_network` and `to_application` hold what is to be written; the rim removes from
-    them what it has written.  `connection` is the library's session, for questions
-    about it.
+    `to_network` and `to_program` hold what is to be written; the session removes from
+    them what it has written.  There are `unsent` bytes in `to_network`, and the first `owed` of them carry what the
+    program wrote; `sent_since` were sent after the last such byte.  `connection` is the library's session, for
+    questions about it.  Once `deaf`, the pump has heard the client's end, or a `failure`, and takes in nothing more.
     """
 
     __slots__ = (
+        "_boundaries",
         "_close_notify",
         "_demand_close_notify",
-        "application_ended",
+        "_program_ended",
         "connection",
+        "deaf",
         "established",
-        "network_ended",
-        "to_application",
+        "failure",
+        "owed",
+        "sent_since",
         "to_network",
+        "to_program",
         "unsent",
+        "withheld",
     )
 
     def __init__(self, context: SSL.Context, close_notify: bool = False, demand_close_notify: bool = False) -> None:
         self.connection = admission.begin(context)
         self._close_notify = close_notify
         self._demand_close_notify = demand_close_notify
-        self.established = False
-        self.network_ended = False
-        self.application_ended = False
+        self._boundaries = Boundaries()
+        self.established = self.deaf = self._program_ended = False
+        self.failure: TLSFailure | None = None
         self.to_network: deque[bytes] = deque()
-        self.to_application: deque[bytes] = deque()
-        self.unsent = 0
+        self.to_program: deque[bytes] = deque()
+        self.unsent = self.owed = self.sent_since = 0
+        self.withheld = b""
 
     @property
     def wants_network(self) -> bool:
         """Whether the next chunk from the network may be fed."""
-        return not self.network_ended and not self.to_application and self.unsent < _TOO_MUCH
+        return self.deaf or not (self.to_program or self.unsent >= _TOO_MUCH)
 
     @property
-    def wants_application(self) -> bool:
-        """Whether the next chunk from the application may be fed."""
-        return self.established and not self.application_ended and not self.to_network
+    def wants_program(self) -> bool:
+        """Whether the next chunk from the program may be fed."""
+        return not self.to_network
 
-    def feed_network(self, data: bytes) -> None:
-        """Take in what the network sent; b"" is its end of file.  Raises TLSFailure."""
-        if not data:
-            self._end_of_network()
-            return
-        self.connection.bio_write(data)
+    def feed_network(self, data: bytes) -> Events:
+        """Take in what the network sent, after what was withheld; return what has happened, in that order."""
+        if self.deaf:
+            return ()
+        data = self.withheld + data if self.withheld else data
+        passed = self._boundaries.pass_over(data, RECORDS)
+        self.withheld = data[passed:]
+        was_established = self.established
         try:
-            if not self.established:
-                self.connection.do_handshake()
-                if objection := admission.objection(self.connection):
-                    raise TLSFailure(objection, during_handshake=True)
-                self.established = True
-            while True:
-                self.to_application.append(self.connection.recv(_RECORD))
+            self.connection.bio_write(data[:passed])
+            self._take_in()
         except SSL.WantReadError:
-            pass
+            events: Events = ()
         except SSL.ZeroReturnError:
-            self.network_ended = True
+            events = self._hear_end(Event.CLIENT_ENDED)
         except SSL.Error as error:
-            if self._is_answer_to_our_end(error):
-                self.network_ended = True
-                return
-            reason = ": ".join(filter(None, (_reason(error), admission.remark(self.connection))))
-            raise TLSFailure(reason, during_handshake=not self.established) from error
-        finally:
-            self._collect()
+            events = self._not_understood(error)
+        except TLSFailure as failure:
+            events = self._fail(failure)
+        self._collect()
+        return (Event.SHAKEN, *events) if self.established and not was_established else events
 
-    def feed_application(self, data: bytes) -> None:
-        """Take in what the application wrote; b"" is its end of file.  Raises TLSFailure."""
+    def end_network(self, how: str) -> Events:
+        """Take in the network's end; `how` is what the peer did.  Return what has happened."""
+        if self.deaf:
+            return ()
+        if not self.established:
+            return self._fail(TLSFailure(f"the peer {how}", during_handshake=True))
+        if self._demand_close_notify:
+            return self._fail(TLSFailure(f"the peer {how} without close_notify", during_handshake=False))
+        if self._boundaries.within:
+            self.failure = TLSFailure(f"the peer {how} within a record", during_handshake=False)
+        return self._hear_end(Event.CLIENT_ENDED)
+
+    def feed_program(self, data: bytes) -> Events:
+        """Take in what the program wrote; b"" is its end of file.  Return what has happened."""
+        self._program_ended = not data
         try:
             if data:
                 self.connection.send(data)
-            else:
-                self.application_ended = True
-                if self._close_notify:
-                    self.connection.shutdown()
+            elif self._close_notify:
+                self.connection.shutdown()
         except SSL.Error as error:
-            raise TLSFailure(_reason(error), during_handshake=False) from error
+            return self._fail(TLSFailure(_reason(error), during_handshake=False))
         self._collect()
+        if self._program_ended:
+            return (Event.PROGRAM_ENDED,)
+        self.owed = self.unsent
+        return ()
 
     def sent(self, count: int) -> None:
         """Remove `count` bytes from the front of `to_network`: they are on their way."""
+        self.sent_since = max(0, count - self.owed) if self.owed else self.sent_since + count
+        self.owed = max(0, self.owed - count)
         self.unsent -= count
         _consume(self.to_network, count)
 
+    def drop(self) -> None:
+        """Forget what is to be sent: nobody can be reached."""
+        self.to_network.clear()
+        self.unsent = self.owed = 0
+
     def delivered(self, count: int) -> None:
-        """Remove `count` bytes from the front of `to_application`: it has them."""
-        _consume(self.to_application, count)
+        """Remove `count` bytes from the front of `to_program`: it has them."""
+        _consume(self.to_program, count)
 
-    def _end_of_network(self) -> None:
-        self.network_ended = True
+    def _take_in(self) -> None:
+        """Have the library do what it can.  Raises what it raises, in the end WantReadError; or TLSFailure."""
         if not self.established:
-            raise TLSFailure("the peer closed the connection", during_handshake=True)
-        if self._demand_close_notify:
-            raise TLSFailure("the peer closed the connection without close_notify", during_handshake=False)
+            self.connection.do_handshake()
+            if objection := admission.objection(self.connection):
+                raise TLSFailure(objection, during_handshake=True)
+            self.established = True
+        while True:
+            self.to_program.append(self.connection.recv(_RECORD))
 
-    def _is_answer_to_our_end(self, error: SSL.Error) -> bool:
-        """Tell whether a client ends its direction too, in OpenSSL's way.
+    def _not_understood(self, error: SSL.Error) -> Events:
+        """Tell a failure from an end: after a user_canceled the library takes close_notify for a failed system call.
 
-        OpenSSL answers an end of file without close_notify by the alert decode_error.
+        RFC 8446, 6.1: user_canceled is ignored, and close_notify, which follows it, ends one direction.
         """
-        ours = self.application_ended and not self._close_notify
-        return ours and not self._demand_close_notify and _reason(error) == "tlsv1 alert decode error"
+        if isinstance(error, SSL.SysCallError):
+            lib.ERR_clear_error()
+            if self.connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+                return self._hear_end(Event.CLIENT_ENDED)
+        reason = _reason(error)
+        if " alert " in reason and self._has_half_closed:
+            return self._hear_end(Event.CLIENT_ENDED)
+        told = ": ".join(filter(None, (reason, admission.remark(self.connection))))
+        return self._fail(TLSFailure(told, during_handshake=not self.established))
+
+    @property
+    def _has_half_closed(self) -> bool:
+        """Whether the client has had an end of file without close_notify: OpenSSL and Java answer that by an alert."""
+        return self._program_ended and not (self.unsent or self._close_notify or self._demand_close_notify)
+
+    def _fail(self, failure: TLSFailure) -> Events:
+        self.failure = failure
+        return self._hear_end(Event.BROKEN)
+
+    def _hear_end(self, event: Event) -> Events:
+        self.deaf = True
+        self.withheld = b""
+        return (event,)
 
     def _collect(self) -> None:
         """Move what the library has to say into `to_network`."""

@@ -16,8 +16,9 @@ from OpenSSL import SSL
 
 from s6tls.tls import report
 from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.ends import Ends
 from s6tls.tls.material import Options
-from s6tls.tls.pump import Pump, TLSFailure
+from s6tls.tls.pump import Pump
 from s6tls.tls.session import Session
 from s6tls.ucspi.reactor import READABLE, Reactor
 
@@ -49,15 +50,14 @@ def _one(settled: SSL.Context, options: Options, context: SSL.Context) -> None:
         for fd in (from_app, to_app, notify):
             os.close(fd)
         _, fds, _, _ = socket.recv_fds(receiving, 256, 5)
-        for fd in fds[:4]:
-            os.set_blocking(fd, False)
         client = SSL.Connection(context, None)
         client.set_connect_state()
         reactor = Reactor()
-        outcome: list[TLSFailure | None] = []
+        over = False
 
-        def over(failure: TLSFailure | None) -> None:
-            outcome.append(failure)
+        def ended() -> None:
+            nonlocal over
+            over = True
             reactor.stop()
 
         def step(_: int = 0) -> None:
@@ -77,10 +77,11 @@ def _one(settled: SSL.Context, options: Options, context: SSL.Context) -> None:
             reactor.forget(near.fileno())
 
         reactor.watch(near.fileno(), READABLE, step)
-        session = Session(reactor, Pump(settled, options.close_notify), Descriptors(*fds), report.notification, over)
+        pump, ends = Pump(settled, options.close_notify), Ends(Descriptors(*fds))
+        session = Session(reactor, pump, ends, report.notification, lambda _: None, ended)
         reactor.after(_PATIENCE, reactor.stop)
         step()
-        if not outcome:
+        if not over:
             reactor.run()
         reactor.close()
         del session

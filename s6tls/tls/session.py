@@ -1,43 +1,36 @@
-"""The rim of a TLS session: a pump between the network's descriptors and the application's.
+"""The rim of a TLS session: moves bytes between its ends and its pump, and its state by what happens.
 
 Each turn moves at most one chunk along each of the four ways, and the turns go on
 while something moves.  A session that could go on for long gives way to the others
-after a few rounds.
+after a few rounds, and at once when it is a lot of work for few bytes.
 
-Two ends are easy to get wrong:
-
-- A client may send its request and close at once, before it has read what TLS itself
-  sends after the handshake; the kernel then resets the connection, and our next write
-  fails.  What the client sent is still there to be read, and the application gets it.
-- When the application is gone and everything is sent, the client may still be
-  sending.  That is read and dropped, because closing a socket with unread bytes in it
-  makes the kernel reset the connection, and the client may lose the answer that it has
-  not read yet.  But a client that has acknowledged everything and never closes would
-  hold the session for ever; it gets `LINGER` seconds, twice.
-
-An application that is gone before the handshake is done, and has left nothing to be sent, ends the session.
+What follows from an end, in whatever order ends come, stands in `s6tls.tls.states`.  Here stands what is a failure:
+that something was lost or broken.  A client that is gone before it had what the program wrote has lost something;
+one that did not wait for our close_notify has not.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import select
-import socket
-import stat
-import termios
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
 
-from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.pump import CHUNK, Pump, TLSFailure
+from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
+from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure
+from s6tls.tls.states import (
+    DELIVERS,
+    PROGRAM_IS_DONE,
+    READS_NETWORK,
+    WAITS_FOR_CLIENT,
+    WITHOUT_PROGRAM,
+    Event,
+    Inbound,
+    Outbound,
+    follow,
+)
 from s6tls.ucspi.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
 
 _ROUNDS = 8
-_PIECES = 16
 LINGER = 30.0
+"""Seconds after which something must have moved towards a client that is all there is to wait for."""
 
 
 class Unwatchable(Exception):
@@ -45,29 +38,26 @@ class Unwatchable(Exception):
 
 
 class Session:
-    """Moves bytes until both directions have ended, then calls `ended(failure)` with None or what broke it."""
+    """Moves bytes until both directions are closed, then calls `ended`.  Calls `failed` when something is lost."""
 
     __slots__ = (
-        "_app_readable",
-        "_app_writable",
+        "_close_notify",
         "_ended",
+        "_ends",
+        "_failed",
         "_failure",
-        "_fds",
-        "_from_app",
-        "_impatience",
-        "_mute",
-        "_net_open",
+        "_held",
+        "_inbound",
         "_net_readable",
         "_net_writable",
-        "_notify",
-        "_one_way",
-        "_over",
+        "_outbound",
+        "_program_readable",
+        "_program_writable",
         "_pump",
         "_reactor",
         "_report",
-        "_shared",
-        "_shut",
-        "_to_app",
+        "_timer",
+        "_unmoved",
         "_waiting_turn",
     )
 
@@ -75,39 +65,38 @@ class Session:
         self,
         reactor: Reactor,
         pump: Pump,
-        fds: Descriptors,
+        ends: Ends,
         report: Callable[[Pump], bytes],
-        ended: Callable[[TLSFailure | None], None],
+        failed: Callable[[TLSFailure], object],
+        ended: Callable[[], object],
         handshake_timeout: float = 0,
-        one_way_close: bool = False,
-        shared_network: bool = False,
+        close_notify: bool = False,
     ) -> None:
         """Start.  `report` makes the notification; `handshake_timeout` is in seconds, 0 for none.
 
-        `one_way_close` ends both directions once the application's has (close_notify mode).
-        `shared_network` is for a connection that somebody else has open, too: it ends with the session all the same.
-        Raises Unwatchable, and then the descriptors are still the caller's.
+        `failed` is called at most once, before `ended`.  With `close_notify` the program's end ends both directions.
+        Raises Unwatchable, and then the ends are still the caller's.
         """
-        self._reactor, self._pump, self._fds = reactor, pump, fds
-        self._report, self._ended = report, ended
-        self._one_way, self._shared = one_way_close, shared_network
-        self._from_app, self._to_app = fds.from_application, fds.to_application
-        self._notify = fds.notify
-        self._net_open = True
-        self._mute = self._shut = False
-        self._over = self._waiting_turn = False
+        self._reactor, self._pump, self._ends = reactor, pump, ends
+        self._report, self._failed, self._ended = report, failed, ended
+        self._close_notify = close_notify
+        self._inbound, self._outbound = Inbound.OPEN, Outbound.SHAKING
+        self._held: set[ToProgram | FromProgram | Notify | None] = {ends.from_program, ends.to_program, ends.notify}
         self._failure: TLSFailure | None = None
-        self._net_readable = self._net_writable = self._app_readable = self._app_writable = True
-        self._impatience: Timer | None = None
-        if fds.net_in == fds.net_out:
-            self._watch(fds.net_in, READABLE | WRITABLE, self._net_changed)
+        self._net_readable = self._net_writable = self._program_readable = self._program_writable = True
+        self._waiting_turn = False
+        self._unmoved = -1
+        self._timer: Timer | None = None
+        network = ends.network
+        if network.reading == network.writing:
+            self._watch(network.reading, READABLE | WRITABLE, self._net_changed)
         else:
-            self._watch(fds.net_in, READABLE, self._net_changed)
-            self._watch(fds.net_out, WRITABLE, self._net_changed)
-        self._watch(self._from_app, READABLE, self._from_app_changed)
-        self._watch(self._to_app, WRITABLE, self._to_app_changed)
+            self._watch(network.reading, READABLE, self._net_changed)
+            self._watch(network.writing, WRITABLE, self._net_changed)
+        self._watch(ends.from_program.fd, READABLE, self._from_program_changed)
+        self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
         if handshake_timeout:
-            self._impatience = reactor.after(handshake_timeout, self._out_of_time)
+            self._timer = reactor.after(handshake_timeout, self._out_of_time)
         self.advance()
 
     def _watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
@@ -116,6 +105,8 @@ class Session:
         except PermissionError as error:
             raise Unwatchable(f"unable to watch descriptor {fd}: not a socket, pipe or terminal") from error
 
+    # What the reactor tells
+
     def _net_changed(self, events: int) -> None:
         if events & (READABLE | BROKEN):
             self._net_readable = True
@@ -123,33 +114,48 @@ class Session:
             self._net_writable = True
         self.advance()
 
-    def _from_app_changed(self, _: int) -> None:
-        self._app_readable = True
+    def _from_program_changed(self, _: int) -> None:
+        self._program_readable = True
         self.advance()
 
-    def _to_app_changed(self, events: int) -> None:
-        if events & BROKEN:
-            self._close_to_app()
-        self._app_writable = True
-        self.advance()
+    def _to_program_changed(self, events: int) -> None:
+        self._program_writable = True
+        self.advance(Event.PROGRAM_DEAF if events & BROKEN else None)
 
-    def advance(self) -> None:
-        """Move what can be moved."""
-        if self._over:
+    def _out_of_time(self) -> None:
+        self._fail(TLSFailure("the handshake took too long", during_handshake=True))
+        self.advance(Event.ABANDONED)
+
+    def _look_again(self) -> None:
+        """See whether a client that is waited for has taken anything since the last look."""
+        self._timer = None
+        if (self._inbound, self._outbound) not in WAITS_FOR_CLIENT:
+            return
+        unmoved, self._unmoved = self._unmoved, self._pump.unsent + self._ends.network.unacknowledged()
+        if self._unmoved != unmoved:
+            self._timer = self._reactor.after(LINGER, self._look_again)
+            return
+        if self._is_owed():
+            self._fail(TLSFailure("the peer takes nothing more", not self._pump.established))
+        self.advance(Event.STALLED)
+
+    # Moving bytes
+
+    def advance(self, event: Event | None = None) -> None:
+        """Take in `event`, then move what can be moved.  What goes wrong in a session ends it, and no other."""
+        if self._is_over:
             return
         try:
+            if event is not None:
+                self._take_in((event,))
             for _ in range(_ROUNDS):
-                moved = self._read_network()
-                moved |= self._write_application()
-                moved |= self._read_application()
-                moved |= self._write_network()
-                if not moved:
+                if not self._move():
+                    return
+                if self._pump.withheld:
                     break
-            else:
-                self._give_way()
-        except TLSFailure as failure:
-            self._fail(failure)
-        self._conclude()
+            self._give_way()
+        except Exception as error:
+            self._break_off(error)
 
     def _give_way(self) -> None:
         """Go on after the others have had their turn, once, whatever happens until then."""
@@ -162,219 +168,197 @@ class Session:
             self._waiting_turn = True
             self._reactor.soon(go_on)
 
+    def _move(self) -> bool:
+        """Move a chunk along each way; tell whether anything has changed, and more may follow."""
+        moved = self._read_network()
+        moved |= self._write_program()
+        moved |= self._read_program()
+        moved |= self._write_network()
+        if self._inbound is Inbound.LAST and not self._pump.to_program:
+            moved |= self._take_in((Event.DELIVERED,))
+        if self._outbound is Outbound.LAST and not self._pump.to_network:
+            moved |= self._take_in((Event.SENT,))
+        if (self._inbound, self._outbound) == WITHOUT_PROGRAM and self._ends.from_program.has_ended():
+            moved |= self._take_in((Event.ABANDONED,))
+        return moved
+
     def _read_network(self) -> bool:
-        if not (self._net_readable and self._pump.wants_network):
+        pump = self._pump
+        if self._inbound not in READS_NETWORK or not pump.wants_network:
             return False
-        try:
-            data = os.read(self._fds.net_in, CHUNK)
-        except BlockingIOError:
-            self._net_readable = False
+        if pump.withheld:
+            self._take_in(pump.feed_network(b""))
+        elif not self._net_readable:
             return False
-        except OSError as error:
-            raise TLSFailure(f"unable to read from the network: {error.strerror}", self._handshaking) from error
-        was_established = self._pump.established
-        try:
-            self._pump.feed_network(data)
-        finally:
-            self._write_network()
-        if self._pump.established and not was_established:
-            self._handshake_done()
-        if self._to_app < 0:
-            self._pump.to_application.clear()
+        else:
+            try:
+                data = self._ends.network.read(CHUNK)
+            except BlockingIOError:
+                self._net_readable = False
+                return False
+            except OSError as error:  # a reset also takes what was on its way to the client
+                if self._is_owed():
+                    self._fail(TLSFailure(f"unable to read from the network: {error.strerror}", False))
+                self._network_ended("is gone")
+            else:
+                if data:
+                    self._take_in(pump.feed_network(data))
+                else:
+                    self._network_ended("closed the connection")
+        if self._inbound is Inbound.DROPPING:
+            pump.to_program.clear()
         return True
 
-    def _write_application(self) -> bool:
-        chunks = self._pump.to_application
-        if not (chunks and self._app_writable and self._to_app >= 0):
+    def _network_ended(self, how: str) -> None:
+        self._take_in(self._pump.end_network(how))
+        self._take_in((Event.NETWORK_ENDED,))
+
+    def _write_program(self) -> bool:
+        chunks = self._pump.to_program
+        if not (chunks and self._program_writable and self._inbound in DELIVERS):
             return False
         try:
-            self._pump.delivered(_write(self._to_app, chunks))
+            self._pump.delivered(self._ends.to_program.write(chunks))
         except BlockingIOError:
-            self._app_writable = False
+            self._program_writable = False
             return False
         except OSError:
-            self._close_to_app()
+            self._take_in((Event.PROGRAM_DEAF,))
         return True
 
-    def _read_application(self) -> bool:
-        if not (self._app_readable and self._from_app >= 0 and self._pump.wants_application):
+    def _read_program(self) -> bool:
+        if not (self._program_readable and self._outbound is Outbound.OPEN and self._pump.wants_program):
             return False
         try:
-            data = os.read(self._from_app, CHUNK)
+            data = self._ends.from_program.read(CHUNK)
         except BlockingIOError:
-            self._app_readable = False
+            self._program_readable = False
             return False
-        except OSError as error:
-            raise TLSFailure(f"unable to read from the application: {error.strerror}", False) from error
-        self._pump.feed_application(data)
-        if not data:
-            self._close_from_app()
+        self._take_in(self._pump.feed_program(data))
         return True
 
     def _write_network(self) -> bool:
-        chunks = self._pump.to_network
-        if self._mute:
-            self._pump.sent(self._pump.unsent)
-        if not (chunks and self._net_writable):
+        pump = self._pump
+        if self._outbound is Outbound.CLOSED:
+            pump.drop()
+        if not (pump.to_network and self._net_writable):
             return False
         try:
-            self._pump.sent(_write(self._fds.net_out, chunks))
+            pump.sent(self._ends.network.write(pump.to_network))
         except BlockingIOError:
             self._net_writable = False
             return False
         except OSError as error:
-            self._failure = TLSFailure(f"unable to write to the network: {error.strerror}", self._handshaking)
-            self._mute = True
-            self._close_from_app()
+            if self._is_owed():
+                self._fail(TLSFailure(f"unable to write to the network: {error.strerror}", not pump.established))
+            self._take_in((Event.UNSENDABLE,))
         return True
 
-    @property
-    def _handshaking(self) -> bool:
-        return not self._pump.established
+    def _is_owed(self) -> bool:
+        """Tell whether the client has not had all that the program wrote."""
+        if self._pump.owed:
+            return True
+        if self._outbound is Outbound.OPEN and self._ends.from_program.unread():
+            return True
+        end_of_file = self._outbound is Outbound.CLOSED
+        return self._ends.network.unacknowledged() > self._pump.sent_since + end_of_file
 
-    def _handshake_done(self) -> None:
-        self._stop_waiting()
-        if self._notify >= 0:
+    # What follows
+
+    def _take_in(self, events: Events) -> bool:
+        """Act on what has happened; tell whether it changed anything."""
+        changed = False
+        for event in events:
+            if event is Event.SHAKEN:
+                self._notify()
+            elif event in (Event.CLIENT_ENDED, Event.BROKEN):
+                self._judge(event)
+            if event in (Event.BROKEN, Event.ABANDONED):
+                self._let_go(self._ends.notify)
+            changed |= self._follow(event)
+        return changed
+
+    def _notify(self) -> None:
+        notify = self._ends.notify
+        if notify is not None:
             try:
-                os.write(self._notify, self._report(self._pump))
+                notify.tell(self._report(self._pump))
             except OSError as error:
-                raise TLSFailure(f"unable to notify: {error.strerror}", during_handshake=True) from error
-            self._close_notify()
+                self._fail(TLSFailure(f"unable to notify: {error.strerror}", during_handshake=True))
+                self._take_in((Event.BROKEN,))
+            self._let_go(notify)
 
-    def _conclude(self) -> None:
-        """Hand on the ends of file that are due, and end when both directions have."""
-        pump = self._pump
-        if pump.network_ended and not pump.to_application:
-            self._close_to_app()
-        if (self._mute or (pump.application_ended and not pump.to_network)) and not self._shut:
-            self._shut = self._mute = True
-            self._end_output()
-            if self._one_way:
-                self._close_to_app()
-        if self._to_app < 0 and (self._shut or not self._net_open):
-            if pump.network_ended:
-                self._end()
-            elif self._impatience is None:
-                self._linger(acknowledged=False)
-        if self._handshaking and self._to_app < 0 <= self._from_app and _has_ended(self._from_app):
+    def _judge(self, event: Event) -> None:
+        """Fail with the pump, unless the program has nothing to lose by it."""
+        if self._pump.failure is None:
+            return
+        to_program = self._ends.to_program
+        if self._outbound is Outbound.CLOSED and to_program in self._held and to_program.reader_is_gone():
+            self._follow(Event.PROGRAM_DEAF)
+        unheard = event is Event.CLIENT_ENDED and self._inbound not in DELIVERS
+        if not unheard and (self._inbound, self._outbound) not in PROGRAM_IS_DONE:
+            self._fail(self._pump.failure)
+
+    def _follow(self, event: Event) -> bool:
+        """Go from state to state; tell whether they differ."""
+        inbound, outbound = self._inbound, self._outbound
+        self._inbound, self._outbound = follow(inbound, outbound, event, self._close_notify)
+        if (inbound, outbound) == (self._inbound, self._outbound):
+            return False
+        if self._inbound not in DELIVERS:
+            self._let_go(self._ends.to_program)
+            self._pump.to_program.clear()
+        if self._outbound is not outbound:
+            self._outbound_changed()
+        if self._is_over:
             self._end()
+        elif self._timer is None and (self._inbound, self._outbound) in WAITS_FOR_CLIENT:
+            self._unmoved = -1
+            self._timer = self._reactor.after(LINGER, self._look_again)
+        return True
 
-    def _end_output(self) -> None:
-        """Let the client read an end of file, and us go on reading from it."""
-        net_in, net_out = self._fds.net_in, self._fds.net_out
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(net_out).st_mode):
-                _shut_down(net_out, socket.SHUT_WR)
-            elif net_out != net_in:
-                self._reactor.forget(net_out)
-                null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-                os.dup2(null, net_out, inheritable=False)
-                os.close(null)
-
-    def _linger(self, acknowledged: bool) -> None:
-        """Wait for the client's end of file, but not for ever once it has `acknowledged` everything."""
-
-        def look_again() -> None:
-            done = _all_acknowledged(self._fds.net_out)
-            if acknowledged and done:
-                self._end()
-            else:
-                self._linger(done)
-
-        self._impatience = self._reactor.after(LINGER, look_again)
+    def _outbound_changed(self) -> None:
+        self._cancel_timer()
+        if self._outbound is not Outbound.OPEN:
+            self._let_go(self._ends.from_program)
+        if self._outbound is Outbound.CLOSED:
+            self._pump.drop()
+            self._ends.network.end_output(self._reactor.forget)
 
     def _fail(self, failure: TLSFailure) -> None:
-        """Nothing more comes from the network or goes to it.
-
-        The application still gets what the client sent before; its own writing is refused at once.
-        Once both directions have ended nothing can fail any more: OpenSSL's clients answer an end of
-        file without close_notify with an alert.
-        """
-        if not (self._shut and (self._to_app < 0 or _reader_is_gone(self._to_app))):
+        if self._failure is None:
             self._failure = failure
-        self._pump.network_ended = True
-        self._pump.sent(self._pump.unsent)
-        self._close_network()
-        self._close_from_app()
-        self._close_notify()
-        self._stop_waiting()
+            self._failed(failure)
 
-    def _out_of_time(self) -> None:
-        self._fail(TLSFailure("the handshake took too long", during_handshake=True))
-        self._conclude()
+    def _break_off(self, error: Exception) -> None:
+        """Let go of everything: what went wrong here is not a client's doing, and nothing can be relied on."""
+        if not self._is_over:
+            self._inbound, self._outbound = Inbound.CLOSED, Outbound.CLOSED
+            self._end(TLSFailure(f"{type(error).__name__}: {error}", not self._pump.established))
 
-    def _end(self) -> None:
-        if not self._over:
-            self._over = True
-            self._stop_waiting()
-            self._close_network()
-            self._close_from_app()
-            self._close_notify()
-            self._ended(self._failure)
+    @property
+    def _is_over(self) -> bool:
+        return self._inbound is Inbound.CLOSED and self._outbound is Outbound.CLOSED
 
-    def _stop_waiting(self) -> None:
-        if self._impatience is not None:
-            self._impatience.cancel()
-            self._impatience = None
+    def _end(self, failure: TLSFailure | None = None) -> None:
+        self._cancel_timer()
+        for end in list(self._held):
+            self._let_go(end)
+        network = self._ends.network
+        for fd in {network.reading, network.writing}:
+            self._reactor.forget(fd)
+        network.close()
+        if failure is not None:
+            self._fail(failure)
+        self._ended()
 
-    def _close_network(self) -> None:
-        if self._net_open:
-            self._net_open = False
-            for fd in {self._fds.net_in, self._fds.net_out}:
-                if self._shared:
-                    _shut_down(fd, socket.SHUT_RDWR)
-                self._reactor.forget(fd)
-                os.close(fd)
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _close_from_app(self) -> None:
-        if self._from_app >= 0:
-            self._reactor.forget(self._from_app)
-            os.close(self._from_app)
-            self._from_app = -1
-
-    def _close_to_app(self) -> None:
-        """The application hears no more: what is decrypted from now on is dropped."""
-        if self._to_app >= 0:
-            self._reactor.forget(self._to_app)
-            os.close(self._to_app)
-            self._to_app = -1
-        self._pump.to_application.clear()
-
-    def _close_notify(self) -> None:
-        if self._notify >= 0:
-            os.close(self._notify)
-            self._notify = -1
-
-
-def _write(fd: int, chunks: deque[bytes]) -> int:
-    """Write as many of the chunks as one call takes."""
-    if len(chunks) == 1:
-        return os.write(fd, chunks[0])
-    return os.writev(fd, list(islice(chunks, _PIECES)))
-
-
-def _shut_down(fd: int, how: int) -> None:
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
-        connection.shutdown(how)
-
-
-def _has_ended(fd: int) -> bool:
-    """Tell whether whoever writes to a pipe has closed it and left nothing there."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return [events for _, events in poll.poll(0)] == [select.POLLHUP]
-
-
-def _reader_is_gone(fd: int) -> bool:
-    """Tell whether nobody can read any more what is written to a pipe, though its event may not have come yet."""
-    poll = select.poll()
-    poll.register(fd, 0)
-    return any(events & select.POLLERR for _, events in poll.poll(0))
-
-
-def _all_acknowledged(fd: int) -> bool:
-    """Tell whether the peer's kernel has everything, end of file included; anything but a socket has."""
-    try:
-        return fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)) == bytes(4)
-    except OSError:
-        return True
+    def _let_go(self, end: ToProgram | FromProgram | Notify | None) -> None:
+        if end is not None and end in self._held:
+            self._held.discard(end)
+            self._reactor.forget(end.fd)
+            end.close()

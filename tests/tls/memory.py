@@ -101,14 +101,26 @@ def drain(pump: Pump) -> bytes:
 
 def take(pump: Pump) -> bytes:
     """Take everything that the pump has for the application."""
-    data = b"".join(pump.to_application)
+    data = b"".join(pump.to_program)
     pump.delivered(len(data))
     return data
+
+
+def feed(pump: Pump, data: bytes) -> None:
+    """Feed all that the network brought, b"" for its end.  Raises TLSFailure."""
+    if data:
+        pump.feed_network(data)
+        while pump.withheld:
+            pump.feed_network(b"")
+    else:
+        pump.end_network("closed the connection")
+    if pump.failure is not None:
+        raise pump.failure
 
 
 def shake_hands(pump: Pump, client: Client) -> None:
     """Let both talk until neither has anything to say.  Raises SSL.Error or TLSFailure."""
     client.hear()
     while data := client.said():
-        pump.feed_network(data)
+        feed(pump, data)
         client.hear(drain(pump))

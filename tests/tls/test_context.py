@@ -15,7 +15,7 @@ from s6tls.tls.context import BadConfiguration, build
 from s6tls.tls.material import Material, Options
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.tls import pki
-from tests.tls.memory import NAMES, VERSIONS, Client, client_context, shake_hands, take
+from tests.tls.memory import NAMES, VERSIONS, Client, client_context, feed, shake_hands, take
 from tests.tls.pki import Pair
 
 DEFAULT = Options()
@@ -44,7 +44,7 @@ def connect(
     pump, talking = Pump(server), Client(client or client_context(), name, session)
     shake_hands(pump, talking)
     talking.connection.send(b"hello")
-    pump.feed_network(talking.said())
+    feed(pump, talking.said())
     assert take(pump) == b"hello"
     return talking
 
@@ -416,7 +416,7 @@ def test_a_client_cannot_renegotiate() -> None:
     client.connection.renegotiate()
     with pytest.raises(SSL.WantReadError):
         client.connection.do_handshake()
-    pump.feed_network(client.said())
+    feed(pump, client.said())
     assert not take(pump)
     with pytest.raises(SSL.Error, match="no renegotiation"):
         shake_hands(pump, client)

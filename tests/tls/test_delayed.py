@@ -59,10 +59,10 @@ def test_the_ways_lead_to_an_engine_that_waits(holder: Holder, image: Image) -> 
     Ucspitlsd(Options(), False, holder).apply(image)
     (fds, peer), control = holder.carried[0], image.extra[int(image.env[b"SSLCTLFD"])]
     assert peer == "192.0.2.1_4711"
-    os.write(fds.to_application, b"request")
+    os.write(fds.to_program, b"request")
     os.write(image.extra[int(image.env[b"SSLWRITEFD"])], b"answer")
     assert os.read(image.extra[int(image.env[b"SSLREADFD"])], 100) == b"request"
-    assert os.read(fds.from_application, 100) == b"answer"
+    assert os.read(fds.from_program, 100) == b"answer"
     os.write(control, b"Y")
     assert os.read(fds.notify, 100) == b"Y"
     os.write(fds.notify, b"\0\0")

@@ -19,6 +19,7 @@ from OpenSSL import SSL
 
 from s6tls.tls import context, session
 from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.ends import Ends
 from s6tls.tls.material import Options
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
@@ -154,15 +155,16 @@ class World:
         self._cleanup.callback(os.close, self.notified)
         for fd in (to_app, from_app):
             os.set_blocking(fd, False)
-        ours.setblocking(False)
         net = ours.detach()
         fds = Descriptors(net, net, from_app, to_app, notify)
         reactor = Reactor()
         stopped, stop = os.pipe()
         reactor.watch(stopped, READABLE, lambda _: reactor.stop())
 
-        def over(failure: TLSFailure | None) -> None:
-            self.ended.set_result(failure)
+        failures: list[TLSFailure | None] = [None]
+
+        def over() -> None:
+            self.ended.set_result(failures[-1])
             reactor.stop()
 
         def carry() -> None:
@@ -170,11 +172,12 @@ class World:
                 Session(
                     reactor,
                     Pump(server_context(), close_notify, demand_close_notify),
-                    fds,
+                    Ends(fds),
                     lambda pump: b"established",
+                    failures.append,
                     over,
                     handshake_timeout,
-                    one_way_close=close_notify,
+                    close_notify,
                 )
                 if not self.ended.done():
                     reactor.run()
@@ -324,8 +327,9 @@ def test_a_request_reaches_the_application_of_a_client_that_closes_at_once(
 
 
 @EACH_VERSION
-def test_what_came_before_a_reset_is_intact_and_the_session_ends(world: World, version: int) -> None:
-    client, app = world.start(version)
+@pytest.mark.parametrize("demand", [False, True])
+def test_what_came_before_a_reset_is_intact_and_the_session_ends(world: World, version: int, demand: bool) -> None:
+    client, app = world.start(version, demand_close_notify=demand)
     client.shake_hands()
     client.write(data_of(100_000))
     received = app.read(1)
@@ -334,7 +338,10 @@ def test_what_came_before_a_reset_is_intact_and_the_session_ends(world: World, v
     assert data_of(100_000).startswith(received)
     app.exit()
     failure = world.failure()
-    assert failure is not None and not failure.during_handshake
+    if demand:
+        assert failure is not None and not failure.during_handshake
+    else:
+        assert failure is None or str(failure) == "the peer is gone within a record"
 
 
 def test_a_reset_tells_a_writing_application(world: World) -> None:
@@ -377,9 +384,11 @@ def test_a_reset_within_the_handshake_is_a_failure_of_it(world: World) -> None:
 def test_an_alert_tells_the_client_why_its_handshake_failed(world: World) -> None:
     client, _ = world.start()
     client.socket.sendall(b"\x16\x03\x01\x00\x05hello")
+    assert client.socket.recv(100)[:1] == b"\x15"
+    assert client.socket.recv(100) == b""
+    client.close()
     failure = world.failure()
     assert failure is not None and failure.during_handshake
-    assert client.socket.recv(100)[:1] == b"\x15"
 
 
 @pytest.mark.parametrize("talking", [False, True])
@@ -409,9 +418,10 @@ def test_a_report_that_nobody_hears_ends_the_session(world: World) -> None:
         os.dup2(nobody.fileno(), world.notified)
     with contextlib.suppress(SSL.Error):
         client.shake_hands()
+    assert app.read_all() == b""
+    client.close()
     failure = world.failure()
     assert failure is not None and failure.during_handshake
-    assert app.read_all() == b""
 
 
 # Ends
@@ -567,11 +577,7 @@ def test_the_two_ways_of_the_network_may_be_pipes(world: World) -> None:
     for fd in (to_server, to_client, to_app, from_app):
         os.set_blocking(fd, False)
     reactor = Reactor()
-    ends: list[TLSFailure | None] = []
-
-    def over(failure: TLSFailure | None) -> None:
-        ends.append(failure)
-        reactor.stop()
+    failures: list[TLSFailure] = []
 
     def talk() -> bytes:
         tls = SSL.Connection(client_context(), None)
@@ -612,10 +618,15 @@ def test_the_two_ways_of_the_network_may_be_pipes(world: World) -> None:
         talking = world.also(talk)
         answering = world.also(answer)
         Session(
-            reactor, Pump(server_context()), Descriptors(to_server, to_client, from_app, to_app), lambda pump: b"", over
+            reactor,
+            Pump(server_context()),
+            Ends(Descriptors(to_server, to_client, from_app, to_app)),
+            lambda pump: b"",
+            failures.append,
+            reactor.stop,
         )
         reactor.run()
         reactor.close()
         answering.result(PATIENCE)
     assert talking.result(PATIENCE) == b"request answered"
-    assert ends == [None]
+    assert failures == []

@@ -99,9 +99,9 @@ def test_variables_of_the_session_replace_what_was_there(engine: Holder, image: 
 def test_the_program_talks_to_the_engine(engine: Holder, image: Image) -> None:
     apply(engine, image).close()
     fds = engine.carried[0][0]
-    os.write(fds.to_application, b"request")
+    os.write(fds.to_program, b"request")
     os.write(image.stdout, b"answer")
-    assert (os.read(image.stdin, 100), os.read(fds.from_application, 100)) == (b"request", b"answer")
+    assert (os.read(image.stdin, 100), os.read(fds.from_program, 100)) == (b"request", b"answer")
 
 
 def test_an_engine_that_ends_without_a_handshake_is_97_and_has_said_why(engine: Holder, image: Image) -> None:

@@ -1,0 +1,187 @@
+"""The ends of a session as it uses them: the network, and the program's pipes.
+
+The program may have the network's socket open, too (`s6tls.tls.delayed`), and whoever shares a socket shares
+O_NONBLOCK: it is a flag of the open file, not of the descriptor.  So each call to a socket says for itself that it
+must not wait.  Only what is no socket has to be trusted to keep the flag.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import stat
+import termios
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+from s6tls.tls.descriptors import Descriptors
+
+_PIECES = 16
+_NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+
+
+class Network:
+    """What the client is reached by: a socket, or one descriptor to read from and one to write to.
+
+    `shared` is a connection that somebody else has open, too: it ends with the session all the same.
+    """
+
+    __slots__ = ("_in", "_out", "_shared", "reading", "writing")
+
+    def __init__(self, reading: int, writing: int, shared: bool) -> None:
+        self.reading, self.writing, self._shared = reading, writing, shared
+        self._in = _socket(reading)
+        self._out = self._in if writing == reading else _socket(writing)
+
+    def read(self, size: int) -> bytes:
+        """Return what has come, or b"" at the end.  Raises OSError."""
+        return os.read(self.reading, size) if self._in is None else self._in.recv(size, socket.MSG_DONTWAIT)
+
+    def write(self, chunks: deque[bytes]) -> int:
+        """Send as many of the chunks as one call takes; return how many bytes that is.  Raises OSError."""
+        if self._out is None:
+            return _write(self.writing, chunks)
+        if len(chunks) == 1:
+            return self._out.send(chunks[0], _NOW)
+        return self._out.sendmsg(islice(chunks, _PIECES), (), _NOW)
+
+    def unacknowledged(self) -> int:
+        """Return how many bytes the client's kernel does not have yet, our end of file counted as one."""
+        return _count(self.writing, termios.TIOCOUTQ) if self._out is not None else 0
+
+    def end_output(self, forget: Callable[[int], object]) -> None:
+        """Let the client read an end of file; `forget` is told of a descriptor that is let go of."""
+        if self._out is not None:
+            _shut_down(self._out, socket.SHUT_WR)
+        elif self.writing != self.reading:
+            forget(self.writing)
+            null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(null, self.writing, inheritable=False)
+            os.close(null)
+
+    def close(self) -> None:
+        """End the connection."""
+        for end in (self._in, self._out):
+            if end is not None:
+                if self._shared:
+                    _shut_down(end, socket.SHUT_RDWR)
+                end.detach()
+        for fd in {self.reading, self.writing}:
+            os.close(fd)
+
+
+class FromProgram:
+    """The pipe that the program writes to."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def read(self, size: int) -> bytes:
+        """Return what the program has written, or b"" when it writes no more.  Raises OSError."""
+        return os.read(self.fd, size)
+
+    def unread(self) -> int:
+        """Return how many bytes of the program's have not been read."""
+        return _count(self.fd, termios.FIONREAD)
+
+    def has_ended(self) -> bool:
+        """Tell whether the program writes no more, and nothing is left to be read."""
+        return _poll(self.fd, select.POLLIN) == select.POLLHUP
+
+    def close(self) -> None:
+        """Let the program's next write fail."""
+        os.close(self.fd)
+
+
+class ToProgram:
+    """The pipe that the program reads from."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def write(self, chunks: deque[bytes]) -> int:
+        """Write as many of the chunks as one call takes; return how many bytes that is.  Raises OSError."""
+        return _write(self.fd, chunks)
+
+    def reader_is_gone(self) -> bool:
+        """Tell whether nobody can read any more what is written, though the event may not have come yet."""
+        return bool(_poll(self.fd, 0) & select.POLLERR)
+
+    def close(self) -> None:
+        """Let the program read its end of file."""
+        os.close(self.fd)
+
+
+class Notify:
+    """Where the end of the handshake is told, once."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def tell(self, message: bytes) -> None:
+        """Write a message, whole and without waiting.  Raises OSError."""
+        os.set_blocking(self.fd, False)
+        if os.write(self.fd, message) < len(message):
+            raise BlockingIOError(0, "nobody reads it")
+
+    def close(self) -> None:
+        """Show that no message comes any more."""
+        os.close(self.fd)
+
+
+class Ends:
+    """All ends of one session."""
+
+    __slots__ = ("from_program", "network", "notify", "to_program")
+
+    def __init__(self, fds: Descriptors, shared: bool = False) -> None:
+        for fd in {fds.net_in, fds.net_out, fds.from_program, fds.to_program}:
+            if not _is_socket(fd):
+                os.set_blocking(fd, False)
+        self.network = Network(fds.net_in, fds.net_out, shared)
+        self.from_program, self.to_program = FromProgram(fds.from_program), ToProgram(fds.to_program)
+        self.notify = Notify(fds.notify) if fds.notify >= 0 else None
+
+
+def _is_socket(fd: int) -> bool:
+    return stat.S_ISSOCK(os.fstat(fd).st_mode)
+
+
+def _socket(fd: int) -> socket.socket | None:
+    """Return a socket object that is not asked for its family, and does not own the descriptor for long."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd) if _is_socket(fd) else None
+
+
+def _write(fd: int, chunks: deque[bytes]) -> int:
+    if len(chunks) == 1:
+        return os.write(fd, chunks[0])
+    return os.writev(fd, list(islice(chunks, _PIECES)))
+
+
+def _shut_down(end: socket.socket, how: int) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(how)
+
+
+def _count(fd: int, request: int) -> int:
+    counted = array.array("i", [0])
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(fd, request, counted)
+    return counted[0]
+
+
+def _poll(fd: int, events: int) -> int:
+    poll = select.poll()
+    poll.register(fd, events)
+    return next((found for _, found in poll.poll(0)), 0)

@@ -1,0 +1,151 @@
+"""The states of a TLS session, and what follows from what: data, which `s6tls.tls.session` acts on.
+
+A session has two directions, and each ends alone::
+
+    inbound    the client's bytes      network ──> library ──> program
+    outbound   the program's bytes     program ──> library ──> network
+
+The inbound direction is
+
+- OPEN: records are read and decrypted, and the program gets what is in them;
+- LAST: the client has ended its direction, or broken the session.  Nothing more is decrypted, but the
+  program still gets, however slowly it reads, what was decrypted before;
+- DROPPING: the program gets nothing more.  The network is read all the same, and what comes is dropped:
+  to close a socket with unread bytes in it makes the kernel reset the connection, and then the client
+  may lose what it has not read yet, an answer's end or the alert that explains a refusal;
+- CLOSED: the client's end of file has been read, or is not waited for any more.
+
+The outbound direction is
+
+- SHAKING: the handshake goes on, and the program is not read yet;
+- OPEN: what the program writes is encrypted and sent;
+- LAST: the program has ended, or may not go on.  What is encrypted is sent, a close_notify or an alert with it;
+- CLOSED: an end of file has been sent, or the network takes nothing more.
+
+A session is over when both are CLOSED.  Each direction has a table of its own, `INBOUND` and `OUTBOUND`: what an
+event makes of each state.  An event that a table does not name leaves the state as it is, so every pair of states
+has an answer to every event.  Nothing else joins the directions, but for two rules:
+
+- With close_notify (``-S``) the program's end ends both: `ONE_WAY` is added to `INBOUND`.
+- In some pairs only the client can bring the session further, and it may never do so.  `WAITS_FOR_CLIENT`
+  lists them; there the session asks after a while whether anything has moved towards the client,
+  and raises STALLED if not.  In all others the program can move, or end, and the kernel tells of it.
+  Before the handshake is done there is the handshake's own time limit, which raises ABANDONED.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+
+class Inbound(enum.Enum):
+    """The direction from the client to the program."""
+
+    OPEN = enum.auto()
+    LAST = enum.auto()
+    DROPPING = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Outbound(enum.Enum):
+    """The direction from the program to the client."""
+
+    SHAKING = enum.auto()
+    OPEN = enum.auto()
+    LAST = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Event(enum.Enum):
+    """What happens to a session."""
+
+    SHAKEN = enum.auto()
+    """The handshake is done."""
+    CLIENT_ENDED = enum.auto()
+    """The client sends nothing more to the program: close_notify, end of file or reset."""
+    BROKEN = enum.auto()
+    """Nothing that comes is valid any more, and nothing can be encrypted: a bad record, a fatal alert."""
+    DELIVERED = enum.auto()
+    """The program has all that was decrypted."""
+    PROGRAM_DEAF = enum.auto()
+    """The program reads no more."""
+    PROGRAM_ENDED = enum.auto()
+    """The program writes no more."""
+    SENT = enum.auto()
+    """The kernel has all that was encrypted."""
+    UNSENDABLE = enum.auto()
+    """The network takes nothing more."""
+    NETWORK_ENDED = enum.auto()
+    """Nothing more is to be read from the network."""
+    STALLED = enum.auto()
+    """For a long time nothing has moved towards the client, and it has not ended either."""
+    ABANDONED = enum.auto()
+    """There will be no handshake: it took too long, or the program is gone."""
+
+
+INBOUND: Mapping[Inbound, Mapping[Event, Inbound]] = {
+    Inbound.OPEN: {
+        Event.CLIENT_ENDED: Inbound.LAST,
+        Event.BROKEN: Inbound.LAST,
+        Event.PROGRAM_DEAF: Inbound.DROPPING,
+        Event.STALLED: Inbound.LAST,
+        Event.ABANDONED: Inbound.CLOSED,
+    },
+    Inbound.LAST: {
+        Event.DELIVERED: Inbound.DROPPING,
+        Event.PROGRAM_DEAF: Inbound.DROPPING,
+    },
+    Inbound.DROPPING: {
+        Event.NETWORK_ENDED: Inbound.CLOSED,
+        Event.STALLED: Inbound.CLOSED,
+        Event.ABANDONED: Inbound.CLOSED,
+    },
+    Inbound.CLOSED: {},
+}
+
+ONE_WAY: Mapping[Inbound, Mapping[Event, Inbound]] = {Inbound.OPEN: {Event.SENT: Inbound.LAST}}
+
+OUTBOUND: Mapping[Outbound, Mapping[Event, Outbound]] = {
+    Outbound.SHAKING: {
+        Event.SHAKEN: Outbound.OPEN,
+        Event.BROKEN: Outbound.LAST,
+        Event.UNSENDABLE: Outbound.CLOSED,
+        Event.ABANDONED: Outbound.CLOSED,
+    },
+    Outbound.OPEN: {
+        Event.PROGRAM_ENDED: Outbound.LAST,
+        Event.BROKEN: Outbound.LAST,
+        Event.UNSENDABLE: Outbound.CLOSED,
+    },
+    Outbound.LAST: {
+        Event.SENT: Outbound.CLOSED,
+        Event.UNSENDABLE: Outbound.CLOSED,
+        Event.STALLED: Outbound.CLOSED,
+    },
+    Outbound.CLOSED: {},
+}
+
+WAITS_FOR_CLIENT = frozenset(
+    {(inbound, Outbound.LAST) for inbound in Inbound} | {(Inbound.DROPPING, Outbound.CLOSED)},
+)
+
+WITHOUT_PROGRAM = (Inbound.DROPPING, Outbound.SHAKING)
+"""Where a program that has ended, too, and left nothing to be sent, needs no handshake any more."""
+
+READS_NETWORK = frozenset({Inbound.OPEN, Inbound.DROPPING})
+DELIVERS = frozenset({Inbound.OPEN, Inbound.LAST})
+PROGRAM_IS_DONE = frozenset(
+    (inbound, outbound)
+    for inbound in (Inbound.DROPPING, Inbound.CLOSED)
+    for outbound in (Outbound.LAST, Outbound.CLOSED)
+)
+"""Where nobody can lose anything to a client that breaks the session."""
+
+
+def follow(inbound: Inbound, outbound: Outbound, event: Event, one_way: bool) -> tuple[Inbound, Outbound]:
+    """Return the states after `event`; `one_way` is close_notify mode."""
+    then = INBOUND[inbound].get(event, inbound)
+    if one_way:
+        then = ONE_WAY.get(inbound, {}).get(event, then)
+    return then, OUTBOUND[outbound].get(event, outbound)
