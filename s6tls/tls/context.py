@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from cryptography import x509
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 from OpenSSL import SSL, crypto
 
 from s6tls.accessrules.errors import shown
+from s6tls.tls import admission
 from s6tls.tls.admission import Admission
 from s6tls.tls.material import Material, Options
 
@@ -45,15 +46,18 @@ def build(material: Material, options: Options) -> SSL.Context:
     clients = _clients(material) if options.client_certificate else None
     name = os.urandom(_SESSION_NAME_LENGTH)
     contexts: dict[bytes, SSL.Context] = {}
+    names = [server for server, _, _ in material.keypairs]
+    until = inf if clients is None else clients.until
+    admitted = Admission(until=until, only=None if b"" in names else frozenset(names))
     for server, key, chain in material.keypairs:
-        contexts[server] = _empty_context(name, clients, options)
+        contexts[server] = _empty_context(name, clients, options, admitted)
         _use_keypair(contexts[server], key, chain, server)
     if not options.sni_level:
         # With this the library keeps the name in the session, and a TLS 1.2 session that resumes still has it.
         contexts[b""].set_tlsext_servername_callback(lambda _: None)
         return contexts[b""]
     # Without a default pair, a client that asks for no name that we have meets a context without a certificate.
-    first = contexts.get(b"") or _empty_context(name, clients, options, serves=False)
+    first = contexts.get(b"") or _empty_context(name, clients, options, replace(admitted, serves=False))
     _choose_by_name(first, contexts)
     return first
 
@@ -85,7 +89,7 @@ def _clients(material: Material) -> _Clients:
     return _Clients(list(trusted), [found for which, data in material.revoked for found in _crls(data, which)])
 
 
-def _empty_context(session_name: bytes, clients: _Clients | None, options: Options, serves: bool = True) -> SSL.Context:
+def _empty_context(session_name: bytes, clients: _Clients | None, options: Options, admitted: Admission) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(_CIPHERS)
@@ -98,7 +102,7 @@ def _empty_context(session_name: bytes, clients: _Clients | None, options: Optio
         context.set_alpn_select_callback(_choose_protocol(options.alpn))
     if clients is not None:
         _ask_for_certificate(context, clients, options.client_certificate == "mandatory")
-    context.set_app_data(Admission(serves, inf if clients is None else clients.until))
+    context.set_app_data(admitted)
     return context
 
 
@@ -210,11 +214,9 @@ def _choose_by_name(first: SSL.Context, contexts: dict[bytes, SSL.Context]) -> N
     """Serve each server name its own keypair; a name's first label may be covered by ``*``."""
 
     def choose(connection: SSL.Connection) -> None:
-        asked = (connection.get_servername() or b"").lower().rstrip(b".")
-        _, dot, rest = asked.partition(b".")
-        chosen = contexts.get(asked) or contexts.get(b"*" + dot + rest)
-        if asked and chosen is not None:
-            connection.set_context(chosen)
+        name = admission.entry(connection.get_servername() or b"", contexts)
+        if name is not None:
+            connection.set_context(contexts[name])
 
     first.set_tlsext_servername_callback(choose)
 

@@ -202,6 +202,9 @@ def _serve_many(control: socket.socket, taken: int, settled: SSL.Context, option
             message, fds, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE, _DESCRIPTORS)
         except BlockingIOError:
             return
+        except MemoryError:
+            reactor.after(_PAUSE, take_one)
+            return
         except OSError:
             message, fds = b"", []
         if not message:

@@ -75,6 +75,7 @@ class Pump:
         "_close_notify",
         "_demand_close_notify",
         "_program_ended",
+        "_said",
         "connection",
         "deaf",
         "established",
@@ -92,6 +93,7 @@ class Pump:
         self._close_notify = close_notify
         self._demand_close_notify = demand_close_notify
         self._boundaries = Boundaries()
+        self._said = b""
         self.established = self.deaf = self._program_ended = False
         self.failure: TLSFailure | None = None
         self.to_network: deque[bytes] = deque()
@@ -118,6 +120,8 @@ class Pump:
         self.withheld = data[passed:]
         was_established = self.established
         try:
+            if not was_established and admission.is_choosy(self.connection):
+                self._said += data[: min(passed, CHUNK - len(self._said))]
             self.connection.bio_write(data[:passed])
             self._take_in()
         except SSL.WantReadError:
@@ -179,7 +183,7 @@ class Pump:
         """Have the library do what it can.  Raises what it raises, in the end WantReadError; or TLSFailure."""
         if not self.established:
             self.connection.do_handshake()
-            if objection := admission.objection(self.connection):
+            if objection := admission.objection(self.connection, self._said):
                 raise TLSFailure(objection, during_handshake=True)
             self.established = True
         while True:

@@ -273,9 +273,9 @@ class Session:
                 self._notify()
             elif event in (Event.CLIENT_ENDED, Event.BROKEN):
                 self._judge(event)
-            if event in (Event.BROKEN, Event.ABANDONED):
-                self._let_go(self._ends.notify)
             changed |= self._follow(event)
+        if self._outbound is Outbound.CLOSED and self._pump.deaf:  # not before: who hears of it could send in clear
+            self._let_go(self._ends.notify)
         return changed
 
     def _notify(self) -> None:
@@ -334,7 +334,8 @@ class Session:
         """Let go of everything: what went wrong here is not a client's doing, and nothing can be relied on."""
         if not self._is_over:
             self._inbound, self._outbound = Inbound.CLOSED, Outbound.CLOSED
-            self._end(TLSFailure(f"{type(error).__name__}: {error}", not self._pump.established))
+            reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+            self._end(TLSFailure(reason, not self._pump.established))
 
     @property
     def _is_over(self) -> bool:

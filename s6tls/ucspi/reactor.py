@@ -88,7 +88,7 @@ class Reactor:
         """Go round until `stop`."""
         self._running = True
         while self._running:
-            turn = self._epoll.poll(self._patience(), _EVENTS_A_TURN)
+            turn = self._poll()
             self._forgotten.clear()
             for fd, events in turn:
                 # A number that was closed and given out again within this turn: the event is the old one's.
@@ -106,6 +106,12 @@ class Reactor:
     def close(self) -> None:
         """Release the loop's own descriptor (in a forked child: the parent's loop is not touched)."""
         self._epoll.close()
+
+    def _poll(self) -> list[tuple[int, int]]:
+        try:
+            return self._epoll.poll(self._patience(), _EVENTS_A_TURN)
+        except MemoryError:  # edges may be lost with it: everybody is to look
+            return [(fd, READABLE | WRITABLE) for fd in self._watched]
 
     def _patience(self) -> float:
         """Seconds that the next poll may wait; -1 is for ever."""

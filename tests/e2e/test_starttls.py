@@ -238,3 +238,27 @@ def test_the_servers_end_leaves_waiting_engines_to_their_programs(site: Site) ->
         assert server.wait() == 0
         mailer.starttls(context=peers.context(site.authority.file))
         assert mailer.variables()["SSL_PROTOCOL"] == "TLSv1.3"
+
+
+BLOCKING = """
+import os, socket, sys
+control, reading, writing = (int(os.environ[name]) for name in ("SSLCTLFD", "SSLREADFD", "SSLWRITEFD"))
+os.write(control, b"y")
+while data := os.read(reading, 4096):
+    os.set_blocking(0, True)
+    os.write(writing, data)
+"""
+
+
+def test_a_program_that_makes_its_connection_blocking_holds_up_nobody(site: Site) -> None:
+    """O_NONBLOCK is a flag that engine and program share."""
+    by = peers.context(site.authority.file)
+    with (
+        fused(site, "-S", sys.executable, "-I", "-S", "-c", BLOCKING) as server,
+        contextlib.ExitStack() as clients,
+    ):
+        dialled = [clients.enter_context(peers.dial(server, by)) for _ in range(6)]
+        for _ in range(3):
+            for client in dialled:
+                client.sendall(b"a")
+                assert client.recv(1) == b"a"

@@ -14,7 +14,7 @@ from OpenSSL import SSL
 
 from s6tls.tls import context
 from s6tls.tls.material import Options
-from s6tls.tls.pump import CHUNK, MOST_TO_NETWORK, MOST_TO_PROGRAM, Pump, TLSFailure
+from s6tls.tls.pump import CHUNK, MOST_TO_NETWORK, MOST_TO_PROGRAM, RECORDS, Pump, TLSFailure
 from tests.tls import keyupdates, pki
 from tests.tls.keyupdates import KeyUpdates
 from tests.tls.memory import VERSIONS, Client, client_context, drain, feed, shake_hands, take
@@ -390,6 +390,21 @@ def test_a_flood_of_key_updates_from_a_client_that_does_not_read_is_stopped() ->
             feed(pump, b"".join(updates.request() for _ in range(CHUNK // 27)))
         assert pump.unsent <= MOST_TO_NETWORK
     assert not pump.wants_network
+
+
+def test_of_many_small_records_some_are_taken_at_a_time() -> None:
+    """A key update costs as much as a large record: a chunk of them kept the others of a worker waiting for 0.1 s."""
+    pump, client, updates = established_with_key_updates()
+    flood = [updates.request() for _ in range(3 * RECORDS)]
+    pump.feed_network(b"".join(flood))
+    assert pump.withheld == b"".join(flood[RECORDS:])
+    pump.feed_network(b"")
+    assert pump.withheld == b"".join(flood[2 * RECORDS :])
+    pump.feed_network(b"")
+    assert not pump.withheld and pump.failure is None
+    pump.feed_program(b"hello")
+    client.hear(drain(pump))
+    assert client.received == b"hello"
 
 
 def test_a_full_pump_takes_the_network_up_again_when_the_peer_has_read() -> None:

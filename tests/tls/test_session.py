@@ -24,7 +24,7 @@ from s6tls.tls.material import Options
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
 from s6tls.ucspi.reactor import READABLE, Reactor
-from tests.tls import keyupdates, pki
+from tests.tls import keyupdates, memory, pki
 from tests.tls.memory import NAMES, VERSIONS, client_context
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ class World:
         self._cleanup.callback(os.close, self.notified)
         for fd in (to_app, from_app):
             os.set_blocking(fd, False)
-        net = ours.detach()
+        self.network = net = ours.detach()
         fds = Descriptors(net, net, from_app, to_app, notify)
         reactor = Reactor()
         stopped, stop = os.pipe()
@@ -566,7 +566,72 @@ def test_a_client_that_wants_new_keys_after_the_half_close_is_no_failure(world: 
     assert world.failure() is None
 
 
+BAD_RECORD = b"\x17\x03\x03\x00\x20" + bytes(32)
+
+
+@EACH_VERSION
+def test_what_came_in_the_same_read_as_a_broken_record_arrives(world: World, version: int) -> None:
+    client, app = world.start(version)
+    talking = memory.Client(client_context(version))
+    shake_hands(talking, client.socket)
+    assert world.notification()
+    talking.connection.send(b"hello")
+    client.socket.sendall(talking.said() + BAD_RECORD)
+    assert app.read_all() == b"hello"
+    app.exit()
+    client.close()
+    failure = world.failure()
+    assert failure is not None and not failure.during_handshake
+
+
+@EACH_VERSION
+def test_a_record_that_breaks_in_the_same_read_as_the_handshake_ends_breaks_an_established_session(
+    world: World, version: int
+) -> None:
+    client, app = world.start(version)
+    talking = memory.Client(client_context(version))
+    talking.hear()
+    with contextlib.suppress(SSL.Error):  # in TLS 1.2 the alert comes with the server's Finished
+        while said := talking.said():
+            last = b"\x14\x03\x03\x00\x01\x01" in said  # change_cipher_spec comes with the client's Finished
+            client.socket.sendall(said + BAD_RECORD * last)
+            if not talking.established:
+                talking.hear(client.socket.recv(65536))
+    assert world.notification() == b"established"
+    assert app.read_all() == b""
+    app.exit()
+    client.close()
+    failure = world.failure()
+    assert failure is not None and not failure.during_handshake
+
+
+def shake_hands(talking: memory.Client, connection: socket.socket) -> None:
+    """Have a client in memory shake hands over a socket."""
+    talking.hear()
+    while data := talking.said():
+        connection.sendall(data)
+        if not talking.established:
+            talking.hear(connection.recv(65536))
+
+
 # Other descriptors
+
+
+def test_a_socket_that_another_makes_blocking_blocks_nobody(world: World) -> None:
+    client, app = world.start()
+    client.shake_hands()
+    assert world.notification()
+    shared = socket.socket(fileno=os.dup(world.network))
+    shared.setblocking(True)
+    for number in range(3):
+        client.write(b"request %d" % number)
+        assert app.read() == b"request %d" % number
+        app.write(b"answer %d" % number)
+        assert client.tls.recv(100) == b"answer %d" % number
+    shared.close()
+    app.exit()
+    client.close()
+    assert world.failure() is None
 
 
 def test_the_two_ways_of_the_network_may_be_pipes(world: World) -> None:

@@ -1,0 +1,54 @@
+"""The server name in a ClientHello (RFC 8446, 4.1.2; RFC 6066, 3).
+
+The library tells it, but for TLS 1.2 sessions that resume: there it tells the name of the session instead.
+"""
+
+from __future__ import annotations
+
+import io
+
+_HANDSHAKE, _CLIENT_HELLO = 22, b"\1"
+_HOST_NAME = 0
+
+
+def server_name(said: bytes) -> bytes:
+    """Return the host name asked for in the first bytes of a client, b"" if there is none.
+
+    Raises ValueError when there is no whole ClientHello.
+    """
+    message = io.BytesIO(_first_message(io.BytesIO(said)))
+    message.read(2 + 32)  # version, random
+    for length in (1, 2, 1):  # session id, cipher suites, compression methods
+        _vector(message, length)
+    extensions = io.BytesIO(_vector(message, 2)) if message.tell() < len(message.getvalue()) else io.BytesIO()
+    while kind := extensions.read(2):
+        data = _vector(extensions, 2)
+        if kind == b"\0\0":
+            names = io.BytesIO(_vector(io.BytesIO(data), 2))
+            while entry := names.read(1):
+                name = _vector(names, 2)
+                if entry[0] == _HOST_NAME:
+                    return name
+    return b""
+
+
+def _first_message(records: io.BytesIO) -> bytes:
+    """Put the first handshake message together from the records that it is cut into."""
+    message = b""
+    while len(message) < 4 or len(message) < 4 + int.from_bytes(message[1:4]):
+        header = records.read(3)
+        if header[:1] != bytes([_HANDSHAKE]):
+            raise ValueError("no whole handshake message")
+        message += _vector(records, 2)
+    if message[:1] != _CLIENT_HELLO:
+        raise ValueError("no ClientHello")
+    return message[4 : 4 + int.from_bytes(message[1:4])]
+
+
+def _vector(stream: io.BytesIO, length: int) -> bytes:
+    """Read a vector, whose size stands before it in `length` bytes.  Raises ValueError."""
+    size = stream.read(length)
+    data = stream.read(int.from_bytes(size))
+    if len(size) < length or len(data) < int.from_bytes(size):
+        raise ValueError("a vector is cut short")
+    return data
