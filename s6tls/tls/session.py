@@ -42,6 +42,7 @@ class Session:
 
     __slots__ = (
         "_close_notify",
+        "_deadline",
         "_ended",
         "_ends",
         "_failed",
@@ -95,8 +96,7 @@ class Session:
             self._watch(network.writing, WRITABLE, self._net_changed)
         self._watch(ends.from_program.fd, READABLE, self._from_program_changed)
         self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
-        if handshake_timeout:
-            self._timer = reactor.after(handshake_timeout, self._out_of_time)
+        self._deadline = reactor.after(handshake_timeout, self._out_of_time) if handshake_timeout else None
         self.advance()
 
     def _watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
@@ -201,10 +201,10 @@ class Session:
                     self._fail(TLSFailure(f"unable to read from the network: {error.strerror}", False))
                 self._network_ended("is gone")
             else:
-                if data:
-                    self._take_in(pump.feed_network(data))
-                else:
+                if not data:
                     self._network_ended("closed the connection")
+                elif self._inbound is Inbound.OPEN or self._outbound is not Outbound.CLOSED:
+                    self._take_in(pump.feed_network(data))
         if self._inbound is Inbound.DROPPING:
             pump.to_program.clear()
         return True
@@ -270,8 +270,10 @@ class Session:
         changed = False
         for event in events:
             if event is Event.SHAKEN:
+                _cancel(self._deadline)
                 self._notify()
             elif event in (Event.CLIENT_ENDED, Event.BROKEN):
+                _cancel(self._deadline)
                 self._judge(event)
             changed |= self._follow(event)
         if self._outbound is Outbound.CLOSED and self._pump.deaf:  # not before: who hears of it could send in clear
@@ -318,7 +320,6 @@ class Session:
         return True
 
     def _outbound_changed(self) -> None:
-        self._cancel_timer()
         if self._outbound is not Outbound.OPEN:
             self._let_go(self._ends.from_program)
         if self._outbound is Outbound.CLOSED:
@@ -342,7 +343,8 @@ class Session:
         return self._inbound is Inbound.CLOSED and self._outbound is Outbound.CLOSED
 
     def _end(self, failure: TLSFailure | None = None) -> None:
-        self._cancel_timer()
+        _cancel(self._deadline)
+        _cancel(self._timer)
         for end in list(self._held):
             self._let_go(end)
         network = self._ends.network
@@ -353,13 +355,13 @@ class Session:
             self._fail(failure)
         self._ended()
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _let_go(self, end: ToProgram | FromProgram | Notify | None) -> None:
         if end is not None and end in self._held:
             self._held.discard(end)
             self._reactor.forget(end.fd)
             end.close()
+
+
+def _cancel(timer: Timer | None) -> None:
+    if timer is not None:
+        timer.cancel()

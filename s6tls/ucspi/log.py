@@ -15,9 +15,9 @@ def log(program: str, kind: str, message: str) -> None:
 
     Whatever the message quotes, it stays one line: what is not printable ASCII stands as an escape.
     """
-    if not (message.isascii() and message.isprintable()):
-        message = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in message)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, MemoryError):
+        if not (message.isascii() and message.isprintable()):
+            message = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in message)
         os.write(2, f"{program}: {kind}: {message}\n".encode())
 
 
