@@ -4,6 +4,7 @@
 usage: fuzz_cdb.py fuzz/corpus/cdb
 """
 
+import atexit
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ with atheris.instrument_imports():
     from s6tls.accessrules.decompile import decompile
 
 PLACE = os.fsencode(tempfile.mkdtemp(prefix="fuzz-cdb-", dir="/dev/shm"))
+atexit.register(shutil.rmtree, PLACE)
 
 
 def one_input(data: bytes) -> None:

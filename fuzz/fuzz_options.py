@@ -17,22 +17,29 @@ FLAGS = {option.name: option.flag.encode() for option in s6_tlsserver.SYNOPSIS.o
 VALUED = {option.name for option in s6_tlsserver.SYNOPSIS.options if option.value}
 
 
+def check_message(error: UsageError) -> None:
+    assert str(error) and str(error).isprintable() and str(error).isascii()
+
+
 def one_input(data: bytes) -> None:
     words = data.split(b"\0")
     try:
         options, rest = s6_tlsserver.SYNOPSIS.parse(words)
     except UsageError as error:
-        assert str(error).isprintable() and str(error).isascii()
+        check_message(error)
         return
     assert not rest or words[len(words) - len(rest) :] == rest
     again = [word for name, value in options for word in ([FLAGS[name], value] if name in VALUED else [FLAGS[name]])]
     assert s6_tlsserver.SYNOPSIS.parse([*again, b"--", *rest]) == (options, rest)
-    assert chain_words(options, rest)[-len(rest) :] == rest or not rest
+    try:
+        assert chain_words(options, rest)[-len(rest) :] == rest or not rest
+    except UsageError as error:
+        check_message(error)
     for _, value in options:
         try:
             assert 0 <= number("n", value) < 2**32
         except UsageError:
-            assert not value.isdigit() or int(value[:11]) >= 2**32 or len(value) > 20
+            assert not value.isdigit() or len(value) > 20 or int(value) >= 2**32
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ value as ``--name=value`` or in the next word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from s6tls.accessrules.errors import shown
@@ -26,7 +26,8 @@ class UsageError(Exception):
 class Option:
     """One option: its letter (or "" when it has only a long name), long names, value's name, and one line of help.
 
-    `value` is None for a flag.  An `alternative` excludes the option before it; the last one given counts.
+    `value` is None for a flag.  An `alternative` excludes the option before it; the last one given counts, which
+    `in_force` finds out.
     """
 
     letter: str
@@ -98,6 +99,25 @@ class Synopsis:
         For commands that run no other program.
         """
         return _Parser(self.options).parse_mixed(argv)
+
+
+def in_force(table: Iterable[Option], given: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """Return those of the parsed options that count: each with its last value, and of alternatives the last one only.
+
+    The options of `table` say which exclude each other; others exclude nothing.
+    """
+    groups: list[set[str]] = []
+    for option in table:
+        if not option.alternative:
+            groups.append(set())
+        groups[-1].add(option.name)
+    rivals = {name: group for group in groups for name in group}
+    counting: dict[str, bytes] = {}
+    for name, value in given:
+        for rival in rivals.get(name, ()):
+            counting.pop(rival, None)
+        counting[name] = value
+    return counting
 
 
 class _Parser:

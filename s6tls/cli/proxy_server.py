@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from s6tls.accessrules.errors import shown
 from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, UsageError, number
+from s6tls.cli.options import Option, Synopsis, UsageError, in_force, number
 from s6tls.ucspi.proxy import ProxyServer, Remember, parse_prefixes
 
 TRUSTED = Option("", ("trusted-proxies",), "prefix,...", "refuse a PROXY header from anybody outside these networks")
@@ -28,7 +28,7 @@ SYNOPSIS = Synopsis(
 
 def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> ProxyServer | Remember:
     """Make the stage.  Raises UsageError."""
-    given = dict(options)
+    given = in_force(SYNOPSIS.options, options)
     number("-v", given.get("v", b"1"))
     if "after-tlsd" in given:
         return Remember()
@@ -38,10 +38,9 @@ def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> P
             trusted = parse_prefixes(given["trusted-proxies"])
         except ValueError:
             raise UsageError(f"invalid list of networks: {shown(given['trusted-proxies'])}") from None
-    only = [int(name) for name, _ in options if name in "12"][-1:]
     return ProxyServer(
         surroundings.outpost(),
-        versions=tuple(only) or (1, 2),
+        versions=tuple(version for version in (1, 2) if str(version) in given) or (1, 2),
         timeout=number("-t", given.get("t", b"0")),
         trusted=trusted,
         until_later="before-tlsd" in given,

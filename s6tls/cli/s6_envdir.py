@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis
+from s6tls.cli.options import Option, Synopsis, in_force
 from s6tls.ucspi.envdir import EnvDir
 
 SYNOPSIS = Synopsis(
@@ -25,11 +25,10 @@ SYNOPSIS = Synopsis(
 
 def stage(options: Sequence[tuple[str, bytes]], _: Surroundings) -> EnvDir:
     """Make the stage.  Raises UsageError."""
-    given = dict(options)
-    strictness = [name for name, _ in options if name in "Ii"][-1:]
+    given = in_force(SYNOPSIS.options, options)
     return EnvDir(
         given["dir"],
-        loose=strictness == ["I"],
+        loose="I" in given,
         verbatim="f" in given,
         chomp="n" not in given,
         clamp="L" not in given,

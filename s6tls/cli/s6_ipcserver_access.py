@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, number
+from s6tls.cli.options import Option, Synopsis, in_force, number
 from s6tls.cli.s6_tcpserver_access import RULES_OPTIONS, rule_source
 from s6tls.ucspi.ipcaccess import IpcAccess
 
@@ -25,11 +25,11 @@ SYNOPSIS = Synopsis(
 
 def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> IpcAccess:
     """Make the stage.  Raises UsageError."""
-    given = dict(options)
+    given = in_force(SYNOPSIS.options, options)
     return IpcAccess(
         rules=rule_source(given, surroundings.long_lived),
         verbosity=number("-v", given.get("v", b"1")),
-        bare=[name for name, _ in options if name in "Ee"][-1:] == ["E"],
+        bare="E" in given,
         local_name=given.get("l"),
     )
 

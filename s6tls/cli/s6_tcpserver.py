@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from s6tls.accessrules.errors import shown
 from s6tls.cli import s6_applyuidgid
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.options import Option, Synopsis, UsageError, in_force
 from s6tls.cli.program import USAGE, Failure, run, unable_to
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, bind, binding
 from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
@@ -42,7 +42,8 @@ _UNEXPORT = (("z", b""),)  # -U stands for s6-applyuidgid -Uz: programs do not s
 
 def verbosity(options: Sequence[tuple[str, bytes]]) -> int:
     """Return what the last of -q, -Q and -v says."""
-    return ([{"q": 0, "Q": 1, "v": 2}[name] for name, _ in options if name in "qQv"] or [1])[-1]
+    given = in_force(VERBOSITY_OPTIONS, options)
+    return 0 if "q" in given else 2 if "v" in given else 1
 
 
 def listening_socket(options: Sequence[tuple[str, bytes]], ip: bytes, port: bytes) -> socket.socket:
@@ -54,8 +55,7 @@ def listening_socket(options: Sequence[tuple[str, bytes]], ip: bytes, port: byte
         raise Failure(USAGE, f"unable to use what is handed over on descriptor 3: {error}") from error
     if inherited is not None:
         return _checked(inherited, ip, port)
-    families = {name for name, _ in options if name in "46"}
-    if (b":" in ip and "4" in families) or (b":" not in ip and "6" in families):
+    if ("4" if b":" in ip else "6") in in_force(FAMILY_OPTIONS, options):
         raise UsageError(f"the address is not of the family asked for: {shown(ip)}")
     return bind(binding([pair for pair in options if pair[0] in "dDb"], ip, port))
 

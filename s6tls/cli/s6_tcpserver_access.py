@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, UsageError, number
+from s6tls.cli.options import Option, Synopsis, in_force, number
 from s6tls.ucspi.access import Access, Lookups
 from s6tls.ucspi.rulesource import CdbSource, DirectorySource, Rules
 
@@ -40,16 +40,11 @@ SYNOPSIS = Synopsis(
     ),
     "prog...",
 )
-_PAIRS = (("D", "d"), ("r", "R"), ("p", "P"), ("w", "W"), ("H", "dns"), ("h", "no-hosts"))
-_OPPOSITES = {**dict(_PAIRS), **{no: yes for yes, no in _PAIRS}}
 
 
 def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Access:
     """Make the stage.  Raises UsageError."""
-    given: dict[str, bytes] = {}
-    for name, value in options:
-        given.pop(_OPPOSITES.get(name, ""), None)
-        given[name] = value
+    given = in_force(SYNOPSIS.options, options)
     lookups = Lookups(
         names="H" not in given,
         hosts="h" in given,
@@ -70,9 +65,7 @@ def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> A
 
 
 def rule_source(given: Mapping[str, bytes], long_lived: bool) -> Rules | None:
-    """Return the rules that -i or -x names, if any.  Raises UsageError."""
-    if "i" in given and "x" in given:
-        raise UsageError("-i and -x exclude each other")
+    """Return the rules that -i or -x names, whichever counts, if any."""
     if "x" in given:
         return CdbSource(given["x"], private=long_lived)
     return DirectorySource(given["i"]) if "i" in given else None

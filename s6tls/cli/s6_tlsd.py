@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, UsageError, number
+from s6tls.cli.options import Option, Synopsis, UsageError, in_force, number
 from s6tls.tls.material import Options
 from s6tls.tls.stage import Tlsd
 
@@ -86,7 +86,7 @@ def _protocols(value: bytes) -> tuple[bytes, ...]:
 
 def keeps_parameters(options: Sequence[tuple[str, bytes]]) -> bool:
     """Tell whether the last of -Z and -z, if any, is -Z."""
-    return [name for name, _ in options if name in "Zz"][-1:] == ["Z"]
+    return "Z" in in_force(KEEP_OPTIONS, options)
 
 
 def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Tlsd:

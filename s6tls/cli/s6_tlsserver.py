@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from s6tls.cli import proxy_server, s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
 from s6tls.cli.chain import programs_directory
-from s6tls.cli.options import Option, Synopsis, UsageError, number
+from s6tls.cli.options import Option, Synopsis, UsageError, in_force, number
 from s6tls.cli.program import run
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
 from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
@@ -43,7 +43,7 @@ _NEED_ACCESS = set("wDrplBtixe")  # -H alone leaves the access stage nothing to 
 
 def chain_words(options: Sequence[tuple[str, bytes]], prog: Sequence[bytes]) -> list[bytes]:
     """Return the command line that follows s6-tcpserver's own words."""
-    given = {name for name, _ in options}
+    given = in_force(SYNOPSIS.options, options).keys()
     words: list[bytes] = []
     if "H" not in given or given & _NEED_ACCESS:
         verbosity = b"-v%d" % s6_tcpserver.verbosity(options)

@@ -89,6 +89,15 @@ def test_against(tree: str, new: str, tmp_path: Path) -> None:
     assert any(label.startswith(title) for label in labels(tmp_path / "map.svg"))
 
 
+def test_the_last_of_against_and_colour_by_counts(tree: str, new: str, tmp_path: Path) -> None:
+    def pixels(*options: str) -> bytes:
+        assert run([*COMMAND, *options, tree, str(tmp_path / "map.svg")]).returncode == 0
+        return (tmp_path / "map.svg").read_bytes()
+
+    by_user, against = "--colour-by=user", f"--against={new}"
+    assert pixels(by_user, against) == pixels(against) != pixels(by_user) == pixels(against, by_user)
+
+
 @pytest.mark.parametrize("out", ["map.jpg", "map", "map.svg.gz", "svg"])
 def test_what_is_no_ending(tree: str, tmp_path: Path, out: str) -> None:
     code, stderr = said([*COMMAND, tree, str(tmp_path / out)])
@@ -100,7 +109,6 @@ def test_what_is_no_ending(tree: str, tmp_path: Path, out: str) -> None:
 def test_wrong_options(tree: str, tmp_path: Path) -> None:
     out = str(tmp_path / "map.svg")
     assert said([*COMMAND, tree, out, "--colour-by=taste"])[0] == 100
-    assert said([*COMMAND, tree, out, "--colour-by=user", f"--against={tree}"])[0] == 100
     assert said([*COMMAND, tree])[0] == 100
     assert not os.path.exists(out)
 

@@ -91,6 +91,17 @@ def test_it_agrees_with_debian_without_rules(options: str, tmp_path: Path) -> No
     assert outcome(tmp_path / "ours", [OURS, *words]) == outcome(tmp_path / "debian", [DEBIAN, *words])
 
 
+@pytest.mark.parametrize("order", ["-i -x", "-x -i"])
+def test_of_two_rule_sets_the_last_counts_as_in_debian(order: str, tmp_path: Path) -> None:
+    """The directory allows root, the cdb file denies it."""
+    (tmp_path / "cdb").mkdir()
+    files = {"-i": str(rule_set(tmp_path, ROOT)), "-x": f"{rule_set(tmp_path / 'cdb', {'uid/0/deny': ''})}.cdb"}
+    named = [word for form in order.split() for word in (form, files[form])]
+    ours = outcome(tmp_path / "ours", [OURS, *named, *PROGRAM])
+    assert ours == outcome(tmp_path / "debian", [DEBIAN, *named, *PROGRAM])
+    assert bool(ours[0]) == (order == "-x -i")
+
+
 def test_what_is_said(tmp_path: Path) -> None:
     tree = str(rule_set(tmp_path, {"uid/7/allow": "", "gid/8/deny": ""}))
     name = "s6-ipcserver-access"

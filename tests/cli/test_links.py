@@ -78,7 +78,16 @@ def test_an_exec_runs_instead(superserver: Superserver, tmp_path: Path) -> None:
 
 def test_a_rule_set_as_a_directory(tmp_path: Path) -> None:
     rules(tmp_path, {"ip4/192.0.2.0_24/allow": "", "ip4/192.0.2.7_32/deny": ""})
-    words = ["s6-tcpserver-access", "-H", "-v0", "-i", str(tmp_path / "rules"), "true"]
+    words = [
+        "s6-tcpserver-access",
+        "-H",
+        "-v0",
+        "-x",
+        "a cdb that does not count",
+        "-i",
+        str(tmp_path / "rules"),
+        "true",
+    ]
     assert said(words, UCSPI) == (1, "")
     assert said(words, {**UCSPI, "TCPREMOTEIP": "192.0.2.8"}) == (0, "")
     assert said(words, {**UCSPI, "TCPREMOTEIP": "198.51.100.1"}) == (1, "")

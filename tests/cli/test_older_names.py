@@ -54,6 +54,17 @@ def test_the_family_as_an_option(family: str) -> None:
         assert s.exchange(b"data", ADDRESS[family]) == b"data"
 
 
+@each_family
+@pytest.mark.parametrize("program", ["s6-tcpserver", "s6-tlsserver"])
+def test_the_last_of_two_families_counts(program: str, family: str, certified: Certified) -> None:
+    words = [program, f"-{OTHER[family]}", f"-{family}"]
+    with server([*words, ADDRESS[family], "0", "true"], certified.env) as s:
+        assert s.exchange(host=ADDRESS[family]) == b""
+    ip = ADDRESS[OTHER[family]]
+    code, stderr = said([*words, ip, "0", "true"], certified.env)
+    assert (code, f"the address is not of the family asked for: {ip}; " in stderr) == (100, True)
+
+
 def test_e_runs_the_access_stage_in_any_case(certified: Certified) -> None:
     """Without it -H leaves nothing to do there, and nothing is logged."""
     for options, lines in ((["-H"], 0), (["-H", "-e"], 1)):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from s6tls.cli.options import Option, Synopsis, UsageError, number
+from s6tls.cli.options import Option, Synopsis, UsageError, in_force, number
 
 SYNOPSIS = Synopsis(
     "prog",
@@ -90,6 +90,21 @@ def test_errors_name_the_option(argv: list[bytes], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         SYNOPSIS.parse(argv)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("argv", "counting"),
+    [
+        ("-a -b1", {"b": b"1"}),
+        ("-b1 -a", {"a": b""}),
+        ("-b1 -a --bet=2 -b3", {"b": b"3"}),
+        ("-b1 -1 --only-long -1", {"b": b"1", "1": b"", "only-long": b""}),
+        ("--only-long -a --long-value=v", {"a": b"", "long-value": b"v"}),
+        ("", {}),
+    ],
+)
+def test_of_options_that_exclude_each_other_the_last_counts(argv: str, counting: dict[str, bytes]) -> None:
+    assert in_force(SYNOPSIS.options, SYNOPSIS.parse(argv.encode().split())[0]) == counting
 
 
 def test_the_usage_line_shows_which_options_exclude_each_other() -> None:

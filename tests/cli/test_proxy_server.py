@@ -270,6 +270,13 @@ def test_what_is_said_about_tls_waits_until_after_tls() -> None:
     assert found == {"PATH": PATH, **ours, **told}
 
 
+@pytest.mark.parametrize("last", ["--before-tlsd", "--after-tlsd"])
+def test_the_last_of_before_and_after_counts(last: str) -> None:
+    both = {"--before-tlsd": "--after-tlsd", "--after-tlsd": "--before-tlsd"}
+    left = b"" if last == "--before-tlsd" else LINE
+    assert proxy_server(both[last], last, given=LINE) == (0, left, "")
+
+
 def test_what_an_earlier_environment_has_kept_is_forgotten() -> None:
     chain = ("proxy-server", "--after-tlsd", "sh", "-c", "echo ${SSL_PROTOCOL-unset}")
     env = {**DIRECT, "tlsbak_SSL_PROTOCOL": "old"}

@@ -72,7 +72,6 @@ def test_an_unknown_option_is_wrong_usage(command: ModuleType, option: str | byt
         ["s6-tcpserver", "--isolation=none"],
         ["s6-tcpserver-access", "-v", "high"],
         ["s6-tcpserver-access", "-t", "-5"],
-        ["s6-tcpserver-access", "-i", "rules", "-x", "rules.cdb"],
         ["s6-tcpserverd", "-v", "2x"],
         ["s6-tlsd", "-K", "1.5"],
         ["s6-tlsd", "-k", "one"],

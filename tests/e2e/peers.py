@@ -55,8 +55,11 @@ def dial(
 ) -> ssl.SSLSocket:
     """Return an established TLS session.
 
-    With an empty name it asks for none, with a `session` to resume that one; `strict` insists on close_notify.
+    With an empty name it asks for none, with a `session` to resume that one; `strict` insists on close_notify
+    (a bare end of file is an SSLError), here and in what `by` dials later.
     """
+    if strict:
+        by.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # some releases of Python set it, Debian 12's among them
     client = connect(server, **tcp)
     try:
         return by.wrap_socket(client, server_hostname=name or None, session=session, suppress_ragged_eofs=not strict)

@@ -8,7 +8,7 @@ from s6tls.audit.colouring import COLOURINGS
 from s6tls.audit.mapping import COARSE, FINE, Scene, scene
 from s6tls.audit.networks import Family
 from s6tls.cli.accessrules.common import JSON, Table, load, progress, say_json, spare, write_whole
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.options import Option, Synopsis, UsageError, in_force
 
 SYNOPSIS = Synopsis(
     "s6-accessrules map",
@@ -31,7 +31,7 @@ def body(argv: list[bytes]) -> int:
     ending = out.rpartition(b".")[2].lower()
     if ending not in (b"png", b"svg"):
         raise UsageError(f"neither .png nor .svg: {shown(out)}")
-    chosen = dict(options)
+    chosen = in_force(SYNOPSIS.options, options)
     drawn = _map(rules, chosen, FINE if ending == b"png" else COARSE)
     write_whole(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode(), rules)
     if "json" in chosen:
@@ -46,8 +46,6 @@ def _map(rules: bytes, chosen: dict[str, bytes], order: int) -> Scene:
     if colour_by not in COLOURINGS:
         raise UsageError(f"invalid value for --colour-by: {colour_by} (expected {', '.join(COLOURINGS)})")
     new = chosen.get("against")
-    if new is not None and "colour-by" in chosen:
-        raise UsageError("--against has colours of its own: leave --colour-by out")
     with progress() as tell:
         contents = load(rules, tell)
         if new is None:
