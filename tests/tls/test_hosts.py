@@ -17,10 +17,11 @@ from typing import ClassVar
 import pytest
 from OpenSSL import SSL
 
+from s6tls.accessrules.rule import Stamp
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.host import Isolation
 from s6tls.tls.hosts import Hosts
-from s6tls.tls.material import SESSION_VARIABLES, Options, Sources, Stamp
+from s6tls.tls.material import SESSION_VARIABLES, Options, Sources
 from s6tls.ucspi import reply
 from s6tls.ucspi.identity import Identity
 from s6tls.ucspi.image import Refused
