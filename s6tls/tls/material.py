@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
+from s6tls.accessrules.ids import BadId, parse_id
 from s6tls.accessrules.rule import stamp_of
 from s6tls.pki import Unusable, files
-from s6tls.ucspi.identity import BadIdentity, Identity, parse_id
+from s6tls.ucspi.identity import Identity
 from s6tls.ucspi.image import Refused
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _identity(env: Mapping[bytes, bytes]) -> Identity | None:
     try:
         uid = parse_id(env[b"TLS_UID"]) if b"TLS_UID" in env else None
         gid = parse_id(env[b"TLS_GID"]) if b"TLS_GID" in env else None
-    except BadIdentity as error:
+    except BadId as error:
         raise Refused(PROGRAM, BAD_CONFIGURATION, f"TLS_UID or TLS_GID: {error}") from error
     return Identity(uid, gid)
 

@@ -15,12 +15,12 @@ from typing import NoReturn
 
 from s6tls.accessrules import AddressError, Decision, RuleSet, Verdict
 from s6tls.accessrules.errors import shown
+from s6tls.accessrules.hostnames import normalised
 from s6tls.accessrules.keys import parse_address
 from s6tls.ucspi import ident
 from s6tls.ucspi.findings import ERROR, FINDINGS, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.log import log
-from s6tls.ucspi.names import normalised
 from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.process import locate
 from s6tls.ucspi.reply import Reply
