@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -62,6 +63,8 @@ def unreadable(path: bytes, error: OSError | ValueError) -> Unusable:
 
 
 def _refuse_special(path: bytes, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise Unusable(Kind.UNREADABLE, shown(path), os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
         raise Unusable(Kind.UNREADABLE, shown(path), "not a regular file")
 
