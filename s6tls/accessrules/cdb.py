@@ -1,48 +1,57 @@
-"""Rule sets as cdb files: the backend that looks rules up in one."""
+"""Rule sets as cdb files: the backend that looks rules up in one, or reads them all."""
 
 from __future__ import annotations
 
 import os
 import stat
-import struct
 from typing import TYPE_CHECKING
 
 import cdbx
 
-from s6tls.accessrules import record
+from s6tls.accessrules import cdbfile, record
 from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
+from s6tls.accessrules.rule import stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from s6tls.accessrules.rule import Rule, Stamp
+    from s6tls.accessrules.rule import Fault, Rule, Stamp
 
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_HEADER = struct.Struct("<512I")
+_MOST_STEPS = 1 << 32
+"""So many slots are looked at in half a minute."""
 
 
 class CdbBackend:
     """Looks rules up in a cdb file, mapped once."""
 
-    def __init__(self, path: str | bytes, private: bool = False) -> None:
-        """Map the file, or with `private` a copy of it in memory.  Raises OSError or RuleSetError."""
-        descriptor = open_file(path)
+    def __init__(self, descriptor: int, private: bool = False) -> None:
+        """Map an open file, or with `private` a copy of it in memory.  Raises OSError or RuleSetError.
+
+        The descriptor is this object's from now on, also if anything is raised.
+        """
+        self.descriptor = descriptor
         try:
-            self.stamp: Stamp | None = _stamp(descriptor)
+            cdbfile.refuse_special(descriptor)
+            status = os.fstat(descriptor)
+            self.stamp: Stamp | None = stamp_of(status)
+            self.mode = stat.S_IMODE(status.st_mode)
             if private:
-                descriptor = _private_copy(descriptor)
-            check_header(descriptor)
-            self._cdb = cdbx.CDB(descriptor, mmap=True)
+                self.descriptor = cdbfile.private_copy(descriptor)
+            cdbfile.check_header(self.descriptor)
+            self._cdb = cdbx.CDB(self.descriptor, mmap=True)
         except (OSError, RuleSetError):
+            os.close(self.descriptor)
             raise
         except Exception as error:
+            os.close(self.descriptor)
             raise RuleSetError(f"not a cdb file: {error}") from error
-        finally:
-            os.close(descriptor)  # the mapping has its own
 
     def close(self) -> None:
         """Let go of the file; closing twice does no harm."""
         self._cdb.close()
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
     def first(self, keys: Iterable[bytes]) -> tuple[bytes, Rule] | None:
         """Return the first of `keys` that names a rule, and the rule.  Raises RuleSetError."""
@@ -59,58 +68,25 @@ class CdbBackend:
             raise RuleSetError(f"unable to look up a rule: {error or type(error).__name__}") from error
         return None
 
+    def rules(self, fault: Fault) -> Iterator[tuple[bytes, Rule]]:
+        """Yield what lookups find, in the order of the file.  Raises OSError or RuleSetError.
 
-def open_file(path: str | bytes) -> int:
-    """Open a cdb file for reading; return the descriptor.  Raises OSError, or RuleSetError if it is no plain file."""
-    descriptor = os.open(path, _READ)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise RuleSetError("not a cdb file: not a regular file")
-    return descriptor
-
-
-def check_header(descriptor: int) -> int:
-    """Make sure that all hash tables lie within the file, and return where its records end.
-
-    Raises OSError, or RuleSetError if a table is out of bounds.
-
-    The library checks each access to the file by itself (cdbx 0.3.0, cdb32_read_map), but
-    believes the length of a hash table: one of 2**32 - 1 slots, which wrap around at
-    4 GiB, would keep a single lookup busy for a minute.  Tables within the file bound
-    a lookup by the file's size.
-    """
-    size = os.fstat(descriptor).st_size
-    header = os.pread(descriptor, _HEADER.size, 0)
-    if len(header) != _HEADER.size:
-        raise RuleSetError("not a cdb file: too short")
-    if size > 0xFFFFFFFF:
-        raise RuleSetError("not a cdb file: too long")
-    numbers = _HEADER.unpack(header)
-    for position, slots in zip(numbers[::2], numbers[1::2], strict=True):
-        if slots and not _HEADER.size <= position <= size - 8 * slots:
-            raise RuleSetError("not a cdb file: a hash table is out of bounds")
-    end: int = numbers[0]
-    if not _HEADER.size <= end <= size:
-        raise RuleSetError("not a cdb file: the first hash table is out of bounds")
-    return end
-
-
-def _stamp(descriptor: int) -> Stamp:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _private_copy(descriptor: int) -> int:
-    """Copy an open file into memory, close it, and return the copy's descriptor.  Raises OSError or RuleSetError."""
-    before = _stamp(descriptor)
-    copy = os.memfd_create("rules", os.MFD_CLOEXEC)
-    try:
-        while os.sendfile(copy, descriptor, None, 1 << 30):
-            pass
-        if _stamp(descriptor) != before:
-            raise RuleSetError("cdb file changed while it was read")
-    except BaseException:
-        os.close(copy)
-        raise
-    os.close(descriptor)
-    return copy
+        The records, read from front to back, tell the keys.  The values are looked up: of several with one key, and
+        in a file whose hash tables do not fit its records, a lookup is what counts.  What lookups would find malformed
+        is told to `fault`.
+        """
+        rules: dict[bytes, Rule | None] = {}
+        longest = cdbfile.longest_walk(self.descriptor)
+        for number, (key, _) in enumerate(cdbfile.records(self.descriptor), 1):
+            if number * longest > _MOST_STEPS:
+                raise RuleSetError("its hash tables are such that lookups of all keys would take for ever")
+            try:
+                value = self._cdb[key]
+                rule = rules[value] if value in rules else rules.setdefault(value, record.decode(value))
+            except MalformedRecord as error:
+                fault(key, MalformedRecord(f"{shown(key)}: {error}"))
+            except Exception as error:
+                fault(key, RuleSetError(f"unable to look up {shown(key)}: {error or type(error).__name__}"))
+            else:
+                if rule is not None:
+                    yield key, rule

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
 import cdbx
 
-from s6tls.accessrules import record
-from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
-from s6tls.accessrules.fs import DIRECTORY, read_rule
+from s6tls.accessrules import fs, record
+from s6tls.accessrules.errors import RuleSetError, UsageProblem, refuse, shown
 from s6tls.accessrules.record import MAX_EXEC
 from s6tls.accessrules.replacing import replacing
 
@@ -88,58 +86,10 @@ def _encode(key: bytes, rule: Rule) -> bytes:
         raise UsageProblem(f"{shown(key)}: {error}") from error
 
 
-def read_tree(
-    directory: str | bytes, fault: Callable[[bytes, RuleSetError], None] | None = None
-) -> Iterator[tuple[bytes, Rule]]:
+def read_tree(directory: str | bytes) -> Iterator[tuple[bytes, Rule]]:
     """Yield all rules of a tree with their keys, in the order of the keys' parts.
 
-    Whatever starts with a dot is passed over.  What cannot be read is told to `fault`, with the key of the rule or the
-    name of the family, and passed over; without `fault` it raises RuleSetError, as does an unreadable `directory`.
+    Raises RuleSetError for whatever cannot be read.
     """
-    told = fault or refuse
-    with _opened(os.fsencode(directory)) as root:
-        for family in _names(root):
-            try:
-                with _opened(family, root) as names:
-                    yield from _read_family(family, names, told)
-            except _Unopened as error:
-                told(family, error)
-
-
-def _read_family(
-    family: bytes, names: int, fault: Callable[[bytes, RuleSetError], None]
-) -> Iterator[tuple[bytes, Rule]]:
-    for name in _names(names):
-        key = family + b"/" + name
-        try:
-            rule = read_rule(name, names)
-        except OSError as error:
-            fault(key, RuleSetError(f"unable to read {shown(key)}: {error.strerror}"))
-            continue
-        if rule is not None:
-            yield key, rule
-
-
-def refuse(_: bytes, error: RuleSetError) -> None:
-    """Raise what is told of a rule that cannot be read."""
-    raise error
-
-
-class _Unopened(RuleSetError):
-    """A directory of the tree cannot be opened."""
-
-
-@contextlib.contextmanager
-def _opened(path: bytes, directory: int | None = None) -> Iterator[int]:
-    try:
-        descriptor = os.open(path, DIRECTORY, dir_fd=directory)
-    except OSError as error:
-        raise _Unopened(f"unable to open directory {shown(path)}: {error.strerror}") from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _names(directory: int) -> list[bytes]:
-    return sorted(os.fsencode(name) for name in os.listdir(directory) if not name.startswith("."))
+    with fs.opened(os.fsencode(directory)) as root:
+        yield from fs.rules(root, refuse)

@@ -11,7 +11,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules import dump, envdir, record
+from s6tls.accessrules import envdir, record
+from s6tls.accessrules.cdbfile import open_file, records
 from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
 from s6tls.accessrules.fs import DIRECTORY
 from s6tls.accessrules.rule import ALLOW
@@ -36,8 +37,8 @@ def decompile(
 
     Raises OSError, or RuleSetError if the file is no cdb or has a record that no tree can have.
     """
-    with _new_tree(directory) as root:
-        for key, value in dump.records(cdbfile):
+    with _new_tree(directory) as root, open(open_file(cdbfile), "rb") as file:
+        for key, value in records(file.fileno()):
             checkpoint()
             with _named(key):
                 rule = _decode(key, value, warn)

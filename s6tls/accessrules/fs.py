@@ -1,9 +1,15 @@
-"""Rule sets as directory trees: reading one rule, and the backend that looks rules up live."""
+"""Rule sets as directory trees: reading one rule or all, and the backend that looks rules up live.
+
+A tree has no moment at which all of it is seen: files may change while others are read.  It is opened once, so at
+least it is one and the same tree, whatever takes its place meanwhile.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import envdir
@@ -12,9 +18,9 @@ from s6tls.accessrules.record import MAX_EXEC
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from s6tls.accessrules.rule import Env, Stamp
+    from s6tls.accessrules.rule import Env, Fault, Stamp
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -57,26 +63,74 @@ def _read_exec(path: bytes, directory: int) -> bytes:
         return b""
 
 
+def rules(root: int, fault: Fault) -> Iterator[tuple[bytes, Rule]]:
+    """Yield all rules of the tree open as `root` with their keys, in the order of the keys' parts.
+
+    Whatever starts with a dot is passed over.  What cannot be read is told to `fault`, with the key of the rule or the
+    name of the family, and passed over.
+    """
+    for family in _names(root):
+        try:
+            with opened(family, root) as names:
+                yield from _family(family, names, fault)
+        except Unopened as error:
+            fault(family, error)
+
+
+def _family(family: bytes, names: int, fault: Fault) -> Iterator[tuple[bytes, Rule]]:
+    for name in _names(names):
+        key = family + b"/" + name
+        try:
+            rule = read_rule(name, names)
+        except OSError as error:
+            fault(key, RuleSetError(f"unable to read {shown(key)}: {error.strerror}"))
+            continue
+        if rule is not None:
+            yield key, rule
+
+
+class Unopened(RuleSetError):
+    """A directory of the tree cannot be opened."""
+
+
+@contextlib.contextmanager
+def opened(path: bytes, directory: int | None = None) -> Iterator[int]:
+    """Hand over a directory, open until the end of the block.  Raises Unopened."""
+    try:
+        descriptor = os.open(path, DIRECTORY, dir_fd=directory)
+    except OSError as error:
+        raise Unopened(f"unable to open directory {shown(path)}: {error.strerror}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _names(directory: int) -> list[bytes]:
+    return sorted(os.fsencode(name) for name in os.listdir(directory) if not name.startswith("."))
+
+
 class DirectoryBackend:
     """Looks rules up in a directory tree, reading it afresh each time."""
 
     stamp: Stamp | None = None
 
-    def __init__(self, path: str | bytes) -> None:
-        """Open the tree.  Raises OSError."""
-        self._directory = os.open(path, DIRECTORY)
+    def __init__(self, descriptor: int) -> None:
+        """Look into an open directory, whose descriptor is this object's from now on."""
+        self.descriptor = descriptor
+        self.mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
 
     def close(self) -> None:
         """Let go of the tree; closing twice does no harm."""
-        if self._directory >= 0:
-            os.close(self._directory)
-            self._directory = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
     def first(self, keys: Iterable[bytes]) -> tuple[bytes, Rule] | None:
         """Return the first of `keys` that names a rule, and the rule.  Raises RuleSetError."""
         for key in keys:
             try:
-                rule = read_rule(key, self._directory)
+                rule = read_rule(key, self.descriptor)
             except OSError as error:
                 if error.errno == errno.ENAMETOOLONG:  # no rule can have this name
                     continue
@@ -84,3 +138,7 @@ class DirectoryBackend:
             if rule is not None:
                 return key, rule
         return None
+
+    def rules(self, fault: Fault) -> Iterator[tuple[bytes, Rule]]:
+        """Yield all rules, as `rules` does."""
+        return rules(self.descriptor, fault)

@@ -1,10 +1,10 @@
-"""The one door to a rule set, whichever form it has."""
+"""The one door to a rule set, whichever form it has: opened once, and seen through what was opened."""
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from s6tls.accessrules import keys
 from s6tls.accessrules.errors import RuleSetError
@@ -13,7 +13,13 @@ from s6tls.accessrules.rule import NOTFOUND, Decision, Rule, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from s6tls.accessrules.cdb import CdbBackend
+    from s6tls.accessrules.fs import DirectoryBackend
     from s6tls.accessrules.rule import Stamp
+
+    AnyBackend: TypeAlias = CdbBackend | DirectoryBackend
+
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Backend(Protocol):
@@ -26,6 +32,21 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of what is open."""
+
+
+def open_backend(path: str | bytes, *, private: bool = False) -> AnyBackend:
+    """Open a rule set: a directory as a tree, anything else as a cdb, or with `private` as a copy of one in memory.
+
+    Raises OSError or RuleSetError.
+    """
+    descriptor = os.open(path, _OPEN)
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        from s6tls.accessrules.fs import DirectoryBackend
+
+        return DirectoryBackend(descriptor)
+    from s6tls.accessrules.cdb import CdbBackend
+
+    return CdbBackend(descriptor, private)
 
 
 class RuleSet:
@@ -41,14 +62,14 @@ class RuleSet:
     @classmethod
     def open(cls, path: str | bytes) -> RuleSet:
         """Open a rule set: a directory as a tree, anything else as a cdb.  Raises OSError or RuleSetError."""
-        return cls.open_dir(path) if stat.S_ISDIR(os.stat(path).st_mode) else cls.open_cdb(path)
+        return cls(open_backend(path))
 
     @classmethod
     def open_dir(cls, path: str | bytes) -> RuleSet:
         """Open a directory tree, which will be read afresh at every question.  Raises OSError."""
-        from s6tls.accessrules.fs import DirectoryBackend
+        from s6tls.accessrules.fs import DIRECTORY, DirectoryBackend
 
-        return cls(DirectoryBackend(path))
+        return cls(DirectoryBackend(os.open(path, DIRECTORY)))
 
     @classmethod
     def open_cdb(cls, path: str | bytes, *, private: bool = False) -> RuleSet:
@@ -59,7 +80,7 @@ class RuleSet:
         """
         from s6tls.accessrules.cdb import CdbBackend
 
-        return cls(CdbBackend(path, private))
+        return cls(CdbBackend(os.open(path, _OPEN), private))
 
     @property
     def stamp(self) -> Stamp | None:

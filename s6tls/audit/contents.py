@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import struct
-from array import array
-from collections.abc import Callable
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import cdbx
-
-from s6tls.accessrules import dump, record
-from s6tls.accessrules.cdb import check_header, open_file
-from s6tls.accessrules.compile import read_tree, refuse
-from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
+from s6tls.accessrules.errors import refuse
+from s6tls.accessrules.fs import DirectoryBackend
+from s6tls.accessrules.ruleset import open_backend
 from s6tls.audit.progress import Progress, counted, silent
 from s6tls.audit.space import Space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
-    from s6tls.accessrules.rule import Env, Rule
+    from s6tls.accessrules.rule import Env, Fault, Rule
+    from s6tls.accessrules.ruleset import AnyBackend
     from s6tls.audit.networks import Family
-
-    Fault = Callable[[bytes, RuleSetError], None]
-
-_MOST_STEPS = 1 << 32
-"""So many slots are looked at in half a minute."""
 
 
 @dataclass
@@ -37,23 +27,33 @@ class Contents:
 
     Rules are *settled*: of several changes to one variable only the last is kept, and changes are in the order
     of their names.  So two rules decide equally when they are equal, and ``None`` stands for no rule, no decision.
+
+    `mode` are the permissions of the file or directory that they were read from.
     """
 
     rules: dict[bytes, Rule]
     is_tree: bool = False
+    mode: int = 0o600
     _spaces: dict[Family, Space] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def load(cls, path: str | bytes, *, progress: Progress = silent, fault: Fault | None = None) -> Contents:
-        """Read a rule set: a directory as a tree, anything else as a cdb.
+    def load(cls, path: str | bytes, *, progress: Progress = silent, fault: Fault = refuse) -> Contents:
+        """Open a rule set and read all of it: a directory as a tree, anything else as a cdb; see `read`."""
+        with opened(path) as backend:
+            return cls.read(backend, progress=progress, fault=fault)
+
+    @classmethod
+    def read(cls, backend: AnyBackend, *, progress: Progress = silent, fault: Fault = refuse) -> Contents:
+        """Read all of an open rule set.
 
         A rule that cannot be read, or that lookups would find malformed, is told to `fault` with its key and left out;
         without `fault` it raises.  Raises OSError or RuleSetError if the set cannot be read as a whole.
         """
-        return cls.of(counted(read_rules(path, fault), "rules read", progress), is_tree=is_tree(path))
+        rules = counted(backend.rules(fault), "rules read", progress)
+        return cls.of(rules, is_tree=isinstance(backend, DirectoryBackend), mode=backend.mode)
 
     @classmethod
-    def of(cls, rules: Iterable[tuple[bytes, Rule]], *, is_tree: bool = False) -> Contents:
+    def of(cls, rules: Iterable[tuple[bytes, Rule]], *, is_tree: bool = False, mode: int = 0o600) -> Contents:
         """Keep rules that are at hand; of several with one key, the first."""
         settled: dict[Rule, Rule] = {}
         kept: dict[bytes, Rule] = {}
@@ -63,7 +63,7 @@ class Contents:
                 known = settled[rule] = _settle(rule)
                 known = settled.setdefault(known, known)
             kept.setdefault(key, known)
-        return cls(kept, is_tree)
+        return cls(kept, is_tree, mode)
 
     def space(self, family: Family, progress: Progress = silent) -> Space:
         """Return which rule decides each address of a family; made once, so `rules` must not change any more."""
@@ -72,14 +72,13 @@ class Contents:
         return self._spaces[family]
 
 
-def is_tree(path: str | bytes) -> bool:
-    """Tell whether a rule set is a directory tree, else it is a cdb.  Raises OSError."""
-    return stat.S_ISDIR(os.stat(path).st_mode)
+def opened(path: str | bytes) -> AbstractContextManager[AnyBackend]:
+    """Open a rule set for one audit, which sees it as it is now: of a cdb, a copy in memory.
 
-
-def read_rules(path: str | bytes, fault: Fault | None = None) -> Iterator[tuple[bytes, Rule]]:
-    """Yield the rules of a set, as they are, with their keys; `fault`, and what is raised, is as in `Contents.load`."""
-    return read_tree(path, fault) if is_tree(path) else _read_cdb(path, fault or refuse)
+    A tree is the one that is there now, whatever takes its place; files in it may still change while it is read.
+    Raises OSError or RuleSetError.
+    """
+    return contextlib.closing(open_backend(path, private=True))
 
 
 def settled_env(env: Env) -> Env:
@@ -90,55 +89,3 @@ def settled_env(env: Env) -> Env:
 def _settle(rule: Rule) -> Rule:
     env = settled_env(rule.env)
     return rule if env == rule.env else replace(rule, env=env)
-
-
-def _read_cdb(path: str | bytes, fault: Fault) -> Iterator[tuple[bytes, Rule]]:
-    """Yield what lookups in a cdb find, in the order of the file.  Raises OSError or RuleSetError.
-
-    The records, read from front to back, tell the keys.  The values are looked up: of several with one key, and
-    in a file whose hash tables do not fit its records, a lookup is what counts.
-    """
-    rules: dict[bytes, Rule | None] = {}
-    descriptor = open_file(path)
-    try:
-        check_header(descriptor)
-        longest = _longest_walk(descriptor)
-        cdb = cdbx.CDB(descriptor, mmap=True)
-    except (OSError, RuleSetError):
-        raise
-    except Exception as error:
-        raise RuleSetError(f"not a cdb file: {error}") from error
-    finally:
-        os.close(descriptor)
-    try:
-        for number, (key, _) in enumerate(dump.records(path), 1):
-            if number * longest > _MOST_STEPS:
-                raise RuleSetError("its hash tables are such that lookups of all keys would take for ever")
-            try:
-                value = cdb[key]
-                rule = rules[value] if value in rules else rules.setdefault(value, record.decode(value))
-            except MalformedRecord as error:
-                fault(key, MalformedRecord(f"{shown(key)}: {error}"))
-            except Exception as error:
-                fault(key, RuleSetError(f"unable to look up {shown(key)}: {error or type(error).__name__}"))
-            else:
-                if rule is not None:
-                    yield key, rule
-    finally:
-        cdb.close()
-
-
-def _longest_walk(descriptor: int) -> int:
-    """Return how many slots of a hash table a lookup looks at, in the worst case: those up to the next empty one.
-
-    In files that compilers make these are few.  Keys with one hash, which are easily found, make them as many as keys.
-    """
-    longest, left = 0, os.fstat(descriptor).st_size
-    for position, slots in struct.iter_unpack("<II", os.pread(descriptor, 2048, 0)):
-        left -= 8 * slots
-        if left < 0:
-            raise RuleSetError("not a cdb file: its hash tables overlap")
-        used = bytes(map(bool, array("I", os.pread(descriptor, 8 * slots, position))[1::2]))
-        walks = used.split(b"\0")
-        longest = max(longest, len(walks[0]) + len(walks[-1]), *map(len, walks))
-    return longest

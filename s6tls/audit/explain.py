@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules import RuleSet, keys
 from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.rule import Rule, Verdict
+from s6tls.accessrules.ruleset import open_backend
 from s6tls.audit import answer
-from s6tls.audit.contents import read_rules, settled_env
+from s6tls.audit.contents import settled_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,12 +59,12 @@ class Explanation:
 
 
 class Explainer:
-    """Explains one client after the other, from an open rule set."""
+    """Explains one client after the other, from a rule set that is opened once."""
 
     def __init__(self, path: str | bytes) -> None:
         """Open a rule set in either form.  Raises OSError or RuleSetError."""
-        self._path = path
-        self._rules = RuleSet.open(path)
+        self._backend = open_backend(path)
+        self._rules = RuleSet(self._backend)
         self._has_names: bool | None = None
 
     def close(self) -> None:
@@ -93,7 +94,7 @@ class Explainer:
         """Tell whether any rule goes by name, were it one that cannot be read."""
         if self._has_names is None:
             broken: list[bytes] = []
-            sound = (key for key, _ in read_rules(self._path, lambda key, _: broken.append(key)))
+            sound = (key for key, _ in self._backend.rules(lambda key, _: broken.append(key)))
             self._has_names = any(key.startswith(b"reversedns/") for key in chain(sound, broken))
         return self._has_names
 

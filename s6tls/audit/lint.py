@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from s6tls.accessrules.errors import refuse
 from s6tls.audit import lint_cdb, lint_effects, lint_names, lint_reach, lint_tree
-from s6tls.audit.contents import Contents
+from s6tls.audit.contents import Contents, opened
 from s6tls.audit.findings import Finding, Severity
 from s6tls.audit.networks import Family
 from s6tls.audit.progress import Progress, silent
@@ -19,25 +20,55 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from s6tls.accessrules.errors import RuleSetError
+    from s6tls.accessrules.ruleset import AnyBackend
 
 
 def lint(
-    path: str | bytes,
-    *,
-    least: Severity = Severity.NOTE,
-    days: int | None = None,
-    contents: Contents | None = None,
-    progress: Progress = silent,
+    path: str | bytes, *, least: Severity = Severity.NOTE, days: int | None = None, progress: Progress = silent
 ) -> list[Finding]:
     """Return the findings about a rule set, in either form, that are at least as bad as `least`; the worst first.
 
     With `days` also the files and programs that rules name are looked at, where this process finds them, and
-    certificates that expire within so many days are found.  `contents` are those of the set if all of it has been read
-    already.  Raises OSError or RuleSetError if the set cannot be read
+    certificates that expire within so many days are found.  Raises OSError or RuleSetError if the set cannot be read
     as a whole.
     """
-    found = [finding for finding in _findings(path, least, days, contents, progress) if finding.severity >= least]
-    return sorted(found, key=lambda finding: -finding.severity)
+    with opened(path) as backend:
+        return examine(path, backend, least=least, days=days, progress=progress)[1]
+
+
+def examine(
+    path: str | bytes,
+    backend: AnyBackend,
+    *,
+    least: Severity = Severity.NOTE,
+    days: int | None = None,
+    strict: bool = False,
+    progress: Progress = silent,
+) -> tuple[Contents, list[Finding]]:
+    """Read an open rule set, which messages call `path`, once; return its rules, and the findings as `lint` does.
+
+    A rule that cannot be read is a finding, and is left out; with `strict` it raises.
+    """
+    faults: dict[bytes, RuleSetError] = {}
+    contents = Contents.read(backend, progress=progress, fault=refuse if strict else faults.setdefault)
+    found = [*map(_fault, faults, faults.values())]
+    if not contents.rules and not faults:
+        message = "has no rules: every client is denied"
+        found.append(
+            Finding("no-rules", Severity.WARNING, None, message, "add rules, or name the directory that has families")
+        )
+    if contents.is_tree:
+        found += lint_tree.findings(path, backend.descriptor, faults, progress)
+    elif least < Severity.ERROR:
+        found += lint_cdb.findings(backend.descriptor)
+    found += of_contents(contents, least, progress)
+    if days is not None:
+        from s6tls.audit import lint_execs, lint_keypairs
+
+        found += lint_execs.findings(contents, progress)
+        found += lint_keypairs.findings(contents, days, progress)
+    heavy = [finding for finding in found if finding.severity >= least]
+    return contents, sorted(heavy, key=lambda finding: -finding.severity)
 
 
 def of_contents(contents: Contents, least: Severity = Severity.NOTE, progress: Progress = silent) -> Iterator[Finding]:
@@ -48,32 +79,6 @@ def of_contents(contents: Contents, least: Severity = Severity.NOTE, progress: P
     yield from lint_effects.findings(contents)
     if spaces:
         yield from lint_reach.findings(contents, spaces)
-
-
-def _findings(
-    path: str | bytes, least: Severity, days: int | None, contents: Contents | None, progress: Progress
-) -> Iterator[Finding]:
-    faults: dict[bytes, RuleSetError] = {}
-
-    def fault(key: bytes, error: RuleSetError) -> None:
-        faults.setdefault(key, error)
-
-    contents = contents or Contents.load(path, progress=progress, fault=fault)
-    for key, error in faults.items():
-        yield _fault(key, error)
-    if not contents.rules and not faults:
-        message = "has no rules: every client is denied"
-        yield Finding("no-rules", Severity.WARNING, None, message, "add rules, or name the directory that has families")
-    if contents.is_tree:
-        yield from lint_tree.findings(path, faults, progress)
-    elif least < Severity.ERROR:
-        yield from lint_cdb.findings(path)
-    yield from of_contents(contents, least, progress)
-    if days is not None:
-        from s6tls.audit import lint_execs, lint_keypairs
-
-        yield from lint_execs.findings(contents, progress)
-        yield from lint_keypairs.findings(contents, days, progress)
 
 
 def _fault(key: bytes, error: RuleSetError) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules import dump
+from s6tls.accessrules.cdbfile import records
 from s6tls.audit.findings import Finding, Severity
 
 if TYPE_CHECKING:
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 _VERDICTS = (b"A", b"D")
 
 
-def findings(path: str | bytes) -> Iterator[Finding]:
-    """Yield a warning for each record behind another with its key, and for each that is no rule.
+def findings(descriptor: int) -> Iterator[Finding]:
+    """Yield a warning for each record of an open cdb behind another with its key, and for each that is no rule.
 
     Raises OSError or RuleSetError if the file cannot be read as a whole.  Records that are malformed are not told here.
     """
     seen: set[bytes] = set()
-    for key, value in dump.records(path):
+    for key, value in records(descriptor):
         if key in seen:
             message = "has another record, which is never found: the first counts"
             yield Finding("duplicate", Severity.WARNING, key, message, "compile the rule set again, from one source")

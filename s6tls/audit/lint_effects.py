@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
 from s6tls.accessrules.errors import UsageProblem, shown
+from s6tls.accessrules.ids import HIGHEST, IN_ENVIRONMENT, BadId
 from s6tls.accessrules.record import MAX_EXEC
 from s6tls.audit.findings import Finding, Severity
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def findings(contents: Contents) -> Iterator[Finding]:
-    """Yield environments that do not fit into a record, texts to run that may be cut, and halves of keypairs."""
+    """Yield environments that no record holds, texts to run that may be cut, wrong ids, and halves of keypairs."""
     seen: dict[Rule, list[Finding]] = {}
     for key, rule in contents.rules.items():
         if rule.env or rule.exec:
@@ -36,7 +37,19 @@ def _of_rule(rule: Rule, is_tree: bool) -> Iterator[Finding]:
     if len(rule.exec) == MAX_EXEC and not is_tree:  # of a tree, the size of the file tells more
         message = f"exec takes exactly {MAX_EXEC} bytes, where compilers cut longer ones"
         yield Finding("exec-cut", Severity.WARNING, None, message, "see that its end is there, or put it in a script")
+    yield from _bad_ids(rule)
     yield from _half_pairs(rule)
+
+
+def _bad_ids(rule: Rule) -> Iterator[Finding]:
+    for name, value in rule.env:
+        if name in IN_ENVIRONMENT and value is not None:
+            try:
+                IN_ENVIRONMENT[name](value)
+            except BadId as error:
+                message = f"sets {shown(name)} to no id ({error}): a server that takes it from there refuses the client"
+                remedy = f"write numbers from 0 to {HIGHEST}" + (", with commas between" if name == b"GIDLIST" else "")
+                yield Finding("bad-id", Severity.ERROR, None, message, remedy)
 
 
 def _half_pairs(rule: Rule) -> Iterator[Finding]:

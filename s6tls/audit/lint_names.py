@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.ids import HIGHEST, BadId, parse_id
 from s6tls.audit.findings import Finding, Severity
 from s6tls.audit.networks import Family, InexactName
 from s6tls.audit.progress import Progress, counted, silent
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
 FAMILIES = (b"ip4", b"ip6", b"reversedns", b"uid", b"gid")
 _ADDRESS_FAMILIES = {family.value.encode(): family for family in Family}
-
-# A server drops what it finds for a client that is no host name: other characters, a last label of digits.
-_LABEL = rb"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST_NAME = re.compile(rb"(?:%b\.)*(?![0-9]+\Z)%b" % (_LABEL, _LABEL))
-_LONGEST_HOST_NAME = 253
-_ID = re.compile(rb"0|[1-9][0-9]{0,9}")
-_MOST_IDS = 2**32
 
 
 class Problem(NamedTuple):
@@ -80,10 +74,11 @@ def _network_problem(family: Family, name: bytes) -> Problem | None:
 
 
 def _host_name_problem(name: bytes) -> Problem | None:
-    if name == b"@" or (_HOST_NAME.fullmatch(name) and len(name) <= _LONGEST_HOST_NAME):
+    """Compare a name with what a server makes of a client's, which it drops if that is no host name."""
+    if name in (b"@", normalised(name)):
         return None
-    better = name.lower().removeprefix(b"*").strip(b".")
-    if better != name and _HOST_NAME.fullmatch(better):
+    better = normalised(name.removeprefix(b"*").strip(b"."))
+    if better is not None:
         return Problem("not-canonical", "lookups ask for it in other words", f"write it as {shown(better)}")
     return Problem("not-a-host-name", "no host has such a name", "name it after a host or a domain, or remove it")
 
@@ -91,10 +86,15 @@ def _host_name_problem(name: bytes) -> Problem | None:
 def _id_problem(family: bytes, name: bytes) -> Problem | None:
     if name == b"self" or (family == b"uid" and name == b"default"):
         return None
-    if _ID.fullmatch(name) and int(name) < _MOST_IDS:
-        return None
     also = "self or default" if family == b"uid" else "self"
-    return Problem("not-an-id", f"it is neither a plain decimal number nor {also}", "write the number, or remove it")
+    try:
+        exact = b"%d" % parse_id(name)
+    except BadId:
+        message = f"it is neither a number from 0 to {HIGHEST} nor {also}"
+        return Problem("not-an-id", message, "write the number, or remove it")
+    if exact != name:
+        return Problem("not-an-id", "lookups ask for it in other words", f"write it as {shown(exact)}")
+    return None
 
 
 def _unknown(family: bytes, count: int) -> Finding:

@@ -28,31 +28,29 @@ _READ, _SEARCH = 0o444, 0o111
 _BLANKS = b" \t\r\n"
 
 
-def findings(path: str | bytes, faulty: Collection[bytes] = (), progress: Progress = silent) -> Iterator[Finding]:
-    """Yield what is wrong within the directories of a tree.
+def findings(
+    path: str | bytes, root: int, faulty: Collection[bytes] = (), progress: Progress = silent
+) -> Iterator[Finding]:
+    """Yield what is wrong within the directories of the tree open as `root`, which messages call `path`.
 
     `faulty` are the keys, and families, that reading the rules has complained of: of them it is not said again that
-    something cannot be read.  Raises OSError if the tree cannot be opened.
+    something cannot be read.  Raises OSError if the tree cannot be read.
     """
-    root = os.open(path, DIRECTORY)
-    try:
-        yield from _closed(os.fsencode(path), None, root)
-        for family in sorted(_names(root)):
-            if family.startswith(b".") or family in faulty:
-                continue
-            try:
-                with _opened(family, root) as rules:
-                    yield from _closed(family, None, rules)
-                    for name in counted(sorted(_names(rules)), "rules of the tree looked at", progress):
-                        key = family + b"/" + name
-                        if name.startswith(b"."):
-                            yield from _hidden(family, key)
-                        else:
-                            yield from _look(key, name, rules, key in faulty)
-            except OSError as error:
-                yield _unreadable(None, f"unable to read the family {shown(family)}: {error.strerror}")
-    finally:
-        os.close(root)
+    yield from _closed(os.fsencode(path), None, root)
+    for family in sorted(_names(root)):
+        if family.startswith(b".") or family in faulty:
+            continue
+        try:
+            with _opened(family, root) as rules:
+                yield from _closed(family, None, rules)
+                for name in counted(sorted(_names(rules)), "rules of the tree looked at", progress):
+                    key = family + b"/" + name
+                    if name.startswith(b"."):
+                        yield from _hidden(family, key)
+                    else:
+                        yield from _look(key, name, rules, key in faulty)
+        except OSError as error:
+            yield _unreadable(None, f"unable to read the family {shown(family)}: {error.strerror}")
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from s6tls.audit import answer, drawing, mapping, report_sections
-from s6tls.audit.contents import Contents
+from s6tls.audit.contents import opened
 from s6tls.audit.coverage import coverage
-from s6tls.audit.lint import lint
+from s6tls.audit.lint import examine
 from s6tls.audit.networks import Family
 from s6tls.audit.progress import Progress, silent
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from s6tls.accessrules.rule import Rule
+    from s6tls.audit.contents import Contents
     from s6tls.audit.coverage import Coverage
     from s6tls.audit.findings import Finding
 
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 class Report:
     """A page about a rule set.
 
-    `name` is that of its file, without directories; `rules` says how many there are.
+    `name` is that of its file, without directories, and `mode` its permissions; `rules` says how many there are.
     """
 
     name: str
+    mode: int
     rules: int
     findings: list[Finding]
     html: str
@@ -50,8 +52,8 @@ def report(path: str | bytes, *, progress: Progress = silent) -> Report:
     The same rules under the same name make the same page.  Raises OSError or RuleSetError if a rule cannot be read.
     """
     name = report_sections.visible(answer.text(os.path.basename(os.path.abspath(os.fsencode(path)))))
-    contents = Contents.load(path, progress=progress)
-    findings = lint(path, contents=contents, progress=progress)
+    with opened(path) as backend:
+        contents, findings = examine(path, backend, strict=True, progress=progress)
     covered = [coverage(contents, family, progress) for family in Family]
     style, script = _packaged("style.css"), _packaged("report.js")
     scene = mapping.scene(contents, title=name, progress=progress)
@@ -67,7 +69,7 @@ def report(path: str | bytes, *, progress: Progress = silent) -> Report:
         map=report_sections.map_of(drawing.svg(scene)),
         data=_embedded(contents, covered),
     )
-    return Report(name, len(contents.rules), findings, html)
+    return Report(name, contents.mode, len(contents.rules), findings, html)
 
 
 def _packaged(name: str) -> str:

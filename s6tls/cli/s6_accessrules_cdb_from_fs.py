@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree
+from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree, write_cdb
 from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
 from s6tls.accessrules.interruption import Interrupted, Interruption
 from s6tls.cli.options import Option, Synopsis, UsageError, file_mode
@@ -13,8 +15,9 @@ from s6tls.cli.program import SYSTEM, USAGE, Failure, run
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from s6tls.accessrules import Rule
     from s6tls.audit.expectations import Expectation
 
     Expected = list[tuple[bytes, Expectation]]
@@ -51,17 +54,19 @@ def compile_from(argv: list[bytes]) -> int:
             strict = True
     cdbfile, directory = words[:2]
     if strict:
-        _refuse_problems(directory)
-    _compile(cdbfile, directory, mode, _expectations(expected))
+        compiler = partial(write_cdb, cdbfile, _faultless(directory))
+    else:
+        compiler = partial(compile_tree, cdbfile, directory, warn=_warn)
+    _compile(compiler, cdbfile, mode, _expectations(expected))
     return 0
 
 
-def _compile(cdbfile: bytes, directory: bytes, mode: int, expected: Expected) -> None:
+def _compile(compiler: Callable[..., None], cdbfile: bytes, mode: int, expected: Expected) -> None:
     try:
         with Interruption() as interruption:
             halt = interruption.checkpoint
             check = partial(_refuse_surprises, expected, halt) if expected else lambda _: None
-            compile_tree(cdbfile, directory, mode=mode, warn=_warn, checkpoint=halt, check=check)
+            compiler(mode=mode, checkpoint=halt, check=check)
     except UsageProblem as error:
         raise Failure(USAGE, str(error)) from error
     except RuleSetError as error:
@@ -101,12 +106,15 @@ def _refuse_surprises(expected: Expected, checkpoint: Callable[[], None], compil
         raise Failure(FINDINGS, f"{tally(failing, len(expected))}: the cdb file is left as it was")
 
 
-def _refuse_problems(directory: bytes) -> None:
+def _faultless(directory: bytes) -> Iterable[tuple[bytes, Rule]]:
+    """Read a tree once, and return its rules if lint finds no error.  Raises Failure."""
+    from s6tls.accessrules.fs import DIRECTORY, DirectoryBackend
     from s6tls.audit.findings import Severity
-    from s6tls.audit.lint import lint
+    from s6tls.audit.lint import examine
 
     try:
-        problems = lint(directory, least=Severity.ERROR)
+        with closing(DirectoryBackend(os.open(directory, DIRECTORY))) as tree:
+            contents, problems = examine(directory, tree, least=Severity.ERROR)
     except RuleSetError as error:
         raise Failure(SYSTEM, str(error)) from error
     except OSError as error:
@@ -116,6 +124,7 @@ def _refuse_problems(directory: bytes) -> None:
         log(SYNOPSIS.program, "error", f"{rule}{problem.message} ({problem.remedy})")
     if problems:
         raise Failure(USAGE, f"rule set has {len(problems)} problem{'s' if len(problems) > 1 else ''}")
+    return contents.rules.items()
 
 
 def _warn(message: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
+from s6tls.accessrules.ids import BadId, parse_groups, parse_id
 from s6tls.cli.chain import Surroundings, run_link
 from s6tls.cli.options import Option, Synopsis, UsageError
-from s6tls.ucspi.identity import ApplyUidGid, BadIdentity, parse_groups, parse_id
+from s6tls.ucspi.identity import ApplyUidGid
 
 IDENTITY_OPTIONS = (
     Option("u", ("uid",), "uid", "set the user id to uid"),
@@ -38,7 +39,7 @@ def stage(options: Sequence[tuple[str, bytes]], _: Surroundings) -> ApplyUidGid:
             from_env="U" in given,
             unexport="z" in given,
         )
-    except BadIdentity as error:
+    except BadId as error:
         raise UsageError(str(error)) from error
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
+from s6tls.accessrules.ids import BadId, parse_groups, parse_id
 from s6tls.cli.chain import Surroundings, run_link
 from s6tls.cli.options import Option, Synopsis, UsageError
 from s6tls.ucspi.envuidgid import Account, Defaults, EnvUidGid
-from s6tls.ucspi.identity import BadIdentity, parse_groups, parse_id
 
 SYNOPSIS = Synopsis(
     "s6-envuidgid",
@@ -43,7 +43,7 @@ def _defaults(text: bytes) -> Defaults:
     gid, _, groups = rest.partition(b":")
     try:
         return Defaults(parse_id(uid or (colon and b"0")), parse_id(gid or b"0"), parse_groups(groups))
-    except BadIdentity as error:
+    except BadId as error:
         raise UsageError(str(error)) from error
 
 

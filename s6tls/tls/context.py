@@ -15,18 +15,16 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 from OpenSSL import SSL, crypto
 
 from s6tls.accessrules.errors import shown
+from s6tls.pki import Unusable
+from s6tls.pki.parsing import authorities, chain, private_key, reason, revocations, use_keypair
 from s6tls.tls import admission
 from s6tls.tls.admission import Admission
 from s6tls.tls.material import Material, Options
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
-_PEM = b"-----BEGIN"
-_CRL_BEGINS, _CRL_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _SESSION_NAME_LENGTH = 32
 _ENABLE_PARTIAL_WRITE = 0x1
 """SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h: pyOpenSSL sets it and does not export it."""
@@ -43,15 +41,23 @@ def build(material: Material, options: Options) -> SSL.Context:
 
     Raises BadConfiguration for keys and certificates that do not parse or do not match.
     """
+    try:
+        return _built(material, options)
+    except Unusable as error:
+        raise BadConfiguration(str(error)) from error
+
+
+def _built(material: Material, options: Options) -> SSL.Context:
     clients = _clients(material) if options.client_certificate else None
     name = os.urandom(_SESSION_NAME_LENGTH)
     contexts: dict[bytes, SSL.Context] = {}
     names = [server for server, _, _ in material.keypairs]
     until = inf if clients is None else clients.until
     admitted = Admission(until=until, only=None if b"" in names else frozenset(names))
-    for server, key, chain in material.keypairs:
+    for server, key, certificates in material.keypairs:
         contexts[server] = _empty_context(name, clients, options, admitted)
-        _use_keypair(contexts[server], key, chain, server)
+        which = shown(server)
+        use_keypair(contexts[server], private_key(key, which), chain(certificates, which), which)
     if not options.sni_level:
         # With this the library keeps the name in the session, and a TLS 1.2 session that resumes still has it.
         contexts[b""].set_tlsext_servername_callback(lambda _: None)
@@ -83,10 +89,10 @@ class _Clients:
 
 def _clients(material: Material) -> _Clients:
     # In a directory of CAs most are there twice, under a name and under a hash.
-    trusted = dict.fromkeys(found for which, data in material.trusted for found in _authorities(data, which))
+    trusted = dict.fromkeys(found for which, data in material.trusted for found in authorities(data, which))
     if not trusted:
         raise BadConfiguration("unable to check client certificates: there is no CA in CADIR")
-    return _Clients(list(trusted), [found for which, data in material.revoked for found in _crls(data, which)])
+    return _Clients(list(trusted), [found for which, data in material.revoked for found in revocations(data, which)])
 
 
 def _empty_context(session_name: bytes, clients: _Clients | None, options: Options, admitted: Admission) -> SSL.Context:
@@ -106,60 +112,6 @@ def _empty_context(session_name: bytes, clients: _Clients | None, options: Optio
     return context
 
 
-def _use_keypair(context: SSL.Context, key: bytes, chain: bytes, server: bytes) -> None:
-    which = f" for {shown(server)}" if server else ""
-    certificates = _certificates(chain, "certificate")
-    try:
-        context.use_certificate(certificates[0])
-        for certificate in certificates[1:]:
-            context.add_extra_chain_cert(certificate)
-        context.use_privatekey(_private_key(key))
-        context.check_privatekey()
-    except (SSL.Error, crypto.Error, TypeError, ValueError) as error:
-        raise BadConfiguration(f"unable to use keypair{which}: {_reason(error)}") from error
-
-
-def _private_key(data: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
-    try:
-        key = (load_pem_private_key if _PEM in data else load_der_private_key)(data, None)
-    except Exception as error:
-        raise BadConfiguration(f"unable to read private key: {_reason(error)}") from error
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        raise BadConfiguration("unable to use private key: neither RSA, ECDSA nor Ed25519")
-    return key
-
-
-def _certificates(data: bytes, kind: str) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
-    except Exception as error:
-        raise BadConfiguration(f"unable to read {kind}: {_reason(error)}") from error
-
-
-def _authorities(data: bytes, which: str) -> list[x509.Certificate]:
-    found = _certificates(data, f"CA {which}")
-    try:
-        for authority in found:  # the library parses names and dates when it is asked for them
-            _ = authority.subject.public_bytes(), authority.not_valid_after_utc
-    except ValueError as error:
-        raise BadConfiguration(f"unable to read CA {which}: {_reason(error)}") from error
-    return found
-
-
-def _crls(data: bytes, which: str) -> list[x509.CertificateRevocationList]:
-    _, *blocks = data.split(_CRL_BEGINS)
-    whole = [_CRL_BEGINS + block.partition(_CRL_ENDS)[0] + _CRL_ENDS for block in blocks if _CRL_ENDS in block]
-    try:
-        found = [x509.load_pem_x509_crl(block) for block in whole] if _PEM in data else [x509.load_der_x509_crl(data)]
-        for crl in found:
-            _ = crl.issuer.public_bytes(), crl.next_update_utc
-    except Exception as error:
-        raise BadConfiguration(f"unable to read CRL {which}: {_reason(error)}") from error
-    if not found or not len(whole) == len(blocks) == data.count(b"-----BEGIN X509 CRL"):
-        raise BadConfiguration(f"unable to read CRL {which}: not a whole list in it")
-    return found
-
-
 def _ask_for_certificate(context: SSL.Context, clients: _Clients, mandatory: bool) -> None:
     """Check certificates against authorities and, if there is any, against a list of each one in the chain."""
     store = context.get_cert_store()
@@ -176,7 +128,7 @@ def _ask_for_certificate(context: SSL.Context, clients: _Clients, mandatory: boo
         if clients.revoked:
             store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
     except (SSL.Error, crypto.Error) as error:
-        raise BadConfiguration(f"unable to use CA or CRL: {_reason(error)}") from error
+        raise BadConfiguration(f"unable to use CA or CRL: {reason(error)}") from error
     mode = SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE
     context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT if mandatory else mode, _explain)
 
@@ -219,10 +171,3 @@ def _choose_by_name(first: SSL.Context, contexts: dict[bytes, SSL.Context]) -> N
             connection.set_context(contexts[name])
 
     first.set_tlsext_servername_callback(choose)
-
-
-def _reason(error: Exception) -> str:
-    """Return the first sentence of a library's message, on one line."""
-    if isinstance(error, SSL.Error | crypto.Error) and error.args and isinstance(error.args[0], list):
-        return "; ".join(str(entry[-1]) for entry in error.args[0]) or "unusable"
-    return " ".join(str(error).split())[:200] or type(error).__name__

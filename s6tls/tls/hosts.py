@@ -10,12 +10,16 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from s6tls.tls import host
 from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.material import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Options, Sources, Stamp
+from s6tls.tls.material import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Options, Sources
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.reactor import WRITABLE, Reactor
+
+if TYPE_CHECKING:
+    from s6tls.accessrules.rule import Stamp
 
 _MOST_HOSTS = 64
 _TICKS = 50_000_000  # nanoseconds; the kernel's clock for files moves every 1 to 10 milliseconds

@@ -6,25 +6,25 @@ and only read: they are parsed in the process that has given its rights up.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
-from s6tls.ucspi.identity import BadIdentity, Identity, parse_id
+from s6tls.accessrules.ids import BadId, parse_id
+from s6tls.accessrules.rule import stamp_of
+from s6tls.pki import Unusable, files
+from s6tls.ucspi.identity import Identity
 from s6tls.ucspi.image import Refused
+
+if TYPE_CHECKING:
+    from s6tls.accessrules.rule import Stamp
 
 PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = 96
 BAD_HANDSHAKE = 97
-_LARGEST_FILE = 4 * 2**20
-_LARGEST_DIRECTORY = 4096
-_HASHED_CRL = re.compile(rb"[0-9a-f]{8}\.r[0-9]+")
-
-Stamp = tuple[int, int, int, int, int]
-"""Device, inode, size, and the times of the last changes to contents and to anything; times in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,8 @@ class Sources:
         return paths
 
     def _ca_dir_files(self) -> list[bytes]:
-        """Return the files of CADIR, whatever they are called: but hidden ones, and the CRLs of a hashed directory."""
-        if not self.ca_dir:
-            return []
-        try:
-            names = sorted(os.listdir(self.ca_dir))
-        except OSError as error:
-            raise _unable(self.ca_dir, error) from error
-        if len(names) > _LARGEST_DIRECTORY:
-            raise Refused(PROGRAM, BAD_CONFIGURATION, f"too many files in {shown(self.ca_dir)}")
-        paths = [os.path.join(self.ca_dir, name) for name in names if not _passed_over(name)]
-        return [path for path in paths if os.path.isfile(path)]
+        with _refusing():
+            return files.authorities_in(self.ca_dir) if self.ca_dir else []
 
 
 @dataclass(frozen=True)
@@ -145,10 +136,6 @@ TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", b"KEYFILE", b"CERTFILE", b"TLS
 TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
 
 
-def _passed_over(name: bytes) -> bool:
-    return name.startswith(b".") or _HASHED_CRL.fullmatch(name) is not None
-
-
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
     value = env.get(name, b"")
     if not value:
@@ -163,33 +150,27 @@ def _identity(env: Mapping[bytes, bytes]) -> Identity | None:
     try:
         uid = parse_id(env[b"TLS_UID"]) if b"TLS_UID" in env else None
         gid = parse_id(env[b"TLS_GID"]) if b"TLS_GID" in env else None
-    except BadIdentity as error:
+    except BadId as error:
         raise Refused(PROGRAM, BAD_CONFIGURATION, f"TLS_UID or TLS_GID: {error}") from error
     return Identity(uid, gid)
 
 
 def _stamp(path: bytes) -> Stamp:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise _unable(path, error) from error
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    with _refusing():
+        try:
+            return stamp_of(os.stat(path))
+        except (OSError, ValueError) as error:
+            raise files.unreadable(path, error) from error
 
 
 def _read(path: bytes) -> bytes:
-    """Read a regular file of reasonable size; a FIFO or a device could hold the server up."""
+    with _refusing():
+        return files.read(path).data
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {shown(path)}: not a regular file")
-            data = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        raise _unable(path, error) from error
-    if len(data) > _LARGEST_FILE:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {shown(path)}: file too large")
-    return data
-
-
-def _unable(path: bytes, error: OSError | ValueError) -> Refused:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return Refused(PROGRAM, BAD_CONFIGURATION, f"unable to read {shown(path)}: {reason}")
+        yield
+    except Unusable as error:
+        raise Refused(PROGRAM, BAD_CONFIGURATION, str(error)) from error

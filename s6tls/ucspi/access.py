@@ -13,14 +13,14 @@ import socket
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from s6tls.accessrules import AddressError, Decision, Verdict
+from s6tls.accessrules import AddressError, Decision, RuleSet, Verdict
 from s6tls.accessrules.errors import shown
+from s6tls.accessrules.hostnames import normalised
 from s6tls.accessrules.keys import parse_address
 from s6tls.ucspi import ident
 from s6tls.ucspi.findings import ERROR, FINDINGS, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.log import log
-from s6tls.ucspi.names import normalised
 from s6tls.ucspi.outpost import Outpost
 from s6tls.ucspi.process import locate
 from s6tls.ucspi.reply import Reply
@@ -124,7 +124,7 @@ class Access:
             log(self.program, "warning", f"unable to look up {shown(address)}: {shown(problem)}")
         name = findings.get(REMOTE_HOST)
         if decision.verdict is Verdict.NOTFOUND and self.rules is not None and name is not None:
-            decision = check_rules(self.program, self.rules, lambda rules: rules.check_name(name))
+            decision = check_rules(self.program, self.rules, lambda rules: _by_address_and_name(rules, address, name))
         if decision.verdict is not Verdict.ALLOW:
             raise self._denied(address)
         self._admit(image, proto, address, decision, findings)
@@ -182,6 +182,16 @@ class Access:
         except OSError as error:
             if self.verbosity >= 1:
                 log(self.program, "warning", f"unable to disable Nagle's algorithm: {error.strerror}")
+
+
+def _by_address_and_name(rules: RuleSet, address: bytes, name: bytes) -> Decision:
+    """Decide by the address and, if that does not, by the name.
+
+    Rules may have changed while the name was looked up, and the name counts only where the same set leaves the
+    address undecided: one set's silence and another's names could let in whom both deny.
+    """
+    decision = rules.check_address(address)
+    return rules.check_name(name) if decision.verdict is Verdict.NOTFOUND else decision
 
 
 def check_rules(program: str, rules: Rules, question: Question) -> Decision:

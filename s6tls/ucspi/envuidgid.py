@@ -13,7 +13,7 @@ import pwd
 from dataclasses import dataclass
 
 from s6tls.accessrules.errors import shown
-from s6tls.ucspi.identity import BadIdentity, groups_text, parse_groups, parse_id
+from s6tls.accessrules.ids import BadId, groups_text, parse_groups, parse_id
 from s6tls.ucspi.image import Image, Refused
 
 
@@ -78,7 +78,7 @@ class EnvUidGid:
         group, colon, groups = rest.partition(b":")
         try:
             listed = parse_groups(groups) if colon or self.defaults is None else self.defaults.groups
-        except BadIdentity:
+        except BadId:
             return self._default(self._unknown("group", groups))
         return self._part("user", user), self._part("group", group), listed
 
@@ -99,7 +99,7 @@ class EnvUidGid:
             text = os.fsdecode(name)
             return pwd.getpwnam(text).pw_uid if kind == "user" else grp.getgrnam(text).gr_gid
         if self.numeric:
-            with contextlib.suppress(BadIdentity):
+            with contextlib.suppress(BadId):
                 return parse_id(name)
         uid, gid, _ = self._default(self._unknown(kind, name))
         return uid if kind == "user" else gid

@@ -1,4 +1,4 @@
-"""User, group and supplementary groups: read from text, taken in order, and verified.
+"""User, group and supplementary groups: taken in order, and verified.
 
 `Identity.take` drops root for good.  Order matters (groups can only be set by
 root, and the group only while the user is still root), and each step is checked
@@ -8,36 +8,18 @@ afterwards: a drop that can be undone is not a drop.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.ids import BadId, parse_groups, parse_id
 from s6tls.ucspi.image import Image, Refused
 
-_HIGHEST_ID = 2**32 - 2
 Read = TypeVar("Read")
 
 
-class BadIdentity(ValueError):
-    """Text that is no id, or an id that could not be taken for good."""
-
-
-def parse_id(text: bytes) -> int:
-    """Read a decimal user or group id.  Raises BadIdentity for anything else, 2^32-1 included."""
-    if not (text.isdigit() and len(text) <= 10 and int(text) <= _HIGHEST_ID):
-        raise BadIdentity(f"invalid id: {shown(text)}")
-    return int(text)
-
-
-def parse_groups(text: bytes) -> tuple[int, ...]:
-    """Read a comma-separated list of group ids, in which nothing between commas is passed over.  Raises BadIdentity."""
-    return tuple(parse_id(part) for part in text.split(b",") if part)
-
-
-def groups_text(groups: Iterable[int]) -> bytes:
-    """Write a list of group ids as `parse_groups` reads it."""
-    return b",".join(b"%d" % group for group in groups)
+class BadIdentity(Exception):
+    """An id could not be taken for good."""
 
 
 @dataclass(frozen=True)
@@ -111,5 +93,5 @@ class ApplyUidGid:
             raise Refused(self.program, 100, f"{name.decode()} not set")
         try:
             return parse(env[name])
-        except BadIdentity as error:
+        except BadId as error:
             raise Refused(self.program, 100, f"invalid ${name.decode()}") from error

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from s6tls.accessrules import Decision, Verdict
 from s6tls.accessrules.errors import shown
+from s6tls.accessrules.ids import BadId, parse_id
 from s6tls.ucspi.access import check_rules, run_instead
-from s6tls.ucspi.identity import BadIdentity, parse_id
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.log import log
 from s6tls.ucspi.rulesource import Rules
@@ -62,7 +62,7 @@ class IpcAccess:
             raise Refused(self.program, _USAGE, f"{shown(name)} not set")
         try:
             return parse_id(value)
-        except BadIdentity as error:
+        except BadId as error:
             raise Refused(self.program, _USAGE, f"invalid ${shown(name)}") from error
 
     def _decide(self, uid: int, gid: int) -> Decision:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import pycares
 
-from s6tls.ucspi.names import normalised, reverse_name
+from s6tls.accessrules.hostnames import normalised
+from s6tls.ucspi.names import reverse_name
 from s6tls.ucspi.reactor import READABLE, Reactor
 
 _NOTHING_THERE = (pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
+from s6tls.accessrules.rule import stamp_of
 
 Question = Callable[[RuleSet], Decision]
 
@@ -47,18 +48,18 @@ class CdbSource:
         A file's time moves in ticks: one that was written within the last few may be written again
         without any outward change.  It is read again until its time is old enough to tell.
         """
-        now = os.stat(self.path)
-        stamp = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
         if self._rules is not None:
-            if self._settled and self._rules.stamp == stamp:
+            if self._settled and self._rules.stamp == stamp_of(os.stat(self.path)):
                 return self._rules
             self._rules.close()
             self._rules = None
-        self._settled = abs(time.time_ns() - now.st_ctime_ns) > _TICKS
+        now = time.time_ns()
         try:
             self._rules = RuleSet.open_cdb(self.path, private=self._private)
         except RuleSetError as error:
             raise OSError(str(error)) from error
+        stamp = self._rules.stamp
+        self._settled = stamp is not None and abs(now - stamp[-1]) > _TICKS
         return self._rules
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -218,7 +220,50 @@ class TestDirectories:
             RuleSet.open(place + b"/nothing")
 
 
+@contextlib.contextmanager
+def meanwhile(act: Callable[[], object]) -> Iterator[None]:
+    """Do something over and over while the block runs."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.is_set():
+            act()
+
+    other = threading.Thread(target=repeat)
+    other.start()
+    try:
+        yield
+    finally:
+        done.set()
+        other.join()
+
+
 class TestCdb:
+    @pytest.fixture
+    def large(self, place: bytes) -> bytes:
+        """A cdb that takes some time to copy."""
+        open_cdb(SOME, place).close()
+        os.truncate(place + b"/rules.cdb", 1 << 26)
+        return place + b"/rules.cdb"
+
+    def test_names_come_and_go_while_a_copy_is_made(self, large: bytes) -> None:
+        """As when a compiler's new file takes the name of the one that is read."""
+
+        def rename() -> None:
+            os.link(large, large + b".other")
+            os.unlink(large + b".other")
+
+        with meanwhile(rename):
+            for _ in range(10):
+                RuleSet.open_cdb(large, private=True).close()
+
+    def test_a_file_that_is_written_to_while_a_copy_is_made_is_an_error(self, large: bytes) -> None:
+        with open(large, "r+b", buffering=0) as file:
+            file.seek(1 << 25)
+            with meanwhile(lambda: file.write(b"x")), pytest.raises(RuleSetError, match="changed while it was read"):
+                for _ in range(100):
+                    RuleSet.open_cdb(large, private=True).close()
+
     def test_the_stamp_tells_files_apart(self, place: bytes) -> None:
         with open_cdb(SOME, place) as first:
             status = os.stat(place + b"/rules.cdb")

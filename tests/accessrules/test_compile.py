@@ -11,7 +11,7 @@ import cdblib
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from s6tls.accessrules import Rule, RuleSet, RuleSetError, dump
+from s6tls.accessrules import Rule, RuleSet, RuleSetError
 from s6tls.accessrules.compile import compile_tree, read_tree
 from s6tls.accessrules.decompile import decompile
 from s6tls.accessrules.errors import UsageProblem
@@ -72,7 +72,7 @@ def test_tinycdb_reads_what_we_write_and_we_read_what_it_writes(place: bytes) ->
     compile_tree(place + b"/ours", place + b"/rules")
     dumped = subprocess.run(["cdb", "-d", place + b"/ours"], check=True, capture_output=True).stdout
     subprocess.run(["cdb", "-c", place + b"/theirs"], input=dumped, check=True)
-    assert list(dump.records(place + b"/ours")) == list(dump.records(place + b"/theirs"))
+    assert trees.records(place + b"/ours") == trees.records(place + b"/theirs")
     assert b"+14,16:ip4/10.0.0.0_8->A\0\x06A=1\0B\0\0\x05echo\n" in dumped
     with RuleSet.open(place + b"/theirs") as rules:
         assert rules.check_address("10.9.9.9").exec == b"echo\n"
@@ -83,13 +83,13 @@ def test_what_starts_with_a_dot_is_passed_over(place: bytes) -> None:
     for path in (b"/rules/.git", b"/rules/ip4/.keep"):
         trees.write(place + path, b"x")
     compile_tree(place + b"/cdb", place + b"/rules")
-    assert [key for key, _ in dump.records(place + b"/cdb")] == sorted(SOME)
+    assert [key for key, _ in trees.records(place + b"/cdb")] == sorted(SOME)
 
 
 def test_a_rule_without_verdict_does_not_exist(place: bytes) -> None:
     os.makedirs(place + b"/rules/ip4/10.0.0.0_8/env")
     compile_tree(place + b"/cdb", place + b"/rules")
-    assert list(dump.records(place + b"/cdb")) == []
+    assert trees.records(place + b"/cdb") == []
 
 
 @pytest.mark.parametrize("size", [4095, 4096, 4097, 100_000])
@@ -98,7 +98,7 @@ def test_exec_is_cut_with_a_warning(place: bytes, size: int) -> None:
     warnings: list[str] = []
     compile_tree(place + b"/cdb", place + b"/rules", warn=warnings.append)
     assert len(warnings) == (size >= 4096)
-    assert [len(value) for _, value in dump.records(place + b"/cdb")] == [5 + min(size, 4096)]
+    assert [len(value) for _, value in trees.records(place + b"/cdb")] == [5 + min(size, 4096)]
 
 
 @pytest.mark.parametrize("mode", [None, 0o600, 0o644, 0o400, 0, 0o4755])

@@ -6,7 +6,7 @@ import os
 
 from hypothesis import strategies as st
 
-from s6tls.accessrules import Rule
+from s6tls.accessrules import Rule, cdbfile
 
 Rules = dict[bytes, Rule]
 
@@ -41,6 +41,12 @@ def read_tree(root: bytes) -> dict[bytes, bytes | None]:
             with open(os.path.join(place, name), "rb") as file:
                 found[os.path.relpath(os.path.join(place, name), root)] = file.read()
     return found
+
+
+def records(path: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the records of a cdb file, in its order."""
+    with open(path, "rb") as file:
+        return list(cdbfile.records(file.fileno()))
 
 
 _byte = st.integers(1, 255).filter(lambda c: c not in b"/=")

@@ -123,6 +123,10 @@ def test_text_keeps_provenance() -> None:
         (f"allow uid 7 exec={'x' * 4097}", "exec takes 4097 bytes"),
         (f"allow uid 7 A={'x' * 4094}", "environment takes 4097 bytes"),
         ("deny uid 6", "has a rule already, in line 1"),
+        ("deny uid 01", "uid 01 can never match: lookups ask for it in other words: write it as 1"),
+        ("deny gid 4294967295", "can never match: it is neither a number from 0 to 4294967294 nor self"),
+        ("deny reversedns Example.org", "can never match: lookups ask for it in other words: write it as example.org"),
+        ("deny reversedns 192.0.2.1", "can never match: no host has such a name"),
     ],
 )
 def test_text_refuses(line: str, why: str) -> None:
@@ -347,6 +351,8 @@ def test_hosts_with_names() -> None:
         "ALL: a@10.0.0.1",
         "ALL: /etc/x",
         "ALL: *.example.org",
+        "ALL: -x.example, .-x.example",
+        "ALL: a.example.1",
         "ALL: 10.0.0.1: spawn x",
         "ALL: 10.0.0.0/8 \\",
         "ALL",

@@ -15,6 +15,9 @@ from s6tls.audit.contents import Contents
 from s6tls.audit.findings import Finding, Severity
 from s6tls.audit.lint import of_contents
 from s6tls.audit.networks import Family
+from s6tls.tls.material import Options, Sources
+from s6tls.ucspi.identity import ApplyUidGid
+from s6tls.ucspi.image import Image, Refused
 from tests.audit import spaces
 
 ALLOW, DENY = Rule(True), Rule(False)
@@ -184,7 +187,9 @@ def test_a_single_address_without_a_rule() -> None:
         (b"reversedns/" + b"a" * 64, "not-a-host-name", ""),
         (b"reversedns/" + b".".join([b"a" * 62] * 5), "not-a-host-name", ""),
         (b"reversedns/a\n", "not-a-host-name", ""),
-        (b"uid/01", "not-an-id", ""),
+        (b"uid/01", "not-an-id", "write it as 1"),
+        (b"uid/4294967295", "not-an-id", ""),
+        (b"gid/4294967295", "not-an-id", ""),
         (b"uid/root", "not-an-id", ""),
         (b"uid/4294967296", "not-an-id", ""),
         (b"gid/default", "not-an-id", ""),
@@ -247,3 +252,25 @@ def test_too_large_an_environment_and_a_text_that_may_be_cut() -> None:
     cut = {**EVERYBODY, b"ip4/10.0.0.0_8": Rule(True, (), b"x" * 4096)}
     assert [(f.code, f.severity) for f in lint(cut)] == [("exec-cut", Severity.WARNING)]
     assert lint(cut, is_tree=True) == []
+
+
+@pytest.mark.parametrize("name", ["UID", "GID", "GIDLIST", "TLS_UID", "TLS_GID"])
+@pytest.mark.parametrize(
+    "value", [b"", b"0", b"007", b"4294967294", b"4294967295", b"root", b"-1", b"1,2", b",7,", b"1 "]
+)
+def test_ids_in_the_environment_are_read_as_servers_read_them(name: str, value: bytes) -> None:
+    env = {b"UID": b"1", b"GID": b"1", b"GIDLIST": b"1", b"KEYFILE": b"/k", b"CERTFILE": b"/c", name.encode(): value}
+    try:
+        ApplyUidGid(from_env=True).apply(Image(dict(env), [b"prog"]))
+        Sources.from_environment(env, Options())
+    except Refused:
+        expected = ["bad-id"]
+    else:
+        expected = []
+    findings = lint({**EVERYBODY, b"ip4/10.0.0.0_8": Rule(True, ((name.encode(), value),))})
+    assert [finding.code for finding in findings] == expected
+    assert all(
+        finding.severity is Severity.ERROR and f"sets {name} to no id" in finding.message for finding in findings
+    )
+    unset = {**EVERYBODY, b"ip4/10.0.0.0_8": Rule(True, ((name.encode(), None),))}
+    assert lint(unset) == []

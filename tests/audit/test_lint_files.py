@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -227,6 +228,21 @@ def test_revocation_lists(place: Place, der: bool) -> None:
     assert judged(99) == []
     assert judged(9) == ["warning crl-expires"]
     assert judged(-1) == ["error crl-expired"]
+
+
+def test_a_list_of_tomorrow(place: Place) -> None:
+    key = load_pem_private_key(pki.authority("ours").private_key_pem.bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    issuer = x509.load_pem_x509_certificate(pki.root()).subject
+    made = x509.CertificateRevocationListBuilder(issuer, NOW + DAY, NOW + 99 * DAY).sign(key, hashes.SHA256())
+    (found,) = keypairs(CRLFILE=place.file("crl", made.public_bytes(Encoding.PEM)))
+    assert (found.code, found.severity.word) == ("crl-not-yet-valid", "error")
+
+
+def test_an_authority_that_the_tls_library_finds_too_weak(place: Place) -> None:
+    weak = pki.self_signed(rsa.generate_private_key(65537, 1024)).public_bytes(Encoding.PEM)
+    assert codes(keypairs(CAFILE=place.file("weak", weak))) == ["error certificate-weak"]
+    assert codes(keypairs(CAFILE=place.file("both", weak + pki.root()))) == ["warning certificate-weak"]
 
 
 def test_several_revocation_lists_in_a_file(place: Place) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from OpenSSL import SSL
@@ -20,7 +20,7 @@ from OpenSSL import SSL
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.host import Isolation
 from s6tls.tls.hosts import Hosts
-from s6tls.tls.material import SESSION_VARIABLES, Options, Sources, Stamp
+from s6tls.tls.material import SESSION_VARIABLES, Options, Sources
 from s6tls.ucspi import reply
 from s6tls.ucspi.identity import Identity
 from s6tls.ucspi.image import Refused
@@ -28,6 +28,9 @@ from s6tls.ucspi.reactor import Reactor
 from tests.tls import pki
 from tests.tls.memory import client_context
 from tests.tls.pki import Pair
+
+if TYPE_CHECKING:
+    from s6tls.accessrules.rule import Stamp
 
 PATIENCE = 10.0
 OPTIONS = Options()

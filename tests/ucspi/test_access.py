@@ -6,16 +6,18 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from s6tls.accessrules import Decision, RuleSet, Verdict
+from s6tls.accessrules import Decision, Rule, RuleSet, Verdict
+from s6tls.accessrules.compile import write_cdb
 from s6tls.ucspi.access import Access, Lookups
 from s6tls.ucspi.connlimit import ConnLimit
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.outpost import Outpost
-from s6tls.ucspi.rulesource import Question
+from s6tls.ucspi.rulesource import CdbSource, Question
 
 UCSPI = {
     b"PROTO": b"TCP",
@@ -290,6 +292,20 @@ def test_an_outpost_that_is_gone_refuses() -> None:
     with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: the outpost is gone$") as caught:
         hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), outpost=Told(b"")), image())
     assert caught.value.code == 111
+
+
+def test_address_and_name_are_judged_by_one_set(tmp_path: Path) -> None:
+    """Both sets deny the client; the silence of one with the names of the other would let it in."""
+    path = os.fsencode(tmp_path / "rules.cdb")
+    write_cdb(path, [(b"reversedns/@", Rule(False))])
+    waiting = Access(
+        CdbSource(path, private=True), lookups=Lookups(), outpost=Told(b"REMOTEHOST=a.test\0\0"), verbosity=2
+    ).apply(image())
+    assert waiting is not None
+    write_cdb(path, [(b"ip4/0.0.0.0_0", Rule(False)), (b"reversedns/@", Rule(True))])
+    with pytest.raises(Refused, match=r"^deny pid \d+ ip 192\.0\.2\.7$"):
+        waiting.resume()
+    waiting.close()
 
 
 @pytest.mark.parametrize(

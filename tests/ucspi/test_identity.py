@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.ucspi.identity import ApplyUidGid, BadIdentity, Identity, parse_groups, parse_id
+from s6tls.accessrules.ids import BadId, parse_groups, parse_id
+from s6tls.ucspi.identity import ApplyUidGid, BadIdentity, Identity
 from s6tls.ucspi.image import Image, Refused
 from tests.ucspi.children import in_child
 
@@ -20,7 +21,7 @@ def test_an_id_is_a_decimal_number(number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "+1", " 1", "1 ", "1_0", "0x1", "4294967295", "9" * 5000, "٣", "root"])
 def test_nothing_else_is_an_id(text: str) -> None:
-    with pytest.raises(BadIdentity, match=r"^invalid id: "):
+    with pytest.raises(BadId, match=r"^invalid id: "):
         parse_id(text.encode())
 
 
@@ -30,7 +31,7 @@ def test_a_list_of_groups() -> None:
     assert parse_groups(b"7,8,9") == (7, 8, 9)
     assert parse_groups(b",7,,8,") == (7, 8)
     for text in (b"7, 8", b"7;8", b"7,x", b"-7"):
-        with pytest.raises(BadIdentity):
+        with pytest.raises(BadId):
             parse_groups(text)
 
 

@@ -9,6 +9,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
+from s6tls.accessrules.hostnames import normalised
 from s6tls.audit.formats.entries import (
     EVERYTHING,
     BadText,
@@ -39,7 +40,6 @@ _KEYWORDS = frozenset({"ALL", "EXCEPT", "KNOWN", "LOCAL", "PARANOID", "UNKNOWN"}
 _PREFIX = re.compile(r"(?:[0-9]{1,3}\.){1,3}")
 _NUMBERS = re.compile(r"[0-9.]+(?:/[0-9.]+)?")
 _BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\](/[0-9]+)?")
-_NAME = re.compile(r"\.?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
 
 def parse(allow: bytes, deny: bytes = b"", *, daemon: str | None = None) -> Parsed:
@@ -215,7 +215,8 @@ def _networks(word: str) -> list[Network]:
         if re.search(r"/(?:0+|255\.255\.255\.255)$", word):
             raise Refusal(f"no client matches {word}: 0.0.0.0/0.0.0.0 is all of IPv4, and one address has no mask")
         return [network(word)]
-    if word in _KEYWORDS or not _NAME.fullmatch(word):
+    name = word.removeprefix(".").lower().encode()
+    if word in _KEYWORDS or normalised(name) != name:
         raise Refusal(f"rules cannot say this pattern: {word!r}")
     return []
 

@@ -16,8 +16,8 @@ A rule is a verdict, what it is about, and, for ``allow``, changes to the enviro
 Words are separated by blanks.  A string is plain, without blanks, ``"``, ``#`` and ``\``, or quoted; in quotes ``\n``,
 ``\t``, ``\r``, ``\"``, ``\\`` and ``\xHH`` (one byte) are escapes.  A NAME may be quoted too: a variable
 ``exec`` is ``"exec"=…``.
-``key`` is for keys that are no network and no family with a name, as they are in a cdb.  A comment on a line of its own
-belongs to the rule that follows.  The text is UTF-8.
+``key`` is for keys that are no network and no family with a name, or that can never match, as they are in a cdb.
+A comment on a line of its own belongs to the rule that follows.  The text is UTF-8.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from s6tls.accessrules import record
 from s6tls.accessrules.errors import AddressError, UsageProblem, shown
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
 from s6tls.audit.formats.entries import BadText, Entry, Fault, Parsed, Provenance, Refusal, clean, each_line
+from s6tls.audit.lint_names import problem
 from s6tls.audit.networks import Family, parse_cidr
 
 if TYPE_CHECKING:
@@ -139,7 +140,10 @@ def _key(family: str, name: str) -> bytes:
         return key
     if not _PLAIN_FAMILY.fullmatch(family):
         raise Refusal(f"not the name of a family: {family}")
-    return family.encode() + b"/" + _value(name)
+    value = _value(name)
+    if found := problem(family.encode(), value):
+        raise Refusal(f"{family} {name} can never match: {found.message}: {found.remedy}")
+    return family.encode() + b"/" + value
 
 
 def _variable(word: str) -> bytes:
@@ -224,7 +228,8 @@ def _about(key: bytes) -> str:
         except AddressError:
             return f"key {_string(key) or _quoted(key)}"
     plain = family.decode("latin-1")
-    if not slash or not name or plain == "key" or not (_PLAIN_FAMILY.fullmatch(plain) and plain.isascii()):
+    is_plain = plain != "key" and plain.isascii() and _PLAIN_FAMILY.fullmatch(plain)
+    if not (slash and name and is_plain) or problem(family, name):
         return f"key {_string(key) or _quoted(key)}"
     return f"{plain} {_string(name)}"
 

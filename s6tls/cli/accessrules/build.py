@@ -41,8 +41,8 @@ def body(argv: list[bytes]) -> int:
     today = _day(chosen["today"]) if "today" in chosen else date.today()
     source, out = words
     spare(source, out)
-    with parsing(SYNOPSIS.program, [source], as_json=as_json) as (data,):
-        kept, expired = expiry.split(text.parse(data).entries, today)
+    with parsing(SYNOPSIS.program, [source], as_json=as_json) as (read,):
+        kept, expired = expiry.split(text.parse(read.data).entries, today)
     for entry, by in expired:
         _warn(source, entry, by)
     with interruptible() as interruption, writing(out):

@@ -83,15 +83,15 @@ def spare(source: bytes, out: bytes) -> None:
             raise UsageError(f"{shown(out)} cannot take the place of what it is made of")
 
 
-def write_whole(path: bytes, contents: bytes, source: bytes) -> None:
+def write_whole(path: bytes, contents: bytes, widest: int) -> None:
     """Write a file beside the old one and let it take its place, or leave all as it was.  Raises Failure.
 
-    It gets the old one's permissions.  If there is none, the umask tells, and nobody may read it who may not read
-    `source`, which it is made of.  A link is followed.  A signal that ends the process does so when this is done.
+    It gets the old one's permissions.  If there is none, the umask tells, and nobody may read it who may not read what
+    it is made of, whose permissions are `widest`.  A link is followed.  A signal that ends the process does so when
+    this is done.
     """
     with writing(path), Interruption():
         old = _permissions(path)
-        widest = _permissions(source) or 0o600
         with replacing(os.path.realpath(path) if os.path.islink(path) else path) as temporary:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             with open(os.open(temporary, flags, 0o600 | widest & 0o666 if old is None else 0o600), "wb") as file:

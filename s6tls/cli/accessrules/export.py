@@ -63,7 +63,7 @@ def body(argv: list[bytes]) -> int:
             say_json({"refused": refused})
         lost = count(len(unsayable.reasons), "rule")
         raise Failure(USAGE, f"unable to export {shown(rules)}: {format_} cannot say {lost}") from None
-    write_text(made, out, rules)
+    write_text(made, out, contents.mode)
     if as_json and out is not None:
         say_json({"out": answer.text(out), "format": format_, "rules": len(contents.rules)})
     return 0

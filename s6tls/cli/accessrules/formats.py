@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.errors import shown
 from s6tls.audit import answer
@@ -25,18 +26,26 @@ if TYPE_CHECKING:
 MOST_FAULTS = 100
 
 
+class Source(NamedTuple):
+    """What was read, and the permissions of the file it was read from: of what is no file, its reader's alone."""
+
+    data: bytes
+    mode: int
+
+
 @contextlib.contextmanager
-def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Iterator[list[bytes]]:
+def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Iterator[list[Source]]:
     """Hand over the contents of files; say each fault that is found in them as ``FILE:LINE: …``.  Raises Failure.
 
     `as_json` has all faults on stdout too, as ``{"refused": [{"file", "line", "message"}]}``.
     """
-    texts = []
+    sources = []
     for path in paths:
         with reading(path), open(0 if path == b"-" else path, "rb") as file:
-            texts.append(file.read())
+            mode = os.fstat(file.fileno()).st_mode
+            sources.append(Source(file.read(), stat.S_IMODE(mode) if stat.S_ISREG(mode) else 0o600))
     try:
-        yield texts
+        yield sources
     except BadText as bad:
         for fault in bad.faults[:MOST_FAULTS]:
             log(program, "error", f"{shown(paths[fault.file])}:{fault.line}: {fault.message}")
@@ -52,13 +61,13 @@ def located(fault: Fault, paths: list[bytes]) -> Json:
     return {"file": answer.text(paths[fault.file]), "line": fault.line, "message": fault.message}
 
 
-def write_text(text: str, out: bytes | None, source: bytes) -> None:
-    """Write a text made of `source` to a file, whole or not at all, or without one to stdout.  Raises Failure."""
+def write_text(text: str, out: bytes | None, widest: int) -> None:
+    """Write a text to a file as `write_whole` does, or without one to stdout.  Raises Failure."""
     if out is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())
     else:
-        write_whole(out, text.encode(), source)
+        write_whole(out, text.encode(), widest)
 
 
 def allowing(verdict: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
@@ -61,15 +63,15 @@ def body(argv: list[bytes]) -> int:
     for path in paths:
         if out is not None:
             spare(path, out)
-    with parsing(SYNOPSIS.program, paths, as_json=as_json) as texts:
-        parsed = _parse(format_, texts, allow, daemon)
+    with parsing(SYNOPSIS.program, paths, as_json=as_json) as sources:
+        parsed = _parse(format_, [source.data for source in sources], allow, daemon)
     for remark in parsed.remarks[:MOST_FAULTS]:
         log(SYNOPSIS.program, "warning", f"{shown(paths[remark.file])}:{remark.line}: {remark.message}")
     if len(parsed.remarks) > MOST_FAULTS:
         more = count(len(parsed.remarks) - MOST_FAULTS, "more remark")
         log(SYNOPSIS.program, "warning", f"and {more} on lines that are never reached")
     if out is not None or not as_json:
-        _write(out, parsed, words[1])
+        _write(out, parsed, reduce(and_, [source.mode for source in sources]))
     if as_json:
         said: Json = {"rules": [_json(entry) for entry in parsed.entries]}
         if out is not None:
@@ -106,10 +108,10 @@ def _parse(format_: str, texts: list[bytes], allow: bool, daemon: str | None) ->
     return text.parse(texts[0])
 
 
-def _write(out: bytes | None, parsed: Parsed, source: bytes) -> None:
-    """Write a cdb, a tree if the name ends with a slash, or a text."""
+def _write(out: bytes | None, parsed: Parsed, widest: int) -> None:
+    """Write a cdb, a tree if the name ends with a slash, or a text with no wider permissions than these."""
     if out is None or not out.endswith((b".cdb", b"/")):
-        write_text(text.write(parsed.entries, parsed.trailing), out, source)
+        write_text(text.write(parsed.entries, parsed.trailing), out, widest)
         return
     contents = Contents.of(parsed.rules, is_tree=out.endswith(b"/"))
     with interruptible() as interruption, writing(out):

@@ -32,8 +32,8 @@ def body(argv: list[bytes]) -> int:
     if ending not in (b"png", b"svg"):
         raise UsageError(f"neither .png nor .svg: {shown(out)}")
     chosen = in_force(SYNOPSIS.options, options)
-    drawn = _map(rules, chosen, FINE if ending == b"png" else COARSE)
-    write_whole(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode(), rules)
+    drawn, mode = _map(rules, chosen, FINE if ending == b"png" else COARSE)
+    write_whole(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode(), mode)
     if "json" in chosen:
         say_json(_json(out, drawn))
     else:
@@ -41,7 +41,8 @@ def body(argv: list[bytes]) -> int:
     return 0
 
 
-def _map(rules: bytes, chosen: dict[str, bytes], order: int) -> Scene:
+def _map(rules: bytes, chosen: dict[str, bytes], order: int) -> tuple[Scene, int]:
+    """Return the picture, and the permissions of what it is made of."""
     colour_by = shown(chosen.get("colour-by", b"verdict"))
     if colour_by not in COLOURINGS:
         raise UsageError(f"invalid value for --colour-by: {colour_by} (expected {', '.join(COLOURINGS)})")
@@ -50,9 +51,11 @@ def _map(rules: bytes, chosen: dict[str, bytes], order: int) -> Scene:
         contents = load(rules, tell)
         if new is None:
             title = f"{shown(rules)} by {colour_by}"
-            return scene(contents, colour_by, order=order, title=title, progress=tell)
+            return scene(contents, colour_by, order=order, title=title, progress=tell), contents.mode
         title = f"From {shown(rules)} to {shown(new)}"
-        return scene(contents, against=load(new, tell), order=order, title=title, progress=tell)
+        against = load(new, tell)
+        drawn = scene(contents, against=against, order=order, title=title, progress=tell)
+        return drawn, contents.mode & against.mode
 
 
 def _json(out: bytes, drawn: Scene) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE
@@ -54,7 +53,7 @@ def body(argv: list[bytes]) -> int:
         if not is_cdb(out, old) and os.path.lexists(out):
             raise Failure(SYSTEM, f"unable to write {shown(out)}: it exists, and a tree replaces nothing")
         small = minimise(old, budget, progress=tell)
-        changed = _write(out, small, old, budget, _mode(rules, old), tell, interruption)
+        changed = _write(out, small, old, budget, DEFAULT_MODE if old.is_tree else old.mode, tell, interruption)
     if "json" in dict(options):
         say_json(small.json(changed))
     else:
@@ -77,11 +76,6 @@ def _budget(options: list[tuple[str, bytes]]) -> Budget:
             except AddressError as error:
                 raise UsageError(f"invalid value for --protect: {error}") from error
     return Budget(addresses, tuple(protected))
-
-
-def _mode(rules: bytes, old: Contents) -> int:
-    """Return the permissions for a new cdb: those of the old one."""
-    return DEFAULT_MODE if old.is_tree else stat.S_IMODE(os.stat(rules).st_mode)
 
 
 def _write(

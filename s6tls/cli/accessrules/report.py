@@ -19,7 +19,7 @@ def body(argv: list[bytes]) -> int:
     spare(rules, out)
     with reading(rules), progress() as tell:
         made = report(rules, progress=tell)
-    write_whole(out, made.html.encode(), rules)
+    write_whole(out, made.html.encode(), made.mode)
     if "json" in dict(options):
         say_json({"out": answer.text(out), "rules": made.rules, "findings": len(made.findings)})
     else:

@@ -1,0 +1,44 @@
+"""User and group ids as text: in the names of rules, in their environments, and in options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from s6tls.accessrules.errors import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HIGHEST = 2**32 - 2
+"""One more means "leave it as it is" to the system."""
+
+
+class BadId(ValueError):
+    """Text that is no id, or no list of them."""
+
+
+def parse_id(text: bytes) -> int:
+    """Read a decimal user or group id.  Raises BadId for anything else, 2^32-1 included."""
+    if not (text.isdigit() and len(text) <= 10 and int(text) <= HIGHEST):
+        raise BadId(f"invalid id: {shown(text)}")
+    return int(text)
+
+
+def parse_groups(text: bytes) -> tuple[int, ...]:
+    """Read a comma-separated list of group ids, in which nothing between commas is passed over.  Raises BadId."""
+    return tuple(parse_id(part) for part in text.split(b",") if part)
+
+
+def groups_text(groups: Iterable[int]) -> bytes:
+    """Write a list of group ids as `parse_groups` reads it."""
+    return b",".join(b"%d" % group for group in groups)
+
+
+IN_ENVIRONMENT = {
+    b"UID": parse_id,
+    b"GID": parse_id,
+    b"GIDLIST": parse_groups,
+    b"TLS_UID": parse_id,
+    b"TLS_GID": parse_id,
+}
+"""The variables that servers take ids from, and how they are read."""

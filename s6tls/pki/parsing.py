@@ -1,0 +1,150 @@
+"""From the bytes of files to keys, certificates and revocation lists that the TLS library takes.
+
+PEM or DER; keys are RSA, ECDSA or Ed25519, without a password.  Two libraries have a say.  One parses, some things only
+when asked for them: dates, names.  The other serves, and has its own opinion of names, of encodings and of keys that
+are too short.  What comes from here is good for both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from OpenSSL import SSL, crypto
+
+from s6tls.pki import Kind, Unusable
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+T = TypeVar("T")
+
+_PEM = b"-----BEGIN"
+_CERTIFICATE_BEGINS = b"-----BEGIN CERTIFICATE-----", b"-----BEGIN X509 CERTIFICATE-----"
+_CRL = b"-----BEGIN X509 CRL"
+_CRL_BEGINS, _CRL_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
+_OTHER_KEYS = "neither RSA, ECDSA nor Ed25519"
+
+
+def private_key(data: bytes, server: str = "") -> Key:
+    """Return the private key in a file, which is for a server's name or for all.  Raises Unusable."""
+    what = _what("private key", server)
+    key = _parsed(Kind.KEY, what, lambda: (load_pem_private_key if _PEM in data else load_der_private_key)(data, None))
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+        raise Unusable(Kind.KEY, what, _OTHER_KEYS)
+    _parsed(Kind.KEY, what, lambda: crypto.PKey.from_cryptography_key(key))
+    return key
+
+
+def chain(data: bytes, server: str = "") -> list[x509.Certificate]:
+    """Return the certificates in a file, that of the server first.  Raises Unusable."""
+    what = _what("certificate", server)
+    found = _certificates(data, what)
+    public = _parsed(Kind.CERTIFICATE, what, found[0].public_key)
+    if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
+        raise Unusable(Kind.CERTIFICATE, what, _OTHER_KEYS)
+    for certificate in found:  # of those that lead to the first, the library would say it to each client
+        if why := weakness(certificate):
+            raise Unusable(Kind.CERTIFICATE, what, why)
+    return found
+
+
+def weakness(certificate: x509.Certificate) -> str:
+    """Return why the TLS library finds a certificate's key or signature too weak, or ""."""
+    try:
+        SSL.Context(SSL.TLS_SERVER_METHOD).use_certificate(certificate)
+    except (SSL.Error, crypto.Error) as error:
+        return reason(error)
+    return ""
+
+
+def authorities(data: bytes, which: str) -> list[x509.Certificate]:
+    """Return the certificates of authorities in a file, which messages call `which`.  Raises Unusable."""
+    found = _certificates(data, f"CA {which}")
+    _parsed(Kind.CERTIFICATE, f"CA {which}", lambda: [authority.subject.public_bytes() for authority in found])
+    return found
+
+
+def revocations(data: bytes, which: str) -> list[x509.CertificateRevocationList]:
+    """Return the revocation lists in a file, which messages call `which`: one in DER, any number in PEM.
+
+    Raises Unusable, also where anything that begins like a list is none.
+    """
+    what = f"CRL {which}"
+    _, *blocks = data.split(_CRL_BEGINS)
+    if _PEM in data and not (blocks and len(blocks) == data.count(_CRL) and all(_CRL_ENDS in one for one in blocks)):
+        raise Unusable(Kind.CRL, what, "not a whole list in it")
+    whole = [_CRL_BEGINS + block.partition(_CRL_ENDS)[0] + _CRL_ENDS for block in blocks]
+
+    def parse() -> list[x509.CertificateRevocationList]:
+        found = list(map(x509.load_pem_x509_crl, whole)) if _PEM in data else [x509.load_der_x509_crl(data)]
+        store = crypto.X509Store()
+        for crl in found:
+            _ = crl.issuer.public_bytes(), crl.last_update_utc, crl.next_update_utc
+            store.add_crl(crl)
+        return found
+
+    return _parsed(Kind.CRL, what, parse)
+
+
+def use_keypair(context: SSL.Context, key: Key, certificates: Sequence[x509.Certificate], server: str = "") -> None:
+    """Let a context serve with a key and the chain of its certificate.  Raises Unusable, as where they do not match."""
+
+    def use() -> None:
+        context.use_certificate(certificates[0])
+        for certificate in certificates[1:]:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(key)
+        context.check_privatekey()
+
+    _parsed(Kind.KEYPAIR, _what("keypair", server), use)
+
+
+def check_keypair(key: Key, certificates: Sequence[x509.Certificate]) -> None:
+    """Raise Unusable where `use_keypair` would."""
+    use_keypair(SSL.Context(SSL.TLS_SERVER_METHOD), key, certificates)
+
+
+def name_of(owner: x509.Certificate | x509.CertificateRevocationList) -> str:
+    """Return whom a certificate is about, or who made a list, as RFC 4514 text; "" for a name that does not parse."""
+    with contextlib.suppress(ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return (owner.subject if isinstance(owner, x509.Certificate) else owner.issuer).rfc4514_string()
+    return ""
+
+
+def reason(error: Exception) -> str:
+    """Return the first sentence of a library's message, on one line."""
+    if isinstance(error, SSL.Error | crypto.Error) and error.args and isinstance(error.args[0], list):
+        return "; ".join(str(entry[-1]) for entry in error.args[0]) or "unusable"
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _what(what: str, server: str) -> str:
+    return f"{what} for {server}" if server else what
+
+
+def _certificates(data: bytes, what: str) -> list[x509.Certificate]:
+    def parse() -> list[x509.Certificate]:
+        found = x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
+        if sum(map(data.count, _CERTIFICATE_BEGINS)) > len(found):  # the library passes over one without an end
+            raise ValueError("not a whole certificate in it")
+        for certificate in found:
+            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+            crypto.X509.from_cryptography(certificate)
+        return found
+
+    return _parsed(Kind.CERTIFICATE, what, parse)
+
+
+def _parsed(kind: Kind, what: str, parse: Callable[[], T]) -> T:
+    """Let a library parse; it warns of oddities that do no harm.  Raises Unusable for whatever it raises."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return parse()
+    except Exception as error:
+        raise Unusable(kind, what, reason(error)) from error
