@@ -10,9 +10,9 @@ import atheris
 
 with atheris.instrument_imports():
     from s6tls.accessrules import Rule
-    from s6tls.audit.contents import Contents
-    from s6tls.audit.expect import violations
-    from s6tls.audit.expectations import BadExpectations, parse
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.policy.expect import violations
+    from s6tls.audit.policy.expectations import BadExpectations, parse
 
 RULES = Contents.of([(b"ip4/192.0.2.0_24", Rule(True, ((b"ROLE", b"staff"),))), (b"ip6/::_0", Rule(False))])
 

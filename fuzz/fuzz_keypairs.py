@@ -11,8 +11,8 @@ import atheris
 
 with atheris.instrument_imports():
     from s6tls.accessrules import Rule
-    from s6tls.audit.contents import Contents
-    from s6tls.audit.lint_keypairs import findings
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.lint.keypairs import findings
 
 FILE = os.memfd_create("file")
 PATH = b"/proc/self/fd/%d" % FILE

@@ -13,8 +13,8 @@ from collections import Counter
 import atheris
 
 with atheris.instrument_imports():
-    from s6tls.audit.logs import FORMATS, Log
-    from s6tls.audit.logstream import LogError
+    from s6tls.audit.logs.formats import FORMATS, Log
+    from s6tls.audit.logs.stream import LogError
 
 CHOICES = [(format, field) for field in (None, "ip", "2", "a.b") for format in (None, *FORMATS)]
 FILE = os.memfd_create("log")

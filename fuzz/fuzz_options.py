@@ -10,7 +10,7 @@ import atheris
 
 with atheris.instrument_imports():
     from s6tls.cli import s6_tlsserver
-    from s6tls.cli.options import UsageError, number
+    from s6tls.cli.frame.options import UsageError, number
     from s6tls.cli.s6_tlsserver import chain_words
 
 FLAGS = {option.name: option.flag.encode() for option in s6_tlsserver.SYNOPSIS.options}

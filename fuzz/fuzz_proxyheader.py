@@ -9,8 +9,8 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
-    from s6tls.ucspi import reply
-    from s6tls.ucspi.proxyheader import CUT_SHORT, MALFORMED, UNSUPPORTED, VARIABLES, ProxyError, Reader
+    from s6tls.helper import reply
+    from s6tls.helper.proxyheader import CUT_SHORT, MALFORMED, UNSUPPORTED, VARIABLES, ProxyError, Reader
 
 
 def read(data: bytes, most: int) -> tuple[dict[bytes, bytes], bytes] | int:

@@ -9,8 +9,8 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
-    from s6tls.tls.material import SESSION_VARIABLES
-    from s6tls.ucspi import reply
+    from s6tls.helper import reply
+    from s6tls.tls.credentials import SESSION_VARIABLES
 
 
 def one_input(data: bytes) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import cdbx
 
 from s6tls.accessrules import fs, record
+from s6tls.accessrules.atomic import replacing
 from s6tls.accessrules.errors import RuleSetError, UsageProblem, refuse, shown
 from s6tls.accessrules.record import MAX_EXEC
-from s6tls.accessrules.replacing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from s6tls.accessrules.errors import shown
-from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, UsageError, in_force, number
-from s6tls.ucspi.proxy import ProxyServer, Remember, parse_prefixes
+from s6tls.cli.frame.chain import Surroundings, run_link
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, number
+from s6tls.stages.proxy import ProxyServer, Remember, parse_prefixes
 
 TRUSTED = Option("", ("trusted-proxies",), "prefix,...", "refuse a PROXY header from anybody outside these networks")
 SYNOPSIS = Synopsis(

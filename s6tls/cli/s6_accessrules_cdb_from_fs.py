@@ -8,17 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree, write_cdb
+from s6tls.accessrules.deferred_signals import Interrupted, Interruption
 from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
-from s6tls.accessrules.interruption import Interrupted, Interruption
-from s6tls.cli.options import Option, Synopsis, UsageError, file_mode
-from s6tls.cli.program import SYSTEM, USAGE, Failure, run
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, file_mode
+from s6tls.cli.frame.program import SYSTEM, USAGE, Failure, run
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from s6tls.accessrules import Rule
-    from s6tls.audit.expectations import Expectation
+    from s6tls.audit.policy.expectations import Expectation
 
     Expected = list[tuple[bytes, Expectation]]
 
@@ -87,8 +87,8 @@ def _expectations(files: list[bytes]) -> Expected:
 
 def _refuse_surprises(expected: Expected, checkpoint: Callable[[], None], compiled: bytes) -> None:
     """Judge a compiled file by what is expected of it.  Raises Failure."""
-    from s6tls.audit.contents import Contents
-    from s6tls.audit.expect import Judge
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.policy.expect import Judge
     from s6tls.cli.accessrules.common import FINDINGS
     from s6tls.cli.accessrules.expect import tally
 
@@ -109,8 +109,8 @@ def _refuse_surprises(expected: Expected, checkpoint: Callable[[], None], compil
 def _faultless(directory: bytes) -> Iterable[tuple[bytes, Rule]]:
     """Read a tree once, and return its rules if lint finds no error.  Raises Failure."""
     from s6tls.accessrules.fs import DIRECTORY, DirectoryBackend
-    from s6tls.audit.findings import Severity
-    from s6tls.audit.lint import examine
+    from s6tls.audit.lint.findings import Severity
+    from s6tls.audit.lint.run import examine
 
     try:
         with closing(DirectoryBackend(os.open(directory, DIRECTORY))) as tree:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from s6tls.accessrules.decompile import decompile
+from s6tls.accessrules.deferred_signals import Interrupted, Interruption
 from s6tls.accessrules.errors import RuleSetError, shown
-from s6tls.accessrules.interruption import Interrupted, Interruption
-from s6tls.cli.options import Synopsis, UsageError
-from s6tls.cli.program import SYSTEM, Failure, run
+from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.frame.program import SYSTEM, Failure, run
 from s6tls.ucspi.log import log
 
 SYNOPSIS = Synopsis("s6-accessrules-fs-from-cdb", (), "dir cdbfile")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Synopsis
-from s6tls.ucspi.connlimit import ConnLimit
+from s6tls.cli.frame.chain import Surroundings, run_link
+from s6tls.cli.frame.options import Synopsis
+from s6tls.stages.connlimit import ConnLimit
 
 SYNOPSIS = Synopsis("s6-connlimit", (), "prog...")
 

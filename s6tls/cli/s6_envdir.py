@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, in_force
-from s6tls.ucspi.envdir import EnvDir
+from s6tls.cli.frame.chain import Surroundings, run_link
+from s6tls.cli.frame.options import Option, Synopsis, in_force
+from s6tls.stages.envdir import EnvDir
 
 SYNOPSIS = Synopsis(
     "s6-envdir",

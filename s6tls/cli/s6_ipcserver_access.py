@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, in_force, number
+from s6tls.cli.frame.chain import Surroundings, run_link
+from s6tls.cli.frame.options import Option, Synopsis, in_force, number
 from s6tls.cli.s6_tcpserver_access import RULES_OPTIONS, rule_source
-from s6tls.ucspi.ipcaccess import IpcAccess
+from s6tls.stages.ipcaccess import IpcAccess
 
 SYNOPSIS = Synopsis(
     "s6-ipcserver-access",

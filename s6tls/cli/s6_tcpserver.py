@@ -9,15 +9,15 @@ from typing import NoReturn
 
 from s6tls.accessrules.errors import shown
 from s6tls.cli import s6_applyuidgid
-from s6tls.cli.options import Option, Synopsis, UsageError, in_force
-from s6tls.cli.program import USAGE, Failure, run, unable_to
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force
+from s6tls.cli.frame.program import USAGE, Failure, run, unable_to
+from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, Server, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, bind, binding
-from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
-from s6tls.ucspi import manager
-from s6tls.ucspi.identity import ApplyUidGid, BadIdentity
+from s6tls.posix.identity import ApplyUidGid, BadIdentity
+from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Image
 from s6tls.ucspi.listen import endpoint
-from s6tls.ucspi.process import initial_environment
+from s6tls.ucspi.spawn import initial_environment
 
 VERBOSITY_OPTIONS = (
     Option("q", ("quiet",), None, "say only what is fatal"),
@@ -50,7 +50,7 @@ def listening_socket(options: Sequence[tuple[str, bytes]], ip: bytes, port: byte
     """Take the socket that a service manager hands over, or bind and listen.  Raises UsageError, Failure."""
     try:
         with unable_to("use the socket handed over on descriptor 3"):
-            inherited = manager.handed_over(os.environb)
+            inherited = systemd.handed_over(os.environb)
     except ValueError as error:
         raise Failure(USAGE, f"unable to use what is handed over on descriptor 3: {error}") from error
     if inherited is not None:

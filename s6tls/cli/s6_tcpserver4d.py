@@ -6,7 +6,7 @@ import socket
 from typing import NoReturn
 
 from s6tls.cli import s6_tcpserverd
-from s6tls.cli.program import run
+from s6tls.cli.frame.program import run
 
 SYNOPSIS = s6_tcpserverd.older("s6-tcpserver4d")
 

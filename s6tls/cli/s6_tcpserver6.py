@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from s6tls.cli import s6_tcpserver
-from s6tls.cli.program import run
+from s6tls.cli.frame.program import run
 
 SYNOPSIS = s6_tcpserver.older("s6-tcpserver6")
 

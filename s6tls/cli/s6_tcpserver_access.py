@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, in_force, number
-from s6tls.ucspi.access import Access, Lookups
-from s6tls.ucspi.rulesource import CdbSource, DirectorySource, Rules
+from s6tls.cli.frame.chain import Surroundings, run_link
+from s6tls.cli.frame.options import Option, Synopsis, in_force, number
+from s6tls.stages.access import Access, Lookups
+from s6tls.stages.rulesource import CdbSource, DirectorySource, Rules
 
 RULES_OPTIONS = (
     Option("i", ("rules-directory",), "rulesdir", "check clients against the rules in this directory"),

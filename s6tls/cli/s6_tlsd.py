@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Option, Synopsis, UsageError, in_force, number
-from s6tls.tls.material import Options
-from s6tls.tls.stage import Tlsd
+from s6tls.cli.frame.chain import Surroundings, run_link
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, number
+from s6tls.stages.tlsd import Tlsd
+from s6tls.tls.credentials import Options
 
 if TYPE_CHECKING:
-    from s6tls.tls.stage import Carrier
+    from s6tls.stages.tlsd import Carrier
 
 ENGINE_OPTIONS = (
     Option(

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from s6tls.cli import proxy_server, s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
-from s6tls.cli.chain import programs_directory
-from s6tls.cli.options import Option, Synopsis, UsageError, in_force, number
-from s6tls.cli.program import run
+from s6tls.cli.frame.chain import programs_directory
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, number
+from s6tls.cli.frame.program import run
+from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, Server, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
-from s6tls.cli.service import ISOLATION, LIMIT_OPTIONS, Server, limits
 from s6tls.ucspi.log import log
-from s6tls.ucspi.process import initial_environment
+from s6tls.ucspi.spawn import initial_environment
 
 SYNOPSIS = Synopsis(
     "s6-tlsserver",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from s6tls.cli import s6_tlsd
-from s6tls.cli.chain import Surroundings, run_link
-from s6tls.cli.options import Synopsis
-from s6tls.tls.delayed import PROGRAM, Ucspitlsd
+from s6tls.cli.frame.chain import Surroundings, run_link
+from s6tls.cli.frame.options import Synopsis
+from s6tls.stages.ucspitlsd import PROGRAM, Ucspitlsd
 
 if TYPE_CHECKING:
-    from s6tls.tls.stage import Carrier
+    from s6tls.stages.tlsd import Carrier
 
 SYNOPSIS = Synopsis(PROGRAM, s6_tlsd.SYNOPSIS.options, s6_tlsd.SYNOPSIS.words)
 

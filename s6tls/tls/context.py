@@ -20,9 +20,9 @@ from OpenSSL import SSL, crypto
 from s6tls.accessrules.errors import shown
 from s6tls.pki import Unusable
 from s6tls.pki.parsing import authorities, chain, private_key, reason, revocations, use_keypair
-from s6tls.tls import admission
-from s6tls.tls.admission import Admission
-from s6tls.tls.material import Material, Options
+from s6tls.tls import policy
+from s6tls.tls.credentials import Material, Options
+from s6tls.tls.policy import Admission
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
 _SESSION_NAME_LENGTH = 32
@@ -166,7 +166,7 @@ def _choose_by_name(first: SSL.Context, contexts: dict[bytes, SSL.Context]) -> N
     """Serve each server name its own keypair; a name's first label may be covered by ``*``."""
 
     def choose(connection: SSL.Connection) -> None:
-        name = admission.entry(connection.get_servername() or b"", contexts)
+        name = policy.entry(connection.get_servername() or b"", contexts)
         if name is not None:
             connection.set_context(contexts[name])
 

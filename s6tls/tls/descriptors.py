@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from s6tls.ucspi.process import close_all_but
+from s6tls.ucspi.spawn import close_all_but
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Descriptors:
 
     `from_program` and `to_program` are clear text; `notify` is where the end
     of the handshake is told, or -1.  With delayed encryption it is where the handshake is asked
-    for, too (see `s6tls.tls.delayed`).
+    for, too (see `s6tls.stages.ucspitlsd`).
     """
 
     net_in: int

@@ -1,6 +1,6 @@
 """The ends of a session as it uses them: the network, and the program's pipes.
 
-The program may have the network's socket open, too (`s6tls.tls.delayed`), and whoever shares a socket shares
+The program may have the network's socket open, too (`s6tls.stages.ucspitlsd`), and whoever shares a socket shares
 O_NONBLOCK: it is a flag of the open file, not of the descriptor.  So each call to a socket says for itself that it
 must not wait.  Only what is no socket has to be trusted to keep the flag.
 """

@@ -12,16 +12,17 @@ from collections.abc import Callable
 
 from OpenSSL import SSL
 
-from s6tls.tls import context, delayed, report
+from s6tls.posix.identity import BadIdentity, Identity
+from s6tls.posix.reactor import Reactor
+from s6tls.stages import ucspitlsd
+from s6tls.tls import context, variables
+from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Material, Options
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.ends import Ends
-from s6tls.tls.material import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Material, Options
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
-from s6tls.ucspi.identity import BadIdentity, Identity
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.log import log
-from s6tls.ucspi.reactor import Reactor
 
 BROKEN = 98
 SYSTEM = 111
@@ -56,7 +57,7 @@ def carry(
     `peer` names the client in that message.  A delayed session begins when the program says so.
     """
     if options.delayed:
-        delayed.await_command(reactor, fds, lambda fds: _begin(reactor, settled, options, fds, peer, ended), ended)
+        ucspitlsd.await_command(reactor, fds, lambda fds: _begin(reactor, settled, options, fds, peer, ended), ended)
     else:
         _begin(reactor, settled, options, fds, peer, ended)
 
@@ -83,7 +84,7 @@ def _begin(
             reactor,
             Pump(settled, options.close_notify, options.demand_close_notify),
             Ends(fds, shared=options.delayed),
-            report.notification,
+            variables.notification,
             failed,
             lambda: ended(code),
             handshake_timeout=options.handshake_timeout / 1000,

@@ -30,7 +30,7 @@ from collections import deque
 from OpenSSL import SSL
 from OpenSSL._util import lib
 
-from s6tls.tls import admission
+from s6tls.tls import policy
 from s6tls.tls.records import Boundaries
 from s6tls.tls.states import Event
 
@@ -89,7 +89,7 @@ class Pump:
     )
 
     def __init__(self, context: SSL.Context, close_notify: bool = False, demand_close_notify: bool = False) -> None:
-        self.connection = admission.begin(context)
+        self.connection = policy.begin(context)
         self._close_notify = close_notify
         self._demand_close_notify = demand_close_notify
         self._boundaries = Boundaries()
@@ -120,7 +120,7 @@ class Pump:
         self.withheld = data[passed:]
         was_established = self.established
         try:
-            if not was_established and admission.is_choosy(self.connection):
+            if not was_established and policy.is_choosy(self.connection):
                 self._said += data[: min(passed, CHUNK - len(self._said))]
             self.connection.bio_write(data[:passed])
             self._take_in()
@@ -183,7 +183,7 @@ class Pump:
         """Have the library do what it can.  Raises what it raises, in the end WantReadError; or TLSFailure."""
         if not self.established:
             self.connection.do_handshake()
-            if objection := admission.objection(self.connection, self._said):
+            if objection := policy.objection(self.connection, self._said):
                 raise TLSFailure(objection, during_handshake=True)
             self.established = True
         while True:
@@ -201,7 +201,7 @@ class Pump:
         reason = _reason(error)
         if " alert " in reason and self._has_half_closed:
             return self._hear_end(Event.CLIENT_ENDED)
-        told = ": ".join(filter(None, (reason, admission.remark(self.connection))))
+        told = ": ".join(filter(None, (reason, policy.remark(self.connection))))
         return self._fail(TLSFailure(told, during_handshake=not self.established))
 
     @property

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
 from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure
 from s6tls.tls.states import (
@@ -26,7 +27,6 @@ from s6tls.tls.states import (
     Outbound,
     follow,
 )
-from s6tls.ucspi.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
 
 _ROUNDS = 8
 LINGER = 30.0

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from s6tls.ucspi.identity import Identity
+    from s6tls.posix.identity import Identity
 
 
 SERVER = "s6-tcpserverd"

@@ -22,7 +22,7 @@ import pytest
 
 from s6tls.accessrules import Rule, RuleSet, RuleSetError, Verdict, record
 from s6tls.accessrules.decompile import decompile
-from s6tls.audit.contents import Contents
+from s6tls.audit.core.loaded import Contents
 from tests.accessrules import trees
 from tests.accessrules.test_decompile import write_cdb
 

@@ -11,7 +11,7 @@ import msgpack
 from bogons import bogons
 
 from s6tls.accessrules import Rule
-from s6tls.audit.networks import Family, parse_cidr
+from s6tls.audit.core.networks import Family, parse_cidr
 
 if TYPE_CHECKING:
     from collections.abc import Callable

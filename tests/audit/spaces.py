@@ -11,7 +11,7 @@ import functools
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.networks import Family, parse_cidr
+from s6tls.audit.core.networks import Family, parse_cidr
 from tests.accessrules import model
 
 Rules = dict[bytes, Rule]

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 
 from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.contents import Contents
-from s6tls.audit.coverage import coverage
-from s6tls.audit.diff import differences, other_differences
-from s6tls.audit.explain import Explainer
-from s6tls.audit.logs import Log
-from s6tls.audit.minimise import minimise
-from s6tls.audit.networks import Family
-from s6tls.audit.replay import Replay
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family
+from s6tls.audit.logs.formats import Log
+from s6tls.audit.logs.replay import Replay
+from s6tls.audit.minimise.minimise import minimise
+from s6tls.audit.questions.coverage import coverage
+from s6tls.audit.questions.diff import differences, other_differences
+from s6tls.audit.questions.explain import Explainer
 from tests.accessrules.trees import rule_sets as any_rule_sets
 from tests.audit import spaces
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit import answer
-from s6tls.audit.contents import Contents
-from s6tls.audit.coverage import Coverage, count_others, coverage, share
-from s6tls.audit.networks import Family
+from s6tls.audit.core import wording
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family
+from s6tls.audit.questions.coverage import Coverage, count_others, coverage, share
 from tests.audit import spaces
 
 
@@ -23,7 +23,7 @@ def test_counts_agree_with_brute_force(rules: spaces.Rules, family: Family) -> N
     narrow = {key: rule for key, rule in rules.items() if int(key.rpartition(b"_")[2]) >= family.bits - 8}
     found = coverage(Contents.of(narrow.items()), family)
     decided = [spaces.decide(narrow, family, number) for number in inside]
-    verdicts = Counter(answer.verdict(rule) for _, rule in decided)
+    verdicts = Counter(wording.verdict(rule) for _, rule in decided)
     assert (found.allow, found.deny) == (verdicts["allow"], verdicts["deny"])
     assert found.undecided == family.size - verdicts["allow"] - verdicts["deny"]
     keys = Counter(key for key, _ in decided if key)

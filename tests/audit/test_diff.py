@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import name_keys
-from s6tls.audit.answer import Decided
-from s6tls.audit.contents import Contents
-from s6tls.audit.diff import Clients, Difference, differences, other_differences
-from s6tls.audit.networks import Family, parse_cidr
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family, parse_cidr
+from s6tls.audit.core.wording import Decided
+from s6tls.audit.questions.diff import Clients, Difference, differences, other_differences
 from tests.audit import spaces
 
 ALLOW, DENY = Rule(True), Rule(False)

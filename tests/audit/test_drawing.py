@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from s6tls.accessrules import Rule
-from s6tls.audit import drawing, hilbert, mapping
-from s6tls.audit.colouring import COLOURINGS
-from s6tls.audit.contents import Contents
-from s6tls.audit.networks import Family
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family
+from s6tls.audit.picture import hilbert, render, scenes
+from s6tls.audit.picture.palette import COLOURINGS
 from tests.audit import spaces
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -24,21 +24,21 @@ ALLOW, DENY = Rule(True), Rule(False)
 BLUE, ORANGE, GREY, SKY = (0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00), (0xE6, 0xE6, 0xE6), (0x56, 0xB4, 0xE9)
 
 
-def parsed(scene: mapping.Scene) -> ElementTree.Element:
-    return ElementTree.fromstring(drawing.svg(scene))
+def parsed(scene: scenes.Scene) -> ElementTree.Element:
+    return ElementTree.fromstring(render.svg(scene))
 
 
-def opened(scene: mapping.Scene) -> Image.Image:
-    return Image.open(io.BytesIO(drawing.png(scene))).convert("RGB")
+def opened(scene: scenes.Scene) -> Image.Image:
+    return Image.open(io.BytesIO(render.png(scene))).convert("RGB")
 
 
-def bare(scene: mapping.Scene) -> mapping.Scene:
+def bare(scene: scenes.Scene) -> scenes.Scene:
     """The IPv4 cells alone, with nothing written over them."""
-    return replace(scene, shapes=tuple(shape for shape in scene.shapes if isinstance(shape, mapping.Cells)))
+    return replace(scene, shapes=tuple(shape for shape in scene.shapes if isinstance(shape, scenes.Cells)))
 
 
-def cells_of(scene: mapping.Scene) -> mapping.Cells:
-    return next(shape for shape in scene.shapes if isinstance(shape, mapping.Cells))
+def cells_of(scene: scenes.Scene) -> scenes.Cells:
+    return next(shape for shape in scene.shapes if isinstance(shape, scenes.Cells))
 
 
 def random_contents(number: int, most: int = 24) -> Contents:
@@ -59,7 +59,7 @@ def test_pixels_have_the_colours_of_their_addresses(chosen: dict[tuple[int, int]
         Family.IP4.key(number >> 8 - length << 32 - length, length): Rule(allow)
         for (number, length), allow in chosen.items()
     }
-    scene = mapping.scene(Contents.of(rules.items()), order=5)
+    scene = scenes.scene(Contents.of(rules.items()), order=5)
     image = opened(bare(scene))
     area = cells_of(scene).area
     for number in range(256):
@@ -72,7 +72,7 @@ def test_pixels_have_the_colours_of_their_addresses(chosen: dict[tuple[int, int]
 
 def test_a_pixel_of_a_fine_map_is_a_20() -> None:
     rules = {b"ip4/0.0.0.0_0": DENY, b"ip4/10.32.16.0_20": ALLOW, b"ip4/192.0.2.1_32": ALLOW}
-    scene = mapping.scene(Contents.of(rules.items()), order=mapping.FINE)
+    scene = scenes.scene(Contents.of(rules.items()), order=scenes.FINE)
     image = opened(bare(scene))
     area = cells_of(scene).area
 
@@ -91,7 +91,7 @@ def test_a_pixel_of_a_fine_map_is_a_20() -> None:
 
 @pytest.mark.parametrize("colour_by", sorted(COLOURINGS))
 def test_svg_has_the_colour_of_every_cell(colour_by: str) -> None:
-    scene = mapping.scene(random_contents(300), colour_by, order=6)
+    scene = scenes.scene(random_contents(300), colour_by, order=6)
     cells = cells_of(scene)
     drawn: dict[tuple[int, int], str] = {}
     for path in parsed(scene).iter(f"{SVG}path"):
@@ -113,7 +113,7 @@ def test_hostile_text_stays_text() -> None:
         HOSTILE: Rule(True),
     }
     for colour_by in COLOURINGS:
-        scene = mapping.scene(Contents.of(rules.items()), colour_by, title="<&\"'>")
+        scene = scenes.scene(Contents.of(rules.items()), colour_by, title="<&\"'>")
         root = parsed(scene)
         assert not list(root.iter(f"{SVG}script"))
         assert "<script>" in "".join(entry.label for entry in scene.legend) or colour_by in ("verdict", "rule")
@@ -124,15 +124,15 @@ def test_hostile_text_stays_text() -> None:
 @given(st.text(max_size=40))
 @example("\x08\ud800\uffff]]>")
 def test_any_title_is_drawn(title: str) -> None:
-    scene = mapping.scene(Contents({}), order=2, title=title)
-    titles = tuple(shape for shape in scene.shapes if isinstance(shape, mapping.Text))[:1]
+    scene = scenes.scene(Contents({}), order=2, title=title)
+    titles = tuple(shape for shape in scene.shapes if isinstance(shape, scenes.Text))[:1]
     assert next(text.text or "" for text in parsed(scene).iter(f"{SVG}text")) == titles[0].text
     opened(replace(scene, height=40, shapes=titles))
 
 
 def test_svg_speaks_to_who_cannot_see_it_and_to_who_points_at_it() -> None:
     contents = Contents.of([(b"ip4/10.0.0.0_8", ALLOW), (b"ip6/2001:db8::_32", DENY)])
-    root = parsed(mapping.scene(contents, title="Mine"))
+    root = parsed(scenes.scene(contents, title="Mine"))
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-label"].startswith("Mine. Addresses allowed: 16777216 ip4; denied: ")
     titles = [title.text or "" for title in root.iter(f"{SVG}title")]
@@ -141,21 +141,21 @@ def test_svg_speaks_to_who_cannot_see_it_and_to_who_points_at_it() -> None:
 
 
 def test_maps_are_the_same_every_time() -> None:
-    first, second = (mapping.scene(random_contents(50), order=6) for _ in range(2))
-    assert drawing.svg(first) == drawing.svg(second)
-    assert drawing.png(first) == drawing.png(second)
+    first, second = (scenes.scene(random_contents(50), order=6) for _ in range(2))
+    assert render.svg(first) == render.svg(second)
+    assert render.png(first) == render.png(second)
 
 
 def test_many_rules_make_no_large_map() -> None:
-    text = drawing.svg(mapping.scene(random_contents(20_000, most=28)))
+    text = render.svg(scenes.scene(random_contents(20_000, most=28)))
     assert len(text) < 1_000_000
 
 
 def test_ipv6_pixels_have_the_colours_of_their_tiles() -> None:
     contents = Contents.of([(b"ip6/::_1", ALLOW), (b"ip6/8000::_1", DENY)])
-    scene = mapping.scene(contents, order=2)
+    scene = scenes.scene(contents, order=2)
     image = opened(scene)
-    tiles = [shape for shape in scene.shapes if isinstance(shape, mapping.Rectangle) and "ip6/" in shape.title]
+    tiles = [shape for shape in scene.shapes if isinstance(shape, scenes.Rectangle) and "ip6/" in shape.title]
     assert len(tiles) == 2
     for tile, colour in zip(tiles, (BLUE, ORANGE), strict=True):
         middle = int(tile.area.x + tile.area.width / 2), int(tile.area.y + tile.area.height / 2)

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.contents import Contents
-from s6tls.audit.coverage import coverage
-from s6tls.audit.expect import Judge, Violation, violations
-from s6tls.audit.expectations import WANTS, Expectation, parse
-from s6tls.audit.networks import Family, Network, parse_cidr
-from s6tls.audit.space import Locator, Segment
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family, Network, parse_cidr
+from s6tls.audit.core.partition import Locator, Segment
+from s6tls.audit.policy.expect import Judge, Violation, violations
+from s6tls.audit.policy.expectations import WANTS, Expectation, parse
+from s6tls.audit.questions.coverage import coverage
 from tests.audit import spaces
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.audit.contents import Contents
-from s6tls.audit.expect import violations
-from s6tls.audit.expectations import BadExpectations, Expectation, parse
-from s6tls.audit.networks import parse_cidr
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import parse_cidr
+from s6tls.audit.policy.expect import violations
+from s6tls.audit.policy.expectations import BadExpectations, Expectation, parse
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from s6tls.accessrules import Rule, RuleSet, Verdict
 from s6tls.accessrules.compile import write_cdb
 from s6tls.accessrules.errors import AddressError, RuleSetError
-from s6tls.audit.explain import Explainer
-from s6tls.audit.networks import Family
+from s6tls.audit.core.networks import Family
+from s6tls.audit.questions.explain import Explainer
 from tests.accessrules import trees
 from tests.audit import spaces
 

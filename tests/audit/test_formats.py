@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.contents import Contents
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family
 from s6tls.audit.formats import cidrlist, expiry, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import BadText, Entry, Parsed, Provenance, Unsayable
-from s6tls.audit.networks import Family
 from tests.accessrules import trees
 from tests.audit import spaces
 

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.contents import Contents
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family, parse_address_number
 from s6tls.audit.formats import haproxy, hostsaccess, nginx
 from s6tls.audit.formats.entries import BadText, Unsayable
-from s6tls.audit.networks import Family, parse_address_number
 from tests.audit import spaces
 from tests.servers import PATIENCE
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.audit import hilbert
+from s6tls.audit.picture import hilbert
 
 ORDERS = range(6)
 

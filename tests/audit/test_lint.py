@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import name_keys, uidgid_keys
-from s6tls.audit.contents import Contents
-from s6tls.audit.findings import Finding, Severity
-from s6tls.audit.lint import of_contents
-from s6tls.audit.networks import Family
-from s6tls.tls.material import Options, Sources
-from s6tls.ucspi.identity import ApplyUidGid
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family
+from s6tls.audit.lint.findings import Finding, Severity
+from s6tls.audit.lint.run import of_contents
+from s6tls.posix.identity import ApplyUidGid
+from s6tls.tls.credentials import Options, Sources
 from s6tls.ucspi.image import Image, Refused
 from tests.audit import spaces
 

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit import lint_keypairs
-from s6tls.audit.contents import Contents
-from s6tls.audit.findings import Severity
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.lint import keypairs
+from s6tls.audit.lint.findings import Severity
 from s6tls.tls.context import BadConfiguration, build
-from s6tls.tls.material import Options, Sources
+from s6tls.tls.credentials import Options, Sources
 from s6tls.ucspi.image import Refused
 from tests.tls import pki
 
@@ -66,7 +66,7 @@ def _server_says(env: dict[bytes, bytes]) -> str:
 
 def _lint_says(env: dict[bytes, bytes]) -> str:
     contents = Contents.of([(b"ip4/0.0.0.0_0", Rule(True, tuple(env.items())))])
-    errors = [found for found in lint_keypairs.findings(contents, 0) if found.severity is Severity.ERROR]
+    errors = [found for found in keypairs.findings(contents, 0) if found.severity is Severity.ERROR]
     return "; ".join(found.message for found in errors if found.code not in LATER)
 
 

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit import lint_execs, lint_keypairs
-from s6tls.audit.contents import Contents
-from s6tls.audit.findings import Finding
-from s6tls.audit.lint_execs import Execlineb, Unparsable
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.lint import execs, keypairs
+from s6tls.audit.lint.execs import Execlineb, Unparsable
+from s6tls.audit.lint.findings import Finding
 from tests.tls import pki
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -34,14 +34,14 @@ def contents(*rules: Rule) -> Contents:
 # Keys and certificates
 
 
-def keypairs(**env: bytes | Path) -> list[Finding]:
+def keypair_findings(**env: bytes | Path) -> list[Finding]:
     """Findings about a rule with these variables; two underscores stand for a colon."""
     return within(30, env)
 
 
 def within(days: int, env: Mapping[str, bytes | Path]) -> list[Finding]:
     values = tuple((name.replace("__", ":").encode(), os.fsencode(value)) for name, value in env.items())
-    return list(lint_keypairs.findings(contents(Rule(True, values)), days, now=NOW))
+    return list(keypairs.findings(contents(Rule(True, values)), days, now=NOW))
 
 
 def codes(findings: list[Finding]) -> list[str]:
@@ -82,15 +82,15 @@ def place(tmp_path: Path) -> Place:
     ids=["ECDSA", "RSA", "DER", "RSA in DER", "chain"],
 )
 def test_pairs_that_serve(place: Place, pair: pki.Pair) -> None:
-    assert keypairs(**place.pair(pair)) == []
+    assert keypair_findings(**place.pair(pair)) == []
 
 
 def test_pairs_for_server_names(place: Place) -> None:
     one, other = place.pair(pki.pair("one.example")), pki.pair("other.example")
     other_key, other_certificate = place.file("2.key", other.key), place.file("2.crt", other.chain)
     good = {"KEYFILE__a": one["KEYFILE"], "CERTFILE__a": one["CERTFILE"], "KEYFILE": other_key}
-    assert keypairs(**good, CERTFILE=other_certificate) == []
-    (found,) = keypairs(**good, CERTFILE=one["CERTFILE"])
+    assert keypair_findings(**good, CERTFILE=other_certificate) == []
+    (found,) = keypair_findings(**good, CERTFILE=one["CERTFILE"])
     assert (found.code, found.rule) == ("keypair-mismatch", b"ip4/10.0.0.0_32")
     assert f"KEYFILE {other_key}" in found.message and f"CERTFILE {one['CERTFILE']}" in found.message
 
@@ -121,7 +121,7 @@ DAY = datetime.timedelta(days=1)
 )
 def test_certificates_have_their_time(place: Place, begins: int, ends: int, expected: list[str]) -> None:
     pair = certificate(NOW + begins * DAY, NOW + ends * DAY)
-    found = keypairs(**place.pair(pair))
+    found = keypair_findings(**place.pair(pair))
     assert codes(found) == expected
     assert all("CN=server.example" in one.message for one in found)
 
@@ -134,7 +134,7 @@ def test_days_say_what_is_soon(place: Place) -> None:
 
 def test_every_certificate_of_a_chain_counts(place: Place) -> None:
     leaf, old = certificate(NOW - DAY, NOW + 99 * DAY), certificate(NOW - 9 * DAY, NOW - DAY, "old")
-    (found,) = keypairs(**place.pair(pki.Pair(leaf.key, leaf.chain + old.chain)))
+    (found,) = keypair_findings(**place.pair(pki.Pair(leaf.key, leaf.chain + old.chain)))
     assert found.code == "certificate-expired" and "CN=old" in found.message
 
 
@@ -154,13 +154,13 @@ BAD_KEYS: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_keys_that_do_not_serve(place: Place, kind: str) -> None:
     data, code = BAD_KEYS[kind]
     files = place.pair(pki.Pair(data(), pki.pair().chain))
-    assert codes(keypairs(**files)) == [f"error {code}"]
+    assert codes(keypair_findings(**files)) == [f"error {code}"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\x30\x82", b"-----BEGIN CERTIFICATE-----\n", pki.pair().key])
 def test_certificates_that_do_not_serve(place: Place, data: bytes) -> None:
     files = place.pair(pki.Pair(pki.pair().key, data))
-    assert codes(keypairs(**files)) == ["error bad-certificate"]
+    assert codes(keypair_findings(**files)) == ["error bad-certificate"]
 
 
 def test_files_that_are_not_there_or_not_files(place: Place) -> None:
@@ -168,41 +168,41 @@ def test_files_that_are_not_there_or_not_files(place: Place) -> None:
     fifo = place.path / "fifo"
     os.mkfifo(fifo)
     for path, code in ((place.path / "none", "file-missing"), (files["KEYFILE"] / "x", "file-missing")):
-        assert codes(keypairs(**{**files, "KEYFILE": path})) == [f"error {code}"]
+        assert codes(keypair_findings(**{**files, "KEYFILE": path})) == [f"error {code}"]
     for path in (fifo, place.path, Path("/dev/zero")):
-        assert codes(keypairs(**{**files, "KEYFILE": path})) == ["error file-unreadable"]
-    assert codes(keypairs(CERTFILE=b"/\n\xff")) == ["error file-missing"]
-    assert "/\\x0a\\xff" in keypairs(CERTFILE=b"/\n\xff")[0].message
-    assert codes(keypairs(CERTFILE=b"/a\0b")) == ["error file-unreadable"]
-    assert codes(keypairs(CERTFILE=b"/" + b"x" * 4000)) == ["error file-unreadable"]
+        assert codes(keypair_findings(**{**files, "KEYFILE": path})) == ["error file-unreadable"]
+    assert codes(keypair_findings(CERTFILE=b"/\n\xff")) == ["error file-missing"]
+    assert "/\\x0a\\xff" in keypair_findings(CERTFILE=b"/\n\xff")[0].message
+    assert codes(keypair_findings(CERTFILE=b"/a\0b")) == ["error file-unreadable"]
+    assert codes(keypair_findings(CERTFILE=b"/" + b"x" * 4000)) == ["error file-unreadable"]
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/tty", "/dev/full", "/dev/stdin", "/proc/self/mem", "/dev"])
 def test_devices_are_not_read(device: str) -> None:
     for variable in ("KEYFILE", "CERTFILE", "CAFILE", "CRLFILE"):
-        assert codes(keypairs(**{variable: device.encode()}))[0] in ("error file-unreadable", "error bad-key")
+        assert codes(keypair_findings(**{variable: device.encode()}))[0] in ("error file-unreadable", "error bad-key")
 
 
 def test_relative_paths_are_not_looked_at() -> None:
-    assert codes(keypairs(CERTFILE=b"cert.pem", KEYFILE=b"key.pem")) == ["warning relative-path"] * 2
+    assert codes(keypair_findings(CERTFILE=b"cert.pem", KEYFILE=b"key.pem")) == ["warning relative-path"] * 2
 
 
 def test_empty_values_name_nothing() -> None:
-    assert keypairs(CERTFILE=b"", CADIR=b"", CRLFILE=b"") == []
+    assert keypair_findings(CERTFILE=b"", CADIR=b"", CRLFILE=b"") == []
 
 
 def test_a_key_for_everybody_to_read(place: Place) -> None:
     files = place.pair(pki.pair())
     files["KEYFILE"].chmod(stat.S_IRUSR | stat.S_IROTH)
-    assert codes(keypairs(**files)) == ["warning key-exposed"]
+    assert codes(keypair_findings(**files)) == ["warning key-exposed"]
 
 
 def test_authorities(place: Place) -> None:
     good, old = pki.root(), certificate(NOW - 9 * DAY, NOW - DAY, "old").chain
-    assert keypairs(CAFILE=place.file("good", good)) == []
-    assert codes(keypairs(CAFILE=place.file("both", good + old))) == ["warning certificate-expired"]
-    assert codes(keypairs(CAFILE=place.file("old", old))) == ["error certificate-expired"]
-    assert codes(keypairs(CAFILE=place.file("noise", b"noise"))) == ["error bad-certificate"]
+    assert keypair_findings(CAFILE=place.file("good", good)) == []
+    assert codes(keypair_findings(CAFILE=place.file("both", good + old))) == ["warning certificate-expired"]
+    assert codes(keypair_findings(CAFILE=place.file("old", old))) == ["error certificate-expired"]
+    assert codes(keypair_findings(CAFILE=place.file("noise", b"noise"))) == ["error bad-certificate"]
 
 
 def test_directories_of_authorities(place: Place) -> None:
@@ -211,19 +211,19 @@ def test_directories_of_authorities(place: Place) -> None:
     place.file("cas/0123abcd.r0", b"a CRL")
     place.file("cas/.hidden", b"noise")
     (cas / "sub").mkdir()
-    assert keypairs(CADIR=cas) == []
+    assert keypair_findings(CADIR=cas) == []
     place.file("cas/two.pem", b"noise")
-    (found,) = keypairs(CADIR=cas)
+    (found,) = keypair_findings(CADIR=cas)
     assert found.code == "bad-certificate" and "two.pem" in found.message
-    assert codes(keypairs(CADIR=cas / "sub")) == ["error bad-certificate"]
-    assert codes(keypairs(CADIR=cas / "none")) == ["error file-missing"]
-    assert codes(keypairs(CADIR=cas / "one.pem")) == ["error file-missing"]
+    assert codes(keypair_findings(CADIR=cas / "sub")) == ["error bad-certificate"]
+    assert codes(keypair_findings(CADIR=cas / "none")) == ["error file-missing"]
+    assert codes(keypair_findings(CADIR=cas / "one.pem")) == ["error file-missing"]
 
 
 @pytest.mark.parametrize("der", [False, True])
 def test_revocation_lists(place: Place, der: bool) -> None:
     def judged(days: float) -> list[str]:
-        return codes(keypairs(CRLFILE=place.file("crl", pki.revocations(days=days, der=der))))
+        return codes(keypair_findings(CRLFILE=place.file("crl", pki.revocations(days=days, der=der))))
 
     assert judged(99) == []
     assert judged(9) == ["warning crl-expires"]
@@ -235,27 +235,29 @@ def test_a_list_of_tomorrow(place: Place) -> None:
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     issuer = x509.load_pem_x509_certificate(pki.root()).subject
     made = x509.CertificateRevocationListBuilder(issuer, NOW + DAY, NOW + 99 * DAY).sign(key, hashes.SHA256())
-    (found,) = keypairs(CRLFILE=place.file("crl", made.public_bytes(Encoding.PEM)))
+    (found,) = keypair_findings(CRLFILE=place.file("crl", made.public_bytes(Encoding.PEM)))
     assert (found.code, found.severity.word) == ("crl-not-yet-valid", "error")
 
 
 def test_an_authority_that_the_tls_library_finds_too_weak(place: Place) -> None:
     weak = pki.self_signed(rsa.generate_private_key(65537, 1024)).public_bytes(Encoding.PEM)
-    assert codes(keypairs(CAFILE=place.file("weak", weak))) == ["error certificate-weak"]
-    assert codes(keypairs(CAFILE=place.file("both", weak + pki.root()))) == ["warning certificate-weak"]
+    assert codes(keypair_findings(CAFILE=place.file("weak", weak))) == ["error certificate-weak"]
+    assert codes(keypair_findings(CAFILE=place.file("both", weak + pki.root()))) == ["warning certificate-weak"]
 
 
 def test_several_revocation_lists_in_a_file(place: Place) -> None:
     lists = pki.revocations(days=99) + b"between\n" + pki.revocations(by="others", days=-1)
-    (found,) = keypairs(CRLFILE=place.file("crl", lists))
+    (found,) = keypair_findings(CRLFILE=place.file("crl", lists))
     assert found.code == "crl-expired"
-    assert codes(keypairs(CRLFILE=place.file("crl", lists[:-9]))) == ["error bad-crl"]
-    assert codes(keypairs(CRLFILE=place.file("crl", b"-----BEGIN X509 CRL-----" * 170_000))) == ["error bad-crl"]
+    assert codes(keypair_findings(CRLFILE=place.file("crl", lists[:-9]))) == ["error bad-crl"]
+    assert codes(keypair_findings(CRLFILE=place.file("crl", b"-----BEGIN X509 CRL-----" * 170_000))) == [
+        "error bad-crl"
+    ]
 
 
 @pytest.mark.parametrize("data", [b"", b"noise", b"-----BEGIN X509 CRL-----\n", pki.root()])
 def test_what_is_no_revocation_list(place: Place, data: bytes) -> None:
-    assert codes(keypairs(CRLFILE=place.file("crl", data))) == ["error bad-crl"]
+    assert codes(keypair_findings(CRLFILE=place.file("crl", data))) == ["error bad-crl"]
 
 
 def test_names_and_dates_that_the_library_parses_late(place: Place) -> None:
@@ -265,14 +267,14 @@ def test_names_and_dates_that_the_library_parses_late(place: Place) -> None:
     assert b"29991231235959Z" in timeless
     for data in (pki.garbled(root), timeless.replace(b"29991231235959Z", b"00001231235959Z")):
         for variable in ("CAFILE", "CERTFILE"):
-            assert codes(keypairs(**{variable: place.file("cert", data)})) == ["error bad-certificate"]
+            assert codes(keypair_findings(**{variable: place.file("cert", data)})) == ["error bad-certificate"]
     crl = pki.garbled(pki.revocations(der=True))
-    assert codes(keypairs(CRLFILE=place.file("crl", crl))) == ["error bad-crl"]
+    assert codes(keypair_findings(CRLFILE=place.file("crl", crl))) == ["error bad-crl"]
 
 
 def test_a_file_is_reported_once_for_all_rules() -> None:
     rules = [Rule(True, ((b"CAFILE", b"/none"), (b"N", b"%d" % number))) for number in range(3)]
-    (found,) = lint_keypairs.findings(contents(*rules), 30)
+    (found,) = keypairs.findings(contents(*rules), 30)
     assert found.rule == b"ip4/10.0.0.0_32"
     assert found.message == "CAFILE /none: is not there (and in 2 more rules)"
 
@@ -282,9 +284,9 @@ def test_a_file_is_reported_once_for_all_rules() -> None:
 def test_no_file_is_too_strange(tmp_path_factory: pytest.TempPathFactory, data: bytes, begin: bytes) -> None:
     path = tmp_path_factory.mktemp("strange") / "file"
     path.write_bytes(begin + data)
-    assert codes(keypairs(KEYFILE=path)) == ["error bad-key"]
-    assert codes(keypairs(CAFILE=path)) == ["error bad-certificate"]
-    assert codes(keypairs(CRLFILE=path)) == ["error bad-crl"]
+    assert codes(keypair_findings(KEYFILE=path)) == ["error bad-key"]
+    assert codes(keypair_findings(CAFILE=path)) == ["error bad-certificate"]
+    assert codes(keypair_findings(CRLFILE=path)) == ["error bad-crl"]
 
 
 def test_a_certificate_that_the_library_warns_of(place: Place) -> None:
@@ -295,14 +297,14 @@ def test_a_certificate_that_the_library_warns_of(place: Place) -> None:
     size = (serial.bit_length() + 8) // 8
     odd = made.replace(serial.to_bytes(size, "big", signed=True), (-serial).to_bytes(size, "big", signed=True))
     assert odd != made
-    assert keypairs(KEYFILE=place.file("key", pki.pair().key), CERTFILE=place.file("cert", odd)) == []
+    assert keypair_findings(KEYFILE=place.file("key", pki.pair().key), CERTFILE=place.file("cert", odd)) == []
 
 
 # Programs
 
 
-def execs(*texts: bytes) -> list[Finding]:
-    return list(lint_execs.findings(contents(*(Rule(True, (), text) for text in texts))))
+def exec_findings(*texts: bytes) -> list[Finding]:
+    return list(execs.findings(contents(*(Rule(True, (), text) for text in texts))))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,7 @@ def test_words(text: bytes, words: list[bytes]) -> None:
 def test_texts_that_do_not_parse(text: bytes) -> None:
     with pytest.raises(Unparsable):
         Execlineb().words(text)
-    (found,) = execs(text)
+    (found,) = exec_findings(text)
     assert (found.code, found.severity.word, found.rule) == ("exec-syntax", "error", b"ip4/10.0.0.0_32")
     assert found.message.isprintable()
 
@@ -360,7 +362,7 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_is_run(tmp_path: Path, text: str) -> None:
     mark = tmp_path / "mark"
-    execs(text.replace("MARK", str(mark)).encode())
+    exec_findings(text.replace("MARK", str(mark)).encode())
     assert not mark.exists()
 
 
@@ -395,26 +397,26 @@ def test_any_text_gives_words_or_a_reason(text: str) -> None:
 def test_programs_are_looked_for(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("")
-    assert execs(b"foreground { true } echo hello") == []
-    assert execs(b"/bin/sh -c true") == []
-    assert codes(execs(b"no-such-program")) == ["error exec-missing"]
-    assert codes(execs(b"/no/such/program")) == ["error exec-missing"]
-    assert codes(execs(os.fsencode(plain))) == ["error exec-missing"]
-    assert codes(execs(b"/tmp")) == ["error exec-missing"]
-    assert codes(execs(b"${program}")) == ["error exec-missing"]
-    assert codes(execs(b'"" x')) == ["error exec-missing"]
-    assert codes(execs(b"./here")) == ["warning relative-path"]
-    assert codes(execs(b"# nothing")) == ["warning exec-empty"]
+    assert exec_findings(b"foreground { true } echo hello") == []
+    assert exec_findings(b"/bin/sh -c true") == []
+    assert codes(exec_findings(b"no-such-program")) == ["error exec-missing"]
+    assert codes(exec_findings(b"/no/such/program")) == ["error exec-missing"]
+    assert codes(exec_findings(os.fsencode(plain))) == ["error exec-missing"]
+    assert codes(exec_findings(b"/tmp")) == ["error exec-missing"]
+    assert codes(exec_findings(b"${program}")) == ["error exec-missing"]
+    assert codes(exec_findings(b'"" x')) == ["error exec-missing"]
+    assert codes(exec_findings(b"./here")) == ["warning relative-path"]
+    assert codes(exec_findings(b"# nothing")) == ["warning exec-empty"]
 
 
 def test_a_text_is_reported_once_for_all_rules() -> None:
-    (found,) = execs(b"no-such-program", b"no-such-program")
+    (found,) = exec_findings(b"no-such-program", b"no-such-program")
     assert found.rule == b"ip4/10.0.0.0_32" and found.message.endswith(" (and in 1 more rule)")
 
 
 def test_a_machine_without_execlineb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (found,) = execs(b"echo hello")
+    (found,) = exec_findings(b"echo hello")
     assert (found.code, found.rule) == ("no-execlineb", None)
     assert "execlineb is not on PATH" in found.message
-    assert execs() == []
+    assert exec_findings() == []

@@ -13,8 +13,8 @@ from hypothesis import given
 
 from s6tls.accessrules import Rule, RuleSetError
 from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.findings import Finding, Severity
-from s6tls.audit.lint import lint
+from s6tls.audit.lint.findings import Finding, Severity
+from s6tls.audit.lint.run import lint
 from tests.accessrules import trees
 
 RULES = Path(__file__).parents[2] / "rules"

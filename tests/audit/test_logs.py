@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules.keys import address_text, parse_address
-from s6tls.audit import logstream
-from s6tls.audit.logs import FORMATS, Log
-from s6tls.audit.logstream import LogError
+from s6tls.audit.logs import stream
+from s6tls.audit.logs.formats import FORMATS, Log
+from s6tls.audit.logs.stream import LogError
 
 STAMPS = (
     b"",
@@ -174,7 +174,7 @@ def test_the_first_text_that_is_no_address_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_long_line_is_cut_and_the_next_read(tmp_path: Path) -> None:
-    long = b"192.0.2.1 " + b"x" * (3 * logstream.LINE_LIMIT)
+    long = b"192.0.2.1 " + b"x" * (3 * stream.LINE_LIMIT)
     assert read(tmp_path, long + b"\n192.0.2.2\n") == ([b"192.0.2.1", b"192.0.2.2"], 0)
 
 
@@ -273,7 +273,7 @@ def test_packed_and_corrupt_is_an_error_or_read(
 
 @every_packer
 def test_many_short_lines_come_in_bounded_blocks(tmp_path: Path, packer: Callable[[bytes], bytes]) -> None:
-    blocks = logstream.line_blocks(write(tmp_path, packer(b"\n" * 20_000_000)))
+    blocks = stream.line_blocks(write(tmp_path, packer(b"\n" * 20_000_000)))
     assert all(len(lines) <= 1 << 18 for lines, _ in zip(blocks, range(10), strict=False))
 
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit import hilbert, mapping
-from s6tls.audit.charting import Survey, Tile, plane, tiling
-from s6tls.audit.colouring import CHANGES, COLOURINGS, Shade, Swatch, change
-from s6tls.audit.contents import Contents
-from s6tls.audit.networks import Family
-from s6tls.audit.progress import silent
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family
+from s6tls.audit.core.progress import silent
+from s6tls.audit.picture import hilbert, scenes
+from s6tls.audit.picture.palette import CHANGES, COLOURINGS, Shade, Swatch, change
+from s6tls.audit.picture.survey import Survey, Tile, plane, tiling
 from tests.audit import spaces
 
 CERTIFICATE = Rule(True, ((b"CERTFILE", b"/a.pem"), (b"KEYFILE", b"/a.key")))
@@ -56,7 +56,7 @@ def described(colour_by: str, key: bytes | None, rule: Rule | None) -> str:
     return "allowed"
 
 
-def by_label(scene: mapping.Scene, family: Family) -> dict[str, int]:
+def by_label(scene: scenes.Scene, family: Family) -> dict[str, int]:
     return {entry.label: entry.counts[family] for entry in scene.legend if entry.counts[family]}
 
 
@@ -84,7 +84,7 @@ def test_cells_agree_with_brute_force(rules: spaces.Rules, colour_by: str) -> No
 
 @given(wide_rule_sets(), st.sampled_from(sorted(COLOURINGS)))
 def test_the_legend_counts_all_addresses(rules: spaces.Rules, colour_by: str) -> None:
-    scene = mapping.scene(Contents.of(rules.items()), colour_by, order=ORDER)
+    scene = scenes.scene(Contents.of(rules.items()), colour_by, order=ORDER)
     expected: dict[str, int] = {}
     for number in range(256):
         label = described(colour_by, *decide(rules, number))
@@ -133,7 +133,7 @@ def test_a_single_address_that_is_allowed_shows() -> None:
     rules = {b"ip4/0.0.0.0_0": Rule(False), b"ip4/10.20.30.40_32": Rule(True)}
     contents = Contents.of(rules.items())
     survey = Survey.of(contents, COLOURINGS["verdict"](contents), Family.IP4, silent)
-    chart = plane(survey, mapping.COARSE)
+    chart = plane(survey, scenes.COARSE)
     labels = [survey.swatches[swatch].label for swatch in chart.cells]
     assert labels.index("several in one place, some allowed") == 10 * 256 + 20
     assert labels.count("denied") == 65535
@@ -229,7 +229,7 @@ def test_the_most_common_settings_have_colours_of_their_own() -> None:
         for copy in range(9 - number):
             rule = Rule(True, ((b"CERTFILE", b"/%d.pem" % number),))
             rules[Family.IP4.key((number << 8 | copy) << 16, 16)] = rule
-    scene = mapping.scene(Contents.of(rules.items()), "certificate", order=ORDER)
+    scene = scenes.scene(Contents.of(rules.items()), "certificate", order=ORDER)
     assert [entry.label for entry in scene.legend if entry.counts[Family.IP4]] == [
         *(f"CERTFILE=/{number}.pem" for number in range(6)),
         "other certificates (3)",
@@ -240,7 +240,7 @@ def test_the_most_common_settings_have_colours_of_their_own() -> None:
 
 def test_certificates_for_names_count_too() -> None:
     rule = Rule(True, ((b"CERTFILE:example.org", b"/a\n.pem"), (b"CERTFILES", b"/b.pem")))
-    scene = mapping.scene(Contents.of([(b"ip4/0.0.0.0_0", rule)]), "certificate", order=ORDER)
+    scene = scenes.scene(Contents.of([(b"ip4/0.0.0.0_0", rule)]), "certificate", order=ORDER)
     assert by_label(scene, Family.IP4) == {"CERTFILE:example.org=/a\\x0a.pem": 2**32}
 
 
@@ -256,8 +256,8 @@ def test_what_becomes_of_a_decision(before: Rule | None, after: Rule | None) -> 
 
 
 def test_cells_stand_where_the_curve_has_them() -> None:
-    scene = mapping.scene(Contents.of([(b"ip4/192.0.0.0_2", Rule(True))]), order=mapping.COARSE)
-    (cells,) = [shape for shape in scene.shapes if isinstance(shape, mapping.Cells)]
+    scene = scenes.scene(Contents.of([(b"ip4/192.0.0.0_2", Rule(True))]), order=scenes.COARSE)
+    (cells,) = [shape for shape in scene.shapes if isinstance(shape, scenes.Cells)]
     x, y, width, height = hilbert.box(192 << 24, 2, 32)
     for row in range(256):
         for column in range(256):
@@ -267,8 +267,8 @@ def test_cells_stand_where_the_curve_has_them() -> None:
 
 def test_wide_rules_are_named_where_they_decide() -> None:
     rules = {b"ip4/0.0.0.0_0": Rule(False), b"ip4/10.0.0.0_8": Rule(True), b"ip4/11.1.0.0_16": Rule(True)}
-    scene = mapping.scene(Contents.of(rules.items()))
-    texts = {shape.text: shape for shape in scene.shapes if isinstance(shape, mapping.Text)}
+    scene = scenes.scene(Contents.of(rules.items()))
+    texts = {shape.text: shape for shape in scene.shapes if isinstance(shape, scenes.Text)}
     number, name = texts["10"], texts["10.0.0.0_8"]
     assert abs(name.x - number.x - 28) < 1 and 0 < name.y - number.y < 64
     assert {"0.0.0.0_0", "11.1.0.0_16"} <= texts.keys()
@@ -277,10 +277,10 @@ def test_wide_rules_are_named_where_they_decide() -> None:
 @settings(max_examples=30)
 @given(spaces.rule_sets(most=40))
 def test_labels_do_not_overlap(rules: spaces.Rules) -> None:
-    scene = mapping.scene(Contents.of(rules.items()), order=ORDER)
+    scene = scenes.scene(Contents.of(rules.items()), order=ORDER)
     lines: dict[float, list[tuple[float, float]]] = {}
     for shape in scene.shapes:
-        if isinstance(shape, mapping.Text):
+        if isinstance(shape, scenes.Text):
             width = len(shape.text) * shape.size * 0.55
             left = shape.x - {"start": 0, "middle": width / 2, "end": width}[shape.anchor]
             assert left >= 0 and left + width <= scene.width and 0 < shape.y < scene.height
@@ -290,7 +290,7 @@ def test_labels_do_not_overlap(rules: spaces.Rules) -> None:
 
 
 def test_a_map_of_nothing() -> None:
-    scene = mapping.scene(Contents({}))
+    scene = scenes.scene(Contents({}))
     assert [(entry.label, entry.counts) for entry in scene.legend] == [
         ("undecided", {Family.IP4: 2**32, Family.IP6: 2**128})
     ]
@@ -299,7 +299,7 @@ def test_a_map_of_nothing() -> None:
 def test_text_stands_out_from_every_colour() -> None:
     colours = {swatch.colour for make in COLOURINGS.values() for swatch in make(Contents({})).swatches}
     for colour in colours:
-        assert contrast(colour, mapping.text_colour(colour)) >= 4, colour
+        assert contrast(colour, scenes.text_colour(colour)) >= 4, colour
 
 
 def contrast(one: str, other: str) -> float:

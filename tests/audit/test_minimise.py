@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.budget import Budget
-from s6tls.audit.contents import Contents
-from s6tls.audit.diff import Difference, differences, other_differences
-from s6tls.audit.minimise import Unproven, minimise, proof
-from s6tls.audit.networks import Family, Network, parse_cidr
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family, Network, parse_cidr
+from s6tls.audit.minimise.lossy import Budget
+from s6tls.audit.minimise.minimise import Unproven, minimise, proof
+from s6tls.audit.questions.diff import Difference, differences, other_differences
 from tests.audit import spaces
 
 ALLOW, DENY = Rule(True), Rule(False)

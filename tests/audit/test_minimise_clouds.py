@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.audit.contents import Contents
-from s6tls.audit.minimise import minimise, proof
-from s6tls.audit.networks import Family, prefixes
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family, prefixes
+from s6tls.audit.minimise.minimise import minimise, proof
 from tests.audit import clouds
 
 

@@ -14,10 +14,10 @@ import pytest
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.contents import Contents
-from s6tls.audit.explain import Explainer
-from s6tls.audit.lint import lint
-from s6tls.audit.report import report
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.lint.run import lint
+from s6tls.audit.questions.explain import Explainer
+from s6tls.audit.report.report import report
 from s6tls.cli.accessrules import diff, export, map, minimise
 from s6tls.cli.s6_accessrules_cdb_from_fs import compile_from
 from tests.accessrules import trees

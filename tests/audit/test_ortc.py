@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s6tls.audit.ortc import fewest
-from s6tls.audit.trie import NONE, Prefix, Trie
+from s6tls.audit.minimise.ortc import fewest
+from s6tls.audit.minimise.trie import NONE, Prefix, Trie
 
 Networks = list[Prefix]
 

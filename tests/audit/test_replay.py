@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import address_text
-from s6tls.audit import answer
-from s6tls.audit.contents import Contents
-from s6tls.audit.logs import Log
-from s6tls.audit.logstream import LogError
-from s6tls.audit.networks import Family
-from s6tls.audit.replay import CLIENTS, Replay
-from s6tls.audit.space import NOBODY
+from s6tls.audit.core import wording
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family
+from s6tls.audit.core.partition import NOBODY
+from s6tls.audit.logs.formats import Log
+from s6tls.audit.logs.replay import CLIENTS, Replay
+from s6tls.audit.logs.stream import LogError
 from tests.audit import spaces
 
 EVERYBODY = [(family, number) for family in Family for number in spaces.clients(family)]
@@ -52,7 +52,7 @@ def by_brute_force(rules: spaces.Rules, against: spaces.Rules, lines: list[tuple
     flips: Counter[str] = Counter()
     for family, number in lines:
         key, rule = spaces.decide(rules, family, number)
-        verdicts[answer.verdict(rule)] += 1
+        verdicts[wording.verdict(rule)] += 1
         if key is None:
             undecided[family.text(number)] += 1
         else:

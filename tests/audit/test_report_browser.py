@@ -20,9 +20,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from s6tls.accessrules import Rule, keys
 from s6tls.accessrules.compile import write_cdb
 from s6tls.accessrules.errors import AddressError
-from s6tls.audit.explain import Explainer
-from s6tls.audit.networks import Family
-from s6tls.audit.report import report
+from s6tls.audit.core.networks import Family
+from s6tls.audit.questions.explain import Explainer
+from s6tls.audit.report.report import report
 from tests.accessrules import model
 from tests.audit import spaces
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from s6tls.accessrules import MalformedRecord, Rule, RuleSetError
 from s6tls.accessrules.compile import write_cdb
 from s6tls.accessrules.errors import AddressError
-from s6tls.audit.contents import Contents
-from s6tls.audit.networks import Family, Network, cidrs, joined, parse_cidr, prefixes
-from s6tls.audit.space import Locator, overlaid
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.networks import Family, Network, cidrs, joined, parse_cidr, prefixes
+from s6tls.audit.core.partition import Locator, overlaid
 from tests.accessrules import trees
 from tests.audit import spaces
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.audit.treemap import Area, squarified
+from s6tls.audit.picture.treemap import Area, squarified
 
 SIDES = st.floats(0.01, 1000)
 SIZES = st.lists(st.integers(1, 10**6), min_size=1, max_size=40)

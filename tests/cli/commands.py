@@ -28,7 +28,7 @@ from s6tls.cli import (
     s6_tlsd_io,
     s6_tlsserver,
 )
-from s6tls.cli.options import Synopsis
+from s6tls.cli.frame.options import Synopsis
 from tests.servers import BIN, PATH, PATIENCE
 
 LINKS: list[ModuleType] = [s6_applyuidgid, s6_connlimit, s6_tcpserver_access, s6_tlsd]

@@ -13,7 +13,7 @@ import pytest
 
 from s6tls.accessrules import Rule
 from s6tls.cli import s6_accessrules
-from s6tls.cli.options import Synopsis
+from s6tls.cli.frame.options import Synopsis
 from tests.accessrules import trees
 from tests.cli.commands import run, said
 from tests.servers import BIN, PATH, PATIENCE

@@ -136,7 +136,7 @@ import os, sys
 number, module, *sys.argv = sys.argv[1:]
 import importlib
 program = importlib.import_module("s6tls.cli." + module)
-from s6tls.accessrules.interruption import Interruption
+from s6tls.accessrules.deferred_signals import Interruption
 checkpoint, count = Interruption.checkpoint, iter(range(9))
 def checkpoint_with_signal(self):
     if next(count) == 1:

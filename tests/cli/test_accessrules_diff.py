@@ -10,8 +10,8 @@ import pytest
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.contents import Contents
-from s6tls.audit.diff import differences, other_differences
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.questions.diff import differences, other_differences
 from tests.accessrules import trees
 from tests.cli.commands import run, said
 

@@ -13,7 +13,7 @@ import pytest
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.contents import Contents
+from s6tls.audit.core.loaded import Contents
 from tests.accessrules import trees
 from tests.cli.commands import run, said
 from tests.servers import BIN, PATIENCE

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from s6tls.cli.options import Option, Synopsis, UsageError, in_force, number
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, number
 
 SYNOPSIS = Synopsis(
     "prog",

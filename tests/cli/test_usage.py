@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.cli import chain
-from s6tls.cli.options import Synopsis
-from s6tls.cli.program import outcome
+from s6tls.cli.frame import chain
+from s6tls.cli.frame.options import Synopsis
+from s6tls.cli.frame.program import outcome
 from tests.cli.commands import COMMANDS, LINKS, OTHERS, SERVERS, run, said, synopsis
 from tests.servers import BIN
 

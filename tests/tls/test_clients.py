@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
-from s6tls.tls.admission import Admission
 from s6tls.tls.context import BadConfiguration, build
-from s6tls.tls.material import Options
+from s6tls.tls.credentials import Options
+from s6tls.tls.policy import Admission
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.tls import pki
 from tests.tls.memory import NAMES, VERSIONS, Client, client_context, drain, shake_hands

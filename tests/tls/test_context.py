@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from s6tls.tls.context import BadConfiguration, build
-from s6tls.tls.material import Material, Options
+from s6tls.tls.credentials import Material, Options
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.tls import pki
 from tests.tls.memory import NAMES, VERSIONS, Client, client_context, feed, shake_hands, take

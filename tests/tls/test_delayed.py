@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import pytest
 from OpenSSL import SSL
 
+from s6tls.posix.reactor import Reactor
+from s6tls.stages.ucspitlsd import Ucspitlsd, await_command
 from s6tls.tls import engine
-from s6tls.tls.delayed import Ucspitlsd, await_command
+from s6tls.tls.credentials import Options
 from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.material import Options
 from s6tls.ucspi.image import Image, Refused
-from s6tls.ucspi.reactor import Reactor
 from tests.tls import pki
 from tests.tls.memory import client_context
 from tests.tls.test_stage import OTHERS, TLS, Holder

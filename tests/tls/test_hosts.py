@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from OpenSSL import SSL
 
+from s6tls.helper import reply
+from s6tls.posix.identity import Identity
+from s6tls.posix.reactor import Reactor
+from s6tls.tls.credentials import SESSION_VARIABLES, Options, Sources
 from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.host import Isolation
-from s6tls.tls.hosts import Hosts
-from s6tls.tls.material import SESSION_VARIABLES, Options, Sources
-from s6tls.ucspi import reply
-from s6tls.ucspi.identity import Identity
+from s6tls.tls.pool import Isolation
+from s6tls.tls.pools import Hosts
 from s6tls.ucspi.image import Refused
-from s6tls.ucspi.reactor import Reactor
 from tests.tls import pki
 from tests.tls.memory import client_context
 from tests.tls.pki import Pair
@@ -310,7 +310,7 @@ def test_a_missing_file_refuses_with_96_until_it_is_there(server: Server, tmp_pa
 def test_hosts_that_nobody_used_for_long_make_room_for_new_ones(
     connection_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("s6tls.tls.hosts._MOST_HOSTS", 2)
+    monkeypatch.setattr("s6tls.tls.pools._MOST_HOSTS", 2)
     each = []
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()

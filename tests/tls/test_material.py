@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from s6tls.tls.material import Options, Sources
-from s6tls.ucspi.identity import Identity
+from s6tls.posix.identity import Identity
+from s6tls.tls.credentials import Options, Sources
 from s6tls.ucspi.image import Refused
 from tests.tls import pki
 

@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL, crypto
 
-from s6tls.tls import context, report
-from s6tls.tls.material import SESSION_VARIABLES, Options
+from s6tls.helper import reply
+from s6tls.tls import context, variables
+from s6tls.tls.credentials import SESSION_VARIABLES, Options
 from s6tls.tls.pump import Pump, TLSFailure
-from s6tls.ucspi import reply
 from tests.tls import pki
 from tests.tls.memory import NAMES, VERSIONS, Client, client_context, shake_hands
 
@@ -62,7 +62,7 @@ def told(
             client.use_certificate_file(file.name, crypto.FILETYPE_ASN1)
     pump = Pump(server or server_context())
     shake_hands(pump, Client(client, server_name))
-    notification = report.notification(pump)
+    notification = variables.notification(pump)
     assert len(notification) <= reply.LARGEST and notification.endswith(b"\0\0")
     return reply.parse(notification, SESSION_VARIABLES)
 
@@ -326,7 +326,7 @@ def test_a_resumed_session_is_told_as_such_and_the_client_s_certificate_with_it(
     for _ in range(2):
         pump, talking = Pump(server_context()), Client(client, session=session)
         shake_hands(pump, talking)
-        found.append(reply.parse(report.notification(pump), SESSION_VARIABLES))
+        found.append(reply.parse(variables.notification(pump), SESSION_VARIABLES))
         session = talking.connection.get_session()
         talking.connection.shutdown()  # OpenSSL does not resume a session that was not ended
     first, again = found

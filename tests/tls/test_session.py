@@ -17,13 +17,13 @@ from typing import TypeVar
 import pytest
 from OpenSSL import SSL
 
+from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls import context, session
+from s6tls.tls.credentials import Options
 from s6tls.tls.descriptors import Descriptors
 from s6tls.tls.ends import Ends
-from s6tls.tls.material import Options
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
-from s6tls.ucspi.reactor import READABLE, Reactor
 from tests.tls import keyupdates, memory, pki
 from tests.tls.memory import NAMES, VERSIONS, client_context
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from s6tls.helper.reply import Reply
+from s6tls.stages.tlsd import Tlsd
+from s6tls.tls.credentials import Options, Sources
 from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.material import Options, Sources
-from s6tls.tls.stage import Tlsd
 from s6tls.ucspi.image import Image, Refused
-from s6tls.ucspi.reply import Reply
 
 TLS = {
     b"KEYFILE": b"/key",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from s6tls.cli import s6_accessrules
-from s6tls.cli.options import Synopsis
+from s6tls.cli.frame.options import Synopsis
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -13,11 +13,11 @@ import pytest
 
 from s6tls.accessrules import Decision, Rule, RuleSet, Verdict
 from s6tls.accessrules.compile import write_cdb
-from s6tls.ucspi.access import Access, Lookups
-from s6tls.ucspi.connlimit import ConnLimit
+from s6tls.helper.helper import Outpost
+from s6tls.stages.access import Access, Lookups
+from s6tls.stages.connlimit import ConnLimit
+from s6tls.stages.rulesource import CdbSource, Question
 from s6tls.ucspi.image import Image, Refused
-from s6tls.ucspi.outpost import Outpost
-from s6tls.ucspi.rulesource import CdbSource, Question
 
 UCSPI = {
     b"PROTO": b"TCP",

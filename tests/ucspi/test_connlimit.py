@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s6tls.ucspi.connlimit import ConnLimit
+from s6tls.stages.connlimit import ConnLimit
 from s6tls.ucspi.image import Image, Refused
 
 

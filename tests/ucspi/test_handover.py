@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from s6tls.ucspi.handover import Handover, control_pair
+from s6tls.posix.fdpass import Handover, control_pair
 
 CROWD = 2000
 FILL = b"x" * 4000

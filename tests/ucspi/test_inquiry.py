@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from s6tls.ucspi import ident
-from s6tls.ucspi.inquiry import Inquiry, Question
-from s6tls.ucspi.reactor import Reactor
-from s6tls.ucspi.resolver import Resolver
+from s6tls.helper import ident
+from s6tls.helper.lookup import Inquiry, Question
+from s6tls.helper.resolver import Resolver
+from s6tls.posix.reactor import Reactor
 from tests.e2e.nameserver import (
     AAAA,
     CNAME,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules.hostnames import normalised
-from s6tls.ucspi import ident
-from s6tls.ucspi.names import in_hosts_file, reverse_name
+from s6tls.helper import ident
+from s6tls.helper.names import in_hosts_file, reverse_name
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 import s6tls
-from s6tls.ucspi.findings import FINDINGS
+from s6tls.helper.helper import Outpost
+from s6tls.helper.reply import Refusal, parse
+from s6tls.helper.variables import FINDINGS
+from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import Refused
-from s6tls.ucspi.outpost import Outpost
-from s6tls.ucspi.reactor import READABLE, Reactor
-from s6tls.ucspi.reply import Refusal, parse
 from tests.e2e.nameserver import PTR, Asked, Puppet
 from tests.servers import PATIENCE
 from tests.ucspi.children import in_child

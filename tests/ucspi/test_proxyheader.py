@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.ucspi.proxyheader import CUT_SHORT, MALFORMED, UNSUPPORTED, VARIABLES, ProxyError, Reader
+from s6tls.helper.proxyheader import CUT_SHORT, MALFORMED, UNSUPPORTED, VARIABLES, ProxyError, Reader
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 IP4 = socket.inet_aton("192.0.2.1") + socket.inet_aton("198.51.100.1") + struct.pack("!HH", 56324, 443)

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from s6tls.ucspi.reactor import READABLE, WRITABLE, Reactor
+from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
 from tests.ucspi.children import in_child
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s6tls.helper.reply import LARGEST, Refusal, Reply, encode, parse, refusal
 from s6tls.ucspi.image import Refused
-from s6tls.ucspi.reply import LARGEST, Refusal, Reply, encode, parse, refusal
 
 NAMES = (b"A", b"B")
 VALUES = st.binary(max_size=50).map(lambda value: value.replace(b"\0", b""))

@@ -9,7 +9,7 @@ import pytest
 
 from s6tls.accessrules import Verdict
 from s6tls.accessrules.compile import compile_tree
-from s6tls.ucspi.rulesource import CdbSource, DirectorySource
+from s6tls.stages.rulesource import CdbSource, DirectorySource
 
 CLIENT = b"192.0.2.7"
 ALLOW, DENY, NOTFOUND, ERROR = Verdict.ALLOW, Verdict.DENY, Verdict.NOTFOUND, "error"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from s6tls.audit.core.networks import Family, cidrs
 from s6tls.audit.formats.entries import (
     BadText,
     Fault,
@@ -17,11 +18,10 @@ from s6tls.audit.formats.entries import (
     networks_of,
     plain_rule,
 )
-from s6tls.audit.networks import Family, cidrs
 
 if TYPE_CHECKING:
-    from s6tls.audit.contents import Contents
-    from s6tls.audit.networks import Range
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.networks import Range
 
 
 def parse(data: bytes, *, allow: bool = True) -> Parsed:

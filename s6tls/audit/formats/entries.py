@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import AddressError, shown
 from s6tls.accessrules.rule import ALLOW, DENY
-from s6tls.audit import answer
-from s6tls.audit.networks import Family, Network, parse_address_number, parse_cidr
+from s6tls.audit.core import wording
+from s6tls.audit.core.networks import Family, Network, parse_address_number, parse_cidr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import date
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.contents import Contents
+    from s6tls.audit.core.loaded import Contents
 
     _ByLength = dict[int, dict[int, "Statement"]]
 
@@ -233,4 +233,4 @@ def _network_of(key: bytes) -> Network:
                 return Network(family, *family.parse_name(name))
             except AddressError as error:
                 raise Refusal(f"no address can match it: {error}") from error
-    raise Refusal(f"the format has no rules of family {answer.text(family_name)}")
+    raise Refusal(f"the format has no rules of family {wording.text(family_name)}")

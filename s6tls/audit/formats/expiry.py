@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.keys import name_keys
-from s6tls.audit.networks import Family
+from s6tls.audit.core.networks import Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

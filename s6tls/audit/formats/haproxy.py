@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from s6tls.audit.core.networks import Family, Network, joined, parse_cidr, prefixes
 from s6tls.audit.formats import cidrlist
 from s6tls.audit.formats.entries import (
     MAPPED,
@@ -26,13 +27,12 @@ from s6tls.audit.formats.entries import (
     networks_of,
     plain_rule,
 )
-from s6tls.audit.networks import Family, Network, joined, parse_cidr, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.contents import Contents
-    from s6tls.audit.networks import Range
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.networks import Range
 
 _LONGEST = 16_000  # HAProxy has a buffer of 16384 bytes for a line, and takes the rest of a longer one for another line
 _SIX_TO_FOUR, _COMPATIBLE = parse_cidr("2002::/16"), parse_cidr("::/96")

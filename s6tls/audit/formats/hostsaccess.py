@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.hostnames import normalised
+from s6tls.audit.core.networks import Family, Network, parse_cidr, prefixes
 from s6tls.audit.formats.entries import (
     EVERYTHING,
     BadText,
@@ -25,12 +26,11 @@ from s6tls.audit.formats.entries import (
     not_mapped,
     plain_rule,
 )
-from s6tls.audit.networks import Family, Network, parse_cidr, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.contents import Contents
+    from s6tls.audit.core.loaded import Contents
 
 _LONGEST = 2045  # tcp_wrappers has a buffer of 2048 bytes for a line, with its newline, a NUL, and maybe a CR
 _DAEMON = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from s6tls.audit.core.networks import Network, parse_cidr
 from s6tls.audit.formats.entries import (
     EVERYTHING,
     BadText,
@@ -19,10 +20,9 @@ from s6tls.audit.formats.entries import (
     not_mapped,
     plain_rule,
 )
-from s6tls.audit.networks import Network, parse_cidr
 
 if TYPE_CHECKING:
-    from s6tls.audit.contents import Contents
+    from s6tls.audit.core.loaded import Contents
 
 _DIRECTIVE = re.compile(r"[ \t]*(allow|deny)[ \t]+([^ \t;]+)[ \t]*;[ \t]*")
 

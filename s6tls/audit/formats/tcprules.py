@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules import record
 from s6tls.accessrules.errors import UsageProblem, shown
 from s6tls.accessrules.rule import Rule
+from s6tls.audit.core.networks import Family, Network, prefixes
 from s6tls.audit.formats.entries import (
     BadText,
     Fault,
@@ -26,12 +27,11 @@ from s6tls.audit.formats.entries import (
     networks_of,
     plain_rule,
 )
-from s6tls.audit.networks import Family, Network, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.contents import Contents
+    from s6tls.audit.core.loaded import Contents
 
 _NOTHING_MATCHES = Statement(Network(Family.IP4, 0, 0), plain_rule(True))
 _QUOTES = [chr(code) for code in (0x22, *range(0x21, 0x7F))]

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules import record
 from s6tls.accessrules.errors import AddressError, UsageProblem, shown
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
+from s6tls.audit.core.networks import Family, parse_cidr
 from s6tls.audit.formats.entries import BadText, Entry, Fault, Parsed, Provenance, Refusal, clean, each_line
-from s6tls.audit.lint_names import problem
-from s6tls.audit.networks import Family, parse_cidr
+from s6tls.audit.lint.names import problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

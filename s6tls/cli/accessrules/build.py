@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE, write_cdb
 from s6tls.accessrules.errors import shown
-from s6tls.audit import answer
+from s6tls.audit.core import wording
 from s6tls.audit.formats import expiry, text
 from s6tls.cli.accessrules.common import JSON, interruptible, say_json, spare, writing
 from s6tls.cli.accessrules.formats import parsing
-from s6tls.cli.options import Option, Synopsis, UsageError, file_mode
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, file_mode
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from s6tls.audit.answer import Json
+    from s6tls.audit.core.wording import Json
     from s6tls.audit.formats.entries import Entry
 
 SYNOPSIS = Synopsis(
@@ -50,25 +50,25 @@ def body(argv: list[bytes]) -> int:
         write_cdb(out, rules, mode=mode, checkpoint=interruption.checkpoint)
     if as_json:
         left_out = [_json(entry, by) for entry, by in expired]
-        say_json({"out": answer.text(out), "rules": len(kept), "expired": left_out})
+        say_json({"out": wording.text(out), "rules": len(kept), "expired": left_out})
     return 0
 
 
 def _json(entry: Entry, by: Entry | None) -> Json:
     return {
         "line": entry.line,
-        "rule": answer.text(entry.key),
-        "verdict": answer.verdict(entry.rule),
+        "rule": wording.text(entry.key),
+        "verdict": wording.verdict(entry.rule),
         "expires": str(entry.provenance.expires),
-        "instead": None if by is None else {"rule": answer.text(by.key), "verdict": answer.verdict(by.rule)},
+        "instead": None if by is None else {"rule": wording.text(by.key), "verdict": wording.verdict(by.rule)},
     }
 
 
 def _warn(source: bytes, entry: Entry, by: Entry | None) -> None:
-    rule = f"{answer.verdict(entry.rule)} {shown(entry.key)}"
+    rule = f"{wording.verdict(entry.rule)} {shown(entry.key)}"
     message = f"{shown(source)}:{entry.line}: {rule} expired on {entry.provenance.expires} and is left out"
     if by is not None:
-        message += f": {shown(by.key)} ({answer.verdict(by.rule)}) decides in its place"
+        message += f": {shown(by.key)} ({wording.verdict(by.rule)}) decides in its place"
     elif kind := KINDS.get(entry.key.partition(b"/")[0]):
         message += f": no wider rule by {kind} is left"
     log(SYNOPSIS.program, "warning", message)

@@ -14,13 +14,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
+from s6tls.accessrules.atomic import replacing
+from s6tls.accessrules.deferred_signals import Interrupted, Interruption
 from s6tls.accessrules.errors import RuleSetError, shown
-from s6tls.accessrules.interruption import Interrupted, Interruption
-from s6tls.accessrules.replacing import replacing
-from s6tls.audit.contents import Contents
-from s6tls.audit.progress import Progress, silent
-from s6tls.cli.options import Option, UsageError
-from s6tls.cli.program import SYSTEM, Failure, unable_to
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.progress import Progress, silent
+from s6tls.cli.frame.options import Option, UsageError
+from s6tls.cli.frame.program import SYSTEM, Failure, unable_to
 
 JSON = Option("", ("json",), None, "answer in JSON")
 FINDINGS = 1

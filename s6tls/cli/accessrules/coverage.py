@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s6tls.audit import answer
-from s6tls.audit.coverage import count_others, coverage, share
-from s6tls.audit.networks import Family
+from s6tls.audit.core import wording
+from s6tls.audit.core.networks import Family
+from s6tls.audit.questions.coverage import count_others, coverage, share
 from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json
-from s6tls.cli.options import Synopsis, UsageError
+from s6tls.cli.frame.options import Synopsis, UsageError
 
 if TYPE_CHECKING:
-    from s6tls.audit.coverage import Coverage
+    from s6tls.audit.questions.coverage import Coverage
 
 SYNOPSIS = Synopsis("s6-accessrules coverage", (JSON,), "RULES")
 
@@ -48,7 +48,7 @@ def _tell_family(found: Coverage) -> None:
     def row(counted: tuple[str | bytes, int]) -> tuple[object, ...]:
         """Return the cells for a word or a rule, and its addresses."""
         what, addresses = counted
-        return what if isinstance(what, str) else answer.text(what), addresses, share(addresses, size)
+        return what if isinstance(what, str) else wording.text(what), addresses, share(addresses, size)
 
     table = Table(found.family.value, "addresses", "share", right=[1, 2])
     table.add([("allowed", found.allow), ("denied", found.deny), ("undecided", found.undecided)], row)

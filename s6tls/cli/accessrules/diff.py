@@ -7,19 +7,19 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from s6tls.audit import answer
-from s6tls.audit.answer import Decided
-from s6tls.audit.diff import Clients, Difference, OtherDifference, differences, other_differences
-from s6tls.audit.networks import Family
+from s6tls.audit.core import wording
+from s6tls.audit.core.networks import Family
+from s6tls.audit.core.wording import Decided
+from s6tls.audit.questions.diff import Clients, Difference, OtherDifference, differences, other_differences
 from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, load, progress, reading, say
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.options import Option, Synopsis, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from s6tls.audit.answer import Json
-    from s6tls.audit.progress import Progress
+    from s6tls.audit.core.progress import Progress
+    from s6tls.audit.core.wording import Json
 
     AnyDifference = Difference | OtherDifference
     More = Callable[[AnyDifference], Json]
@@ -119,9 +119,9 @@ def _row(difference: AnyDifference, more: More) -> list[object]:
     return [
         first_prefixes(difference) if isinstance(difference, Difference) else _name(difference),
         difference.addresses,
-        answer.summary(before.rule),
+        wording.summary(before.rule),
         _key(before),
-        answer.summary(after.rule),
+        wording.summary(after.rule),
         _key(after),
         *more(difference).values(),
     ]
@@ -140,4 +140,4 @@ def first_prefixes(difference: Difference) -> str:
 
 
 def _key(decided: Decided) -> str | None:
-    return None if decided.key is None else answer.text(decided.key)
+    return None if decided.key is None else wording.text(decided.key)

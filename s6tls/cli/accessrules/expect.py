@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit.expect import violations
-from s6tls.audit.expectations import LARGEST, BadExpectations, Expectation, parse
+from s6tls.audit.policy.expect import violations
+from s6tls.audit.policy.expectations import LARGEST, BadExpectations, Expectation, parse
 from s6tls.cli.accessrules.common import FINDINGS, JSON, count, load, progress, reading, say, say_json
-from s6tls.cli.options import Synopsis, UsageError
-from s6tls.cli.program import USAGE, Failure
+from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.frame.program import USAGE, Failure
 
 SYNOPSIS = Synopsis("s6-accessrules expect", (JSON,), "RULES EXPECTATIONS")
 

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.keys import address_text
-from s6tls.audit import answer
-from s6tls.audit.explain import Explainer, Explanation
+from s6tls.audit.core import wording
+from s6tls.audit.questions.explain import Explainer, Explanation
 from s6tls.cli.accessrules.common import JSON, reading, say, say_json
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, addresses
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.options import Option, Synopsis, UsageError
 
 SYNOPSIS = Synopsis(
     "s6-accessrules explain",
@@ -72,18 +72,18 @@ def _explain_log(rules: bytes, chosen: Mapping[str, bytes]) -> None:
 
 
 def _in_one_line(explanation: Explanation) -> str:
-    decided = f"{explanation.address}: {answer.summary(explanation.rule, explanation.decision.rule)}"
+    decided = f"{explanation.address}: {wording.summary(explanation.rule, explanation.decision.rule)}"
     return f"{decided} (a host name is needed)" if explanation.needs_name else decided
 
 
 def _tell(explanation: Explanation) -> None:
     for key in explanation.probes:
-        say(f"probe {answer.text(key)}")
+        say(f"probe {wording.text(key)}")
     decision = explanation.decision
-    say(f"{explanation.address}: {answer.told(explanation.rule, decision.rule)}")
+    say(f"{explanation.address}: {wording.told(explanation.rule, decision.rule)}")
     for name, value in decision.env:
-        say(f"  unsets {answer.text(name)}" if value is None else f"  sets {answer.text(name)}={answer.text(value)}")
+        say(f"  unsets {wording.text(name)}" if value is None else f"  sets {wording.text(name)}={wording.text(value)}")
     if decision.exec:
-        say(f"  runs {answer.text(decision.exec)}")
+        say(f"  runs {wording.text(decision.exec)}")
     if explanation.needs_name:
         say("  a host name is needed: no rule by address decides, and there are rules by name")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit import answer
+from s6tls.audit.core import wording
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
 from s6tls.cli.accessrules.common import JSON, count, load, progress, say_json, spare
 from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, daemon_name, suits, write_text
-from s6tls.cli.options import Option, Synopsis, UsageError
-from s6tls.cli.program import USAGE, Failure
+from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.program import USAGE, Failure
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from s6tls.audit.contents import Contents
+    from s6tls.audit.core.loaded import Contents
 
 SYNOPSIS = Synopsis(
     "s6-accessrules export",
@@ -59,13 +59,13 @@ def body(argv: list[bytes]) -> int:
         for key, why in unsayable.reasons[:MOST_FAULTS]:
             log(SYNOPSIS.program, "error", f"unable to export {shown(key)}: {why}")
         if as_json:
-            refused = [{"rule": answer.text(key), "message": why} for key, why in unsayable.reasons]
+            refused = [{"rule": wording.text(key), "message": why} for key, why in unsayable.reasons]
             say_json({"refused": refused})
         lost = count(len(unsayable.reasons), "rule")
         raise Failure(USAGE, f"unable to export {shown(rules)}: {format_} cannot say {lost}") from None
     write_text(made, out, contents.mode)
     if as_json and out is not None:
-        say_json({"out": answer.text(out), "format": format_, "rules": len(contents.rules)})
+        say_json({"out": wording.text(out), "format": format_, "rules": len(contents.rules)})
     return 0
 
 

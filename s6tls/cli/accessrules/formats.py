@@ -9,18 +9,18 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit import answer
+from s6tls.audit.core import wording
 from s6tls.audit.formats import hostsaccess
 from s6tls.audit.formats.entries import BadText
 from s6tls.cli.accessrules.common import count, reading, say_json, write_whole
-from s6tls.cli.options import UsageError
-from s6tls.cli.program import USAGE, Failure
+from s6tls.cli.frame.options import UsageError
+from s6tls.cli.frame.program import USAGE, Failure
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.answer import Json
+    from s6tls.audit.core.wording import Json
     from s6tls.audit.formats.entries import Fault
 
 MOST_FAULTS = 100
@@ -58,7 +58,7 @@ def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Itera
 
 def located(fault: Fault, paths: list[bytes]) -> Json:
     """Return a fault as JSON has it."""
-    return {"file": answer.text(paths[fault.file]), "line": fault.line, "message": fault.message}
+    return {"file": wording.text(paths[fault.file]), "line": fault.line, "message": fault.message}
 
 
 def write_text(text: str, out: bytes | None, widest: int) -> None:

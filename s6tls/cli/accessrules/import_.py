@@ -7,10 +7,10 @@ from operator import and_
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit import answer
-from s6tls.audit.contents import Contents
+from s6tls.audit.core import wording
+from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.save import write
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
-from s6tls.audit.writing import write
 from s6tls.cli.accessrules.common import JSON, count, interruptible, say_json, spare, writing
 from s6tls.cli.accessrules.formats import (
     MOST_FAULTS,
@@ -21,11 +21,11 @@ from s6tls.cli.accessrules.formats import (
     suits,
     write_text,
 )
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.options import Option, Synopsis, UsageError
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from s6tls.audit.answer import Json
+    from s6tls.audit.core.wording import Json
     from s6tls.audit.formats.entries import Entry, Parsed
 
 SYNOPSIS = Synopsis(
@@ -75,14 +75,14 @@ def body(argv: list[bytes]) -> int:
     if as_json:
         said: Json = {"rules": [_json(entry) for entry in parsed.entries]}
         if out is not None:
-            said = {"out": answer.text(out), "rules": len(parsed.entries)}
+            said = {"out": wording.text(out), "rules": len(parsed.entries)}
         say_json({**said, "unreached": [located(remark, paths) for remark in parsed.remarks]})
     return 0
 
 
 def _json(entry: Entry) -> Json:
     about = entry.provenance
-    decided = answer.decision(entry.key, entry.rule)
+    decided = wording.decision(entry.key, entry.rule)
     return {
         "key": decided.pop("rule"),
         **decided,

@@ -6,14 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit import answer
-from s6tls.audit.findings import Severity
-from s6tls.audit.lint import lint
+from s6tls.audit.core import wording
+from s6tls.audit.lint.findings import Severity
+from s6tls.audit.lint.run import lint
 from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, progress, reading, say, say_json
-from s6tls.cli.options import Option, Synopsis, UsageError, number
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, number
 
 if TYPE_CHECKING:
-    from s6tls.audit.findings import Finding
+    from s6tls.audit.lint.findings import Finding
 
 _DAYS = 30
 SYNOPSIS = Synopsis(
@@ -65,5 +65,5 @@ def _tell(findings: list[Finding]) -> None:
 
 
 def _row(finding: Finding) -> tuple[str | None, ...]:
-    rule = None if finding.rule is None else answer.text(finding.rule)
+    rule = None if finding.rule is None else wording.text(finding.rule)
     return finding.severity.word, finding.code, rule, finding.message, finding.remedy

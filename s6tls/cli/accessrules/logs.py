@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit.logs import FORMATS, Log
-from s6tls.audit.progress import Progress, silent
+from s6tls.audit.core.progress import Progress, silent
+from s6tls.audit.logs.formats import FORMATS, Log
 from s6tls.cli.accessrules.common import count, reading
-from s6tls.cli.options import Option, UsageError
+from s6tls.cli.frame.options import Option, UsageError
 from s6tls.ucspi.log import log
 
 FORMAT = Option("", ("format",), "FORMAT", f"the format of logs: {', '.join(FORMATS)} (default: what they look like)")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit import answer, drawing
-from s6tls.audit.colouring import COLOURINGS
-from s6tls.audit.mapping import COARSE, FINE, Scene, scene
-from s6tls.audit.networks import Family
+from s6tls.audit.core import wording
+from s6tls.audit.core.networks import Family
+from s6tls.audit.picture import render
+from s6tls.audit.picture.palette import COLOURINGS
+from s6tls.audit.picture.scenes import COARSE, FINE, Scene, scene
 from s6tls.cli.accessrules.common import JSON, Table, load, progress, say_json, spare, write_whole
-from s6tls.cli.options import Option, Synopsis, UsageError, in_force
+from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force
 
 SYNOPSIS = Synopsis(
     "s6-accessrules map",
@@ -33,7 +34,7 @@ def body(argv: list[bytes]) -> int:
         raise UsageError(f"neither .png nor .svg: {shown(out)}")
     chosen = in_force(SYNOPSIS.options, options)
     drawn, mode = _map(rules, chosen, FINE if ending == b"png" else COARSE)
-    write_whole(out, drawing.png(drawn) if ending == b"png" else drawing.svg(drawn).encode(), mode)
+    write_whole(out, render.png(drawn) if ending == b"png" else render.svg(drawn).encode(), mode)
     if "json" in chosen:
         say_json(_json(out, drawn))
     else:
@@ -60,7 +61,7 @@ def _map(rules: bytes, chosen: dict[str, bytes], order: int) -> tuple[Scene, int
 
 def _json(out: bytes, drawn: Scene) -> dict[str, object]:
     return {
-        "out": answer.text(out),
+        "out": wording.text(out),
         "families": {
             family.value: [
                 {"label": entry.label, "colours": list(entry.colours), "addresses": entry.counts[family]}

@@ -6,24 +6,24 @@ import os
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE
+from s6tls.accessrules.deferred_signals import Interruption
 from s6tls.accessrules.errors import AddressError, shown
-from s6tls.accessrules.interruption import Interruption
-from s6tls.audit import answer
-from s6tls.audit.budget import Budget
-from s6tls.audit.minimise import Unproven, minimise, proof
-from s6tls.audit.networks import parse_cidr
-from s6tls.audit.writing import is_cdb, write
+from s6tls.audit.core import wording
+from s6tls.audit.core.networks import parse_cidr
+from s6tls.audit.core.save import is_cdb, write
+from s6tls.audit.minimise.lossy import Budget
+from s6tls.audit.minimise.minimise import Unproven, minimise, proof
 from s6tls.cli.accessrules.common import JSON, Table, count, interruptible, load, progress, say, say_json, writing
 from s6tls.cli.accessrules.diff import first_prefixes
-from s6tls.cli.options import Option, Synopsis, UsageError
-from s6tls.cli.program import SYSTEM, Failure
+from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.program import SYSTEM, Failure
 
 if TYPE_CHECKING:
-    from s6tls.audit.contents import Contents
-    from s6tls.audit.diff import Difference
-    from s6tls.audit.minimise import Minimised
-    from s6tls.audit.networks import Network
-    from s6tls.audit.progress import Progress
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.networks import Network
+    from s6tls.audit.core.progress import Progress
+    from s6tls.audit.minimise.minimise import Minimised
+    from s6tls.audit.questions.diff import Difference
 
 SYNOPSIS = Synopsis(
     "s6-accessrules minimise",
@@ -120,5 +120,5 @@ def _tell(small: Minimised, changed: list[Difference]) -> None:
 
 
 def _row(difference: Difference) -> tuple[object, ...]:
-    before, after = (answer.summary(decided.rule) for decided in (difference.before, difference.after))
+    before, after = (wording.summary(decided.rule) for decided in (difference.before, difference.after))
     return first_prefixes(difference), difference.addresses, before, after

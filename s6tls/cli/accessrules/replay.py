@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from s6tls.accessrules.keys import address_text
-from s6tls.audit import answer
-from s6tls.audit.replay import Replay
+from s6tls.audit.core import wording
+from s6tls.audit.logs.replay import Replay
 from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, load, progress, reading, say, say_json
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
-from s6tls.cli.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.options import Option, Synopsis, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from s6tls.audit.contents import Contents
-    from s6tls.audit.replay import Flip
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.logs.replay import Flip
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ def _tell(replay: Replay, contents: Contents) -> None:
         say(f"flipped: {count(replay.flipped, 'hit')}")
 
     def rule(key: bytes) -> tuple[str, str]:
-        return answer.text(key), answer.summary(contents.rules[key])
+        return wording.text(key), wording.summary(contents.rules[key])
 
     _show(("hits", "rule", "decision"), replay.rules.most_common(), lambda used: (used[1], *rule(used[0])))
     _show(("unused rule", "decision"), replay.unused(), rule)
@@ -83,7 +83,7 @@ def _tell(replay: Replay, contents: Contents) -> None:
 
 
 def _flip(flip: Flip) -> tuple[object, ...]:
-    return flip.hits, flip.client, answer.summary(flip.before.rule), answer.summary(flip.after.rule)
+    return flip.hits, flip.client, wording.summary(flip.before.rule), wording.summary(flip.after.rule)
 
 
 def _show(headings: tuple[str, ...], items: Collection[T], cells: Callable[[T], Iterable[object]]) -> None:

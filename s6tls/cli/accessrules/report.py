@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from s6tls.audit import answer
-from s6tls.audit.report import report
+from s6tls.audit.core import wording
+from s6tls.audit.report.report import report
 from s6tls.cli.accessrules.common import JSON, count, progress, reading, say, say_json, spare, write_whole
-from s6tls.cli.options import Synopsis, UsageError
+from s6tls.cli.frame.options import Synopsis, UsageError
 
 SYNOPSIS = Synopsis("s6-accessrules report", (JSON,), "RULES OUT")
 
@@ -21,7 +21,7 @@ def body(argv: list[bytes]) -> int:
         made = report(rules, progress=tell)
     write_whole(out, made.html.encode(), made.mode)
     if "json" in dict(options):
-        say_json({"out": answer.text(out), "rules": made.rules, "findings": len(made.findings)})
+        say_json({"out": wording.text(out), "rules": made.rules, "findings": len(made.findings)})
     else:
-        say(f"{answer.text(out)}: {count(made.rules, 'rule')}, {count(len(made.findings), 'finding')}")
+        say(f"{wording.text(out)}: {count(made.rules, 'rule')}, {count(len(made.findings), 'finding')}")
     return 0

@@ -1,0 +1,1 @@
+"""What all audits stand on: a rule set in memory, its networks, and who decides where."""

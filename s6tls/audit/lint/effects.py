@@ -1,0 +1,73 @@
+"""What rules do to the environment, and what they run, as far as it shows without a look at the file system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from s6tls.accessrules import record
+from s6tls.accessrules.errors import UsageProblem, shown
+from s6tls.accessrules.ids import HIGHEST, IN_ENVIRONMENT, BadId
+from s6tls.accessrules.record import MAX_EXEC
+from s6tls.audit.lint.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from s6tls.accessrules.rule import Rule
+    from s6tls.audit.core.loaded import Contents
+
+
+def findings(contents: Contents) -> Iterator[Finding]:
+    """Yield environments that no record holds, texts to run that may be cut, wrong ids, and halves of keypairs."""
+    seen: dict[Rule, list[Finding]] = {}
+    for key, rule in contents.rules.items():
+        if rule.env or rule.exec:
+            if rule not in seen:
+                seen[rule] = list(_of_rule(rule, contents.is_tree))
+            for found in seen[rule]:
+                yield Finding(found.code, found.severity, key, found.message, found.remedy)
+
+
+def _of_rule(rule: Rule, is_tree: bool) -> Iterator[Finding]:
+    try:
+        record.encode(rule)
+    except UsageProblem as error:
+        remedy = "set fewer or shorter variables: no cdb can hold it"
+        yield Finding("env-too-large", Severity.ERROR, None, str(error), remedy)
+    if len(rule.exec) == MAX_EXEC and not is_tree:  # of a tree, the size of the file tells more
+        message = f"exec takes exactly {MAX_EXEC} bytes, where compilers cut longer ones"
+        yield Finding("exec-cut", Severity.WARNING, None, message, "see that its end is there, or put it in a script")
+    yield from _bad_ids(rule)
+    yield from _half_pairs(rule)
+
+
+def _bad_ids(rule: Rule) -> Iterator[Finding]:
+    for name, value in rule.env:
+        if name in IN_ENVIRONMENT and value is not None:
+            try:
+                IN_ENVIRONMENT[name](value)
+            except BadId as error:
+                message = f"sets {shown(name)} to no id ({error}): a server that takes it from there refuses the client"
+                remedy = f"write numbers from 0 to {HIGHEST}" + (", with commas between" if name == b"GIDLIST" else "")
+                yield Finding("bad-id", Severity.ERROR, None, message, remedy)
+
+
+def _half_pairs(rule: Rule) -> Iterator[Finding]:
+    """Yield a finding where a rule gives a key for a server, but no certificate for it, or the other way round."""
+    env = dict(rule.env)
+    for name in env:
+        kind, colon, server = name.partition(b":")
+        if kind not in _OTHER_HALF or (colon and not server):
+            continue
+        other = _OTHER_HALF[kind] + colon + server
+        if env[name] and not env.get(other):
+            yield Finding(
+                "half-keypair",
+                Severity.WARNING,
+                None,
+                f"sets {shown(name)} but not {shown(other)}: that of the server's environment need not match",
+                f"set {shown(other)} in the same rule",
+            )
+
+
+_OTHER_HALF = {b"KEYFILE": b"CERTFILE", b"CERTFILE": b"KEYFILE"}

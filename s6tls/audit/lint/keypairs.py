@@ -1,0 +1,211 @@
+"""The keys, certificates, authorities and revocation lists that rules name: whether a server could use them.
+
+Servers read them with `s6tls.pki`, and so are they read here.  What is added is what time does to them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import stat
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+from s6tls.accessrules.errors import shown
+from s6tls.audit.core.progress import Progress, counted, silent
+from s6tls.audit.lint.findings import Finding, Severity, with_others
+from s6tls.pki import Kind, Unusable, files, parsing
+from s6tls.pki.parsing import authorities, check_keypair, name_of, private_key, revocations, weakness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cryptography import x509
+
+    from s6tls.accessrules.rule import Rule
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.pki.parsing import Key
+
+
+class Named(NamedTuple):
+    """A variable and the path that a rule gives it."""
+
+    variable: bytes
+    path: bytes
+
+    def __str__(self) -> str:
+        return f"{shown(self.variable)} {shown(self.path)}"
+
+
+Uses = tuple[Named, ...]
+"""What is looked at, and what is looked at beside it: a key's certificate; the CAFILE that may do without a CADIR."""
+
+
+class Problem(NamedTuple):
+    """A finding, without the rule."""
+
+    code: str
+    severity: Severity
+    message: str
+    remedy: str
+
+
+def findings(
+    contents: Contents, days: int, progress: Progress = silent, now: datetime.datetime | None = None
+) -> Iterator[Finding]:
+    """Yield what is wrong with the files that rules name, or will be within `days`, each with its first rule."""
+    users: dict[Uses, bytes] = {}
+    count: Counter[Uses] = Counter()
+    for key, rule in contents.rules.items():
+        if rule.env:
+            for uses in _uses(rule):
+                users.setdefault(uses, key)
+                count[uses] += 1
+    check = _Check(now or datetime.datetime.now(datetime.UTC), datetime.timedelta(days=days))
+    for uses, key in counted(users.items(), "files looked at", progress):
+        for code, severity, message, remedy in check.problems(uses):
+            yield Finding(code, severity, key, with_others(message, count[uses]), remedy)
+
+
+def _uses(rule: Rule) -> Iterator[Uses]:
+    env = {name: value for name, value in rule.env if value}
+    for variable, path in env.items():
+        kind, colon, server = variable.partition(b":")
+        if variable == b"CADIR" and b"CAFILE" in env:
+            yield Named(variable, path), Named(b"CAFILE", env[b"CAFILE"])
+        elif variable in (b"CADIR", b"CAFILE", b"CRLFILE") or (
+            kind in (b"KEYFILE", b"CERTFILE") and (server or not colon)
+        ):
+            yield (Named(variable, path),)
+        certificate = b"CERTFILE" + colon + server
+        if kind == b"KEYFILE" and certificate in env:
+            yield Named(variable, path), Named(certificate, env[certificate])
+
+
+class _Check:
+    """Reads each file once."""
+
+    def __init__(self, now: datetime.datetime, soon: datetime.timedelta) -> None:
+        self._now, self._soon = now, soon
+        self._keys: dict[Named, Key] = {}
+        self._chains: dict[Named, list[x509.Certificate]] = {}
+
+    def problems(self, uses: Uses) -> Iterator[Problem]:
+        try:
+            if uses[0].variable != b"CADIR" and len(uses) == 2:
+                self._compare(*uses)
+            elif uses[0].path.startswith(b"/"):
+                yield from self._file(*uses)
+            else:
+                message = f"{uses[0]} is found from the working directory of the server, and not looked at here"
+                yield Problem("relative-path", Severity.WARNING, message, "write the whole path")
+        except Unusable as error:
+            yield _faulty(uses, error)
+
+    def _file(self, named: Named, beside: Named | None = None) -> Iterator[Problem]:
+        kind, which = named.variable.partition(b":")[0], shown(named.path)
+        if kind == b"CADIR":
+            found = _in_directory(named.path)
+            if not found and beside is None:
+                raise Unusable(Kind.CERTIFICATE, which, "there is no CA in it")
+            yield from self._authorities(named, found)
+            return
+        file = files.read(named.path)
+        if kind == b"KEYFILE":
+            self._keys[named] = private_key(file.data)
+            if file.mode & stat.S_IROTH:
+                message = f"{named} may be read by every user of this machine"
+                yield Problem("key-exposed", Severity.WARNING, message, "take that permission away")
+        elif kind == b"CERTFILE":
+            self._chains[named] = parsing.chain(file.data)
+            yield from self._periods(named, self._chains[named])
+        elif kind == b"CRLFILE":
+            yield from self._revocations(named, revocations(file.data, which))
+        else:
+            yield from self._authorities(named, authorities(file.data, which))
+
+    def _compare(self, key: Named, certificate: Named) -> None:
+        """Compare a key and a certificate that have been read, each by itself, before: rules name them first."""
+        if key in self._keys and certificate in self._chains:
+            check_keypair(self._keys[key], self._chains[certificate])
+
+    def _periods(self, named: Named, certificates: list[x509.Certificate]) -> Iterator[Problem]:
+        for certificate in certificates:
+            which = f"{named}: {_name(certificate)}"
+            begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+            if ends < self._now:
+                message = f"{which} has expired, on {ends:%Y-%m-%d}"
+                yield Problem("certificate-expired", Severity.ERROR, message, "renew it")
+            elif begins > self._now:
+                message = f"{which} is not valid before {begins:%Y-%m-%d}"
+                yield Problem("certificate-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
+            elif ends - self._now < self._soon:
+                message = f"{which} expires soon, on {ends:%Y-%m-%d}"
+                yield Problem("certificate-expires", Severity.WARNING, message, "renew it")
+
+    def _authorities(self, named: Named, found: list[x509.Certificate]) -> Iterator[Problem]:
+        """Of many authorities some may be of no use any more: that is an error only when no other is left."""
+        trusted = dict.fromkeys(found)  # in a hashed directory most are there twice
+        problems = [list(self._authority(named, authority)) for authority in trusted]
+        alive = any(all(problem.severity < Severity.ERROR for problem in of_one) for of_one in problems)
+        for problem in chain.from_iterable(problems):
+            yield problem._replace(severity=Severity.WARNING) if alive else problem
+
+    def _authority(self, named: Named, authority: x509.Certificate) -> Iterator[Problem]:
+        yield from self._periods(named, [authority])
+        if why := weakness(authority):
+            message = f"{named}: {_name(authority)} is too weak ({why}): no client of this authority gets in"
+            yield Problem("certificate-weak", Severity.ERROR, message, "have a new one made, with a longer key")
+
+    def _revocations(self, named: Named, lists: list[x509.CertificateRevocationList]) -> Iterator[Problem]:
+        for crl in lists:
+            begins, ends = crl.last_update_utc, crl.next_update_utc
+            which = f"{named}: the list of {shown(name_of(crl).encode())}"
+            if begins > self._now:
+                message = f"{which} is not valid before {begins:%Y-%m-%d}: no client of this authority gets in"
+                yield Problem("crl-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
+            elif ends is not None and ends < self._now:
+                message = f"{which} has expired, on {ends:%Y-%m-%d}: no client of this authority gets in"
+                yield Problem("crl-expired", Severity.ERROR, message, "fetch a new one")
+            elif ends is not None and ends - self._now < self._soon:
+                message = f"{which} expires soon, on {ends:%Y-%m-%d}"
+                yield Problem("crl-expires", Severity.WARNING, message, "fetch a new one in time")
+
+
+def _faulty(uses: Uses, error: Unusable) -> Problem:
+    code, remedy = _FAULTS[error.kind]
+    if error.kind is Kind.MISSING:
+        why = "is not there"
+    elif error.kind is Kind.KEYPAIR:
+        why = f"does not go with {uses[1]}: {error.why}"
+    else:
+        why = f"unable to {'read' if error.kind is Kind.UNREADABLE else 'use'} it: {error.why}"
+    return Problem(code, Severity.ERROR, f"{uses[0]}: {why}", remedy)
+
+
+_FAULTS = {
+    Kind.MISSING: ("file-missing", "put it there, or correct the path"),
+    Kind.UNREADABLE: ("file-unreadable", "see to its owner, its permissions and its kind"),
+    Kind.KEY: ("bad-key", "replace it by a PEM or DER key, RSA, ECDSA or Ed25519, without a password"),
+    Kind.CERTIFICATE: ("bad-certificate", "replace it by PEM or DER certificates"),
+    Kind.CRL: ("bad-crl", "replace it by PEM or DER revocation lists"),
+    Kind.KEYPAIR: ("keypair-mismatch", "name the two that belong together"),
+}
+
+
+def _in_directory(path: bytes) -> list[x509.Certificate]:
+    """Return the certificates in the files of a directory.  Raises Unusable, and names the file."""
+    found: list[x509.Certificate] = []
+    for file in files.authorities_in(path):
+        name = shown(os.path.basename(file))
+        try:
+            found += authorities(files.read(file).data, name)
+        except Unusable as error:
+            raise Unusable(error.kind, error.what, f"{name}: {error.why}") from error
+    return found
+
+
+def _name(certificate: x509.Certificate) -> str:
+    subject = shown(name_of(certificate).encode())
+    return f"the certificate of {subject}" if subject else "the certificate"

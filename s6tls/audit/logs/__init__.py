@@ -1,0 +1,1 @@
+"""Clients from logs, and what a rule set makes of them."""

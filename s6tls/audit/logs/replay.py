@@ -1,0 +1,158 @@
+"""What a rule set decides for the clients of a log, and what another would decide differently."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from s6tls.accessrules.keys import address_text
+from s6tls.audit.core import wording
+from s6tls.audit.core.networks import Family
+from s6tls.audit.core.partition import Locator
+from s6tls.audit.core.progress import Progress, counted, silent
+from s6tls.audit.core.wording import Decided
+
+if TYPE_CHECKING:
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.wording import Json
+    from s6tls.audit.logs.formats import Log
+
+CLIENTS = 1 << 20
+"""How many clients are remembered by their addresses."""
+
+BY_NAME = b"reversedns/"
+
+
+class Judge:
+    """Decides what happens to addresses, by a rule set in memory."""
+
+    def __init__(self, contents: Contents, *, progress: Progress = silent) -> None:
+        ip4, ip6 = (contents.space(family, progress) for family in Family)
+        self._spaces = {4: (ip4, Locator(ip4)), 16: (ip6, Locator(ip6))}
+
+    def decide(self, packed: bytes) -> Decided:
+        """Return what is decided for an address of 4 or 16 bytes."""
+        space, locator = self._spaces[len(packed)]
+        owner = locator.owner(int.from_bytes(packed, "big"))
+        return Decided(space.key(owner), space.rule(owner))
+
+
+class Flip(NamedTuple):
+    """A client that the two rule sets decide on differently, and how many lines it has."""
+
+    packed: bytes
+    hits: int
+    before: Decided
+    after: Decided
+
+    @property
+    def client(self) -> str:
+        """The text of its address."""
+        return address_text(self.packed).decode()
+
+    def json(self) -> Json:
+        """Return the flip as JSON has it."""
+        return {
+            "address": self.client,
+            "hits": self.hits,
+            "before": self.before.json(),
+            "after": self.after.json(),
+        }
+
+
+class Replay:
+    """Logs judged by a rule set and, maybe, also by another.
+
+    A *hit* is a line with an address.  Addresses are packed, 4 or 16 bytes.  When all logs have been read:
+
+    - `lines` and `unread`: how many lines there are, and how many of them have no address;
+    - `clients`: the hits of each client, of the first `most` clients;
+    - `beyond`: the hits of all other clients, which are counted but not remembered by address;
+    - `verdicts`: the hits for ``allow``, ``deny`` and ``notfound``; `rules`: the hits of each rule that has some;
+    - `undecided`: the clients, of those remembered, that no rule by address decides, and their hits;
+    - `flips`: the clients, of those remembered, that the other rule set decides on differently; `flipped`: the hits of
+      all that there are.
+
+    `undecided` and `flips` begin with the clients that have most hits.
+    """
+
+    def __init__(
+        self,
+        contents: Contents,
+        against: Contents | None = None,
+        *,
+        most: int = CLIENTS,
+        progress: Progress = silent,
+    ) -> None:
+        self.compares = against is not None
+        self.lines = 0
+        self.unread = 0
+        self.clients: dict[bytes, int] = {}
+        self.beyond = 0
+        self.verdicts: Counter[str] = Counter()
+        self.rules: Counter[bytes] = Counter()
+        self.undecided: dict[bytes, int] = {}
+        self.flips: list[Flip] = []
+        self.flipped = 0
+        self._contents = contents
+        self._judge = Judge(contents, progress=progress)
+        self._other = None if against is None else Judge(against, progress=progress)
+        self._most = most
+        self._progress = progress
+
+    def read(self, log: Log) -> None:
+        """Read a log to its end.  Raises LogError and OSError."""
+        clients = self.clients
+        for packed, hits in log.hits():
+            if packed in clients:
+                clients[packed] += hits
+            elif len(clients) < self._most:
+                clients[packed] = hits
+            else:
+                self.beyond += hits
+                self._count(packed, hits)
+        self.lines += log.lines
+        self.unread += log.unread
+
+    def finish(self) -> None:
+        """Judge the clients, after the last log."""
+        by_hits = sorted(self.clients.items(), key=lambda client: (-client[1], len(client[0]), client[0]))
+        for packed, hits in counted(by_hits, "clients judged", self._progress):
+            before, after = self._count(packed, hits)
+            if before.rule is None:
+                self.undecided[packed] = hits
+            if after is not None and before.rule != after.rule:
+                self.flips.append(Flip(packed, hits, before, after))
+
+    def _count(self, packed: bytes, hits: int) -> tuple[Decided, Decided | None]:
+        before = self._judge.decide(packed)
+        self.verdicts[wording.verdict(before.rule)] += hits
+        if before.key is not None:
+            self.rules[before.key] += hits
+        after = None if self._other is None else self._other.decide(packed)
+        if after is not None and before.rule != after.rule:
+            self.flipped += hits
+        return before, after
+
+    def unused(self) -> list[bytes]:
+        """Return the keys of the rules without a hit; a log cannot tell for rules by name."""
+        return [key for key in self._contents.rules if key not in self.rules and not key.startswith(BY_NAME)]
+
+    def json(self) -> Json:
+        """Return the answer as JSON has it."""
+        found: Json = {
+            "lines": self.lines,
+            "unread": self.unread,
+            "clients": len(self.clients),
+            "beyond": self.beyond,
+            "allow": self.verdicts["allow"],
+            "deny": self.verdicts["deny"],
+            "undecided": self.verdicts["notfound"],
+            "rules": {wording.text(key): hits for key, hits in self.rules.most_common()},
+            "unused": [wording.text(key) for key in self.unused()],
+            "undecided_clients": {address_text(packed).decode(): hits for packed, hits in self.undecided.items()},
+        }
+        if self.compares:
+            found["flipped"] = self.flipped
+            found["flips"] = [flip.json() for flip in self.flips]
+        return found

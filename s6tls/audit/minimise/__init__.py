@@ -1,0 +1,1 @@
+"""The fewest rules that decide alike."""

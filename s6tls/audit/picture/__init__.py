@@ -1,0 +1,1 @@
+"""The address space as a picture."""

@@ -1,0 +1,192 @@
+"""In what colours maps show decisions.
+
+The colours are those of M. Okabe and K. Ito, "Color Universal Design" (2008), which colour-blind people can tell apart,
+with paler ones for what matters less.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from s6tls.accessrules.errors import shown
+from s6tls.audit.core.partition import NOBODY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from s6tls.accessrules.rule import Rule
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.partition import Space
+
+    Setting = tuple[tuple[bytes, bytes], ...]
+
+_BLUE, _ORANGE, _GREEN, _VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+_PURPLE, _SKY, _YELLOW = "#cc79a7", "#56b4e9", "#f0e442"
+_PALE_BLUE, _PALE_ORANGE, _PALE_YELLOW = "#cfe3f0", "#f6dfb5", "#f8f4c0"
+_BLACK, _GREY, _PALE_GREY = "#4d4d4d", "#999999", "#e6e6e6"
+_CYCLE = (_BLUE, _GREEN, _VERMILION, _PURPLE, _SKY, _ORANGE)
+_PALE_CYCLE = (_PALE_BLUE, "#cdeadf", "#f5d9c6", "#f2deea", "#dff0fb", _PALE_ORANGE)
+
+
+class Swatch(NamedTuple):
+    """A colour (``#rrggbb``) and what it stands for.
+
+    Of several outcomes in one place, the highest `rank` says in which colour of several outcomes the place is shown.
+    """
+
+    colour: str
+    label: str
+    rank: int = 0
+
+
+class Shade(NamedTuple):
+    """How a decision is shown: the index of a swatch, and a number that only equal outcomes share."""
+
+    swatch: int
+    outcome: int
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """A way to colour decisions.
+
+    `mixed` are, by rank, the indexes of the swatches for places with several outcomes.  `shade` is given the index of
+    the rule in its space, or NOBODY, and the rule.
+    """
+
+    swatches: tuple[Swatch, ...]
+    mixed: tuple[int, ...]
+    shade: Callable[[int, Rule | None], Shade]
+
+    def shades(self, space: Space) -> list[Shade]:
+        """Return the shade of each rule's decision, and last of that of NOBODY."""
+        return [*(self.shade(index, rule) for index, rule in enumerate(space.rules)), self.shade(NOBODY, None)]
+
+
+def by_verdict(_: Contents) -> Colouring:
+    """Colour by who gets in."""
+    swatches = (
+        Swatch(_BLUE, "allowed", 1),
+        Swatch(_ORANGE, "denied"),
+        Swatch(_PALE_GREY, "undecided"),
+        Swatch(_SKY, "several in one place, some allowed"),
+        Swatch(_YELLOW, "several in one place, none allowed"),
+    )
+
+    def shade(_: int, rule: Rule | None) -> Shade:
+        swatch = 2 if rule is None else 0 if rule.allow else 1
+        return Shade(swatch, swatch)
+
+    return Colouring(swatches, (4, 3), shade)
+
+
+def by_certificate(contents: Contents) -> Colouring:
+    """Colour by the certificate that a client gets: what rules set CERTFILE and CERTFILE:NAME to."""
+    return _by_setting(contents, "certificate", lambda name: name.partition(b":")[0] == b"CERTFILE")
+
+
+def by_user(contents: Contents) -> Colouring:
+    """Colour by the user that a client's program runs as: what rules set UID and GID to."""
+    return _by_setting(contents, "user", lambda name: name in (b"UID", b"GID"))
+
+
+def _by_setting(contents: Contents, noun: str, concerns: Callable[[bytes], bool]) -> Colouring:
+    """Colour by what rules set some variables to, the settings that most rules make each in a colour of its own."""
+
+    def setting(rule: Rule) -> Setting:
+        return tuple((name, value) for name, value in rule.env if value is not None and concerns(name))
+
+    settings = {rule: setting(rule) for rule in set(contents.rules.values()) if rule.allow}
+    counts = Counter(settings[rule] for key, rule in contents.rules.items() if rule.allow and _is_of_address(key))
+    del counts[()]
+    ranked = sorted(counts, key=lambda found: (-counts[found], found))
+    named = [Swatch(colour, _described(made), 1) for colour, made in zip(_CYCLE, ranked, strict=False)]
+    others = len(named)
+    swatches = (
+        *named,
+        Swatch(_GREY, f"other {noun}s ({len(ranked) - len(named)})", 1),
+        Swatch(_BLACK, f"allowed, no {noun} set", 1),
+        Swatch(_PALE_ORANGE, "denied"),
+        Swatch(_PALE_GREY, "undecided"),
+        Swatch(_PALE_YELLOW, "several in one place, none allowed"),
+        Swatch(_YELLOW, "several in one place, some allowed"),
+    )
+    numbers = {made: number for number, made in enumerate(ranked)}
+
+    def shade(_: int, rule: Rule | None) -> Shade:
+        if rule is None or not rule.allow:
+            return Shade(others + (3 if rule is None else 2), -1 if rule is None else -2)
+        made = settings[rule]
+        return Shade(min(numbers[made], others), numbers[made]) if made else Shade(others + 1, -3)
+
+    return Colouring(swatches, (others + 4, others + 5), shade)
+
+
+def _is_of_address(key: bytes) -> bool:
+    return key.partition(b"/")[0] in (b"ip4", b"ip6")
+
+
+def _described(setting: Setting) -> str:
+    return " ".join(f"{shown(name)}={shown(value)}" for name, value in setting)
+
+
+def by_rule(_: Contents) -> Colouring:
+    """Colour by the rule that decides: neighbours mostly differ, for colours are taken in turn."""
+    turns = len(_CYCLE)
+    swatches = (
+        *(Swatch(colour, "rules that allow, in turn", 1) for colour in _CYCLE),
+        *(Swatch(colour, "rules that deny, in turn") for colour in _PALE_CYCLE),
+        Swatch(_PALE_GREY, "undecided"),
+        Swatch(_PALE_YELLOW, "several in one place, none allowed"),
+        Swatch(_YELLOW, "several in one place, some allowed"),
+    )
+
+    def shade(index: int, rule: Rule | None) -> Shade:
+        if rule is None:
+            return Shade(2 * turns, NOBODY)
+        return Shade(index % turns + (0 if rule.allow else turns), index)
+
+    return Colouring(swatches, (2 * turns + 1, 2 * turns + 2), shade)
+
+
+COLOURINGS = {"verdict": by_verdict, "certificate": by_certificate, "user": by_user, "rule": by_rule}
+
+CHANGES = (
+    Swatch(_BLUE, "newly allowed", 2),
+    Swatch(_VERMILION, "newly denied", 1),
+    Swatch(_BLACK, "newly undecided", 1),
+    Swatch(_PURPLE, "allowed, but other env or exec", 1),
+    Swatch(_PALE_BLUE, "allowed as before"),
+    Swatch(_PALE_ORANGE, "denied as before"),
+    Swatch(_PALE_GREY, "undecided as before"),
+    Swatch(_SKY, "several in one place, some newly allowed"),
+    Swatch(_YELLOW, "several in one place, some changed"),
+    Swatch("#efece6", "several in one place, none changed"),
+)
+"""What a map of two rule sets shows."""
+
+CHANGES_MIXED = (9, 8, 7)
+"""By rank, the indexes in CHANGES of what stands for several outcomes."""
+
+
+def change(before: Rule | None, after: Rule | None) -> Shade:
+    """Return how a map of two rule sets shows what becomes of a decision."""
+    if before == after:
+        swatch = 6 if after is None else 4 if after.allow else 5
+    elif after is None:
+        swatch = 2
+    elif not after.allow:
+        swatch = 1
+    else:
+        swatch = 3 if before is not None and before.allow else 0
+    return Shade(swatch, swatch)
+
+
+def legend(swatches: Iterable[Swatch]) -> dict[str, list[int]]:
+    """Return the indexes of the swatches by what they stand for."""
+    found: dict[str, list[int]] = {}
+    for index, swatch in enumerate(swatches):
+        found.setdefault(swatch.label, []).append(index)
+    return found

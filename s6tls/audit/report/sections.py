@@ -1,0 +1,137 @@
+"""The parts of a report that need no script, as HTML: summary, findings, coverage and the frame of the map."""
+
+from __future__ import annotations
+
+from collections import Counter
+from html import escape
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from s6tls.audit.core import wording
+from s6tls.audit.lint.findings import Severity
+from s6tls.audit.questions.coverage import share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.lint.findings import Finding
+    from s6tls.audit.questions.coverage import Coverage
+
+MOST_OF_A_KIND = 100
+"""So many findings with one code are written out; of more the page says how many."""
+
+_IN_SIGHT = 3
+
+_FAMILIES = {b"ip4": "IPv4", b"ip6": "IPv6", b"reversedns": "host names", b"uid": "users", b"gid": "groups"}
+
+
+def visible(text: str) -> str:
+    """Return `text` with escapes for control characters and for what turns the direction of text."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def summary(contents: Contents, findings: Sequence[Finding]) -> str:
+    """Return what the set is, and how many rules and findings it has."""
+    counts = Counter((key.partition(b"/")[0], rule.allow) for key, rule in contents.rules.items())
+    names = sorted({family for family, _ in counts}, key=lambda name: (name not in _FAMILIES, name))
+    found = Counter(finding.severity for finding in findings)
+    facts = {
+        "Form": "directory tree" if contents.is_tree else "cdb file",
+        "Rules": f"{len(contents.rules):,}",
+        **{f"{severity.word.capitalize()}s": f"{found[severity]:,}" for severity in reversed(Severity)},
+    }
+    rows = [
+        (_FAMILIES.get(name, visible(wording.text(name))), counts[name, True] + counts[name, False], counts[name, True])
+        for name in names
+    ]
+    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{_number(rules)}{_number(allow)}{_number(rules - allow)}</tr>'
+        for name, rules, allow in rows
+    )
+    table = (
+        '<table><caption>Rules by family</caption><thead><tr><th scope="col">Family</th>'
+        '<th scope="col" class="number">Rules</th><th scope="col" class="number">Allow</th>'
+        f'<th scope="col" class="number">Deny</th></tr></thead><tbody>{body}</tbody></table>'
+    )
+    return f'<dl class="facts">{cells}</dl>{table if rows else "<p>There are no rules.</p>"}'
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """Return the findings by severity and code, the worst first; of many with one code, most are folded away."""
+    if not found:
+        return "<p>Lint finds nothing to report.</p>"
+    ordered = sorted(found, key=lambda finding: (-finding.severity, finding.code))
+    kinds = groupby(ordered, key=lambda finding: (finding.severity, finding.code))
+    return "\n".join(_kind(severity, code, list(items)) for (severity, code), items in kinds)
+
+
+def _kind(severity: Severity, code: str, items: list[Finding]) -> str:
+    listed = [_finding(item) for item in items[:MOST_OF_A_KIND]]
+    parts = [
+        f'<h3><span class="severity {severity.word}">{severity.word}</span> {escape(code)}',
+        f'<span class="hint">({len(items):,})</span></h3>',
+        f'<ul class="finding">{"".join(listed[:_IN_SIGHT])}</ul>',
+    ]
+    if len(items) > _IN_SIGHT:
+        rest = f'<ul class="finding">{"".join(listed[_IN_SIGHT:])}</ul>'
+        left = len(items) - len(listed)
+        if left:
+            rest += (
+                f"<p>{left:,} more of this kind are not in this page: "
+                "<code>s6-accessrules lint --json</code> lists all.</p>"
+            )
+        parts.append(f"<details><summary>{len(items) - _IN_SIGHT:,} more of this kind</summary>{rest}</details>")
+    return "\n".join(parts)
+
+
+def _finding(finding: Finding) -> str:
+    rule = ""
+    if finding.rule is not None:
+        key = wording.text(finding.rule)
+        rule = f'<p><a href="#rules" data-rule="{escape(key)}"><code>{escape(visible(key))}</code></a></p>'
+    message, remedy = escape(visible(finding.message)), escape(visible(finding.remedy))
+    return f'<li>{rule}<p>{message}.</p><p class="remedy">Remedy: {remedy}.</p></li>'
+
+
+def coverage(covered: Sequence[Coverage]) -> str:
+    """Return how many addresses of each family are allowed, denied and undecided."""
+    return "\n".join(_coverage(found) for found in covered)
+
+
+def _coverage(found: Coverage) -> str:
+    counts = {"allow": found.allow, "deny": found.deny, "undecided": found.undecided}
+    size = found.family.size
+    title = _FAMILIES[found.family.value.encode()]
+    bar, rows, left = "", "", 0.0
+    for word, count in counts.items():
+        width = 100 * count / size
+        bar += f'<rect class="{word}-bar" x="{left:.4f}" width="{width:.4f}" height="10"/>'
+        left += width
+        rows += (
+            '<tr><th scope="row"><svg class="bar key" viewBox="0 0 10 10" aria-hidden="true">'
+            f'<rect class="{word}-bar" width="10" height="10"/></svg>{word}</th>'
+            f'{_number(count)}<td class="number share">{escape(share(count, size))}</td></tr>'
+        )
+    said = ", ".join(f"{word} {share(count, size)}" for word, count in counts.items())
+    idle = sum(not count for count in found.rules.values())
+    note = f"<p>Rules that decide no address themselves: {idle:,} of {len(found.rules):,}.</p>" if idle else ""
+    return (
+        f"<h3>{title}</h3>"
+        f'<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{escape(said)}">'
+        f"{bar}</svg>"
+        f'<table aria-label="{title}"><thead><tr><th scope="col">Decision</th>'
+        '<th scope="col" class="number">Addresses</th><th scope="col" class="number">Share</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>{note}"
+    )
+
+
+def map_of(svg: str) -> str:
+    """Return a map in a frame that scrolls where there is little room."""
+    return f'<div class="scroll" role="region" aria-label="Map of the address space" tabindex="0">{svg}</div>'
+
+
+def _number(count: int) -> str:
+    """Return a cell whose number may be broken between its groups of digits."""
+    return f'<td class="number">{f"{count:,}".replace(",", ",<wbr>")}</td>'

@@ -1,0 +1,152 @@
+"""The chain as data: a command line of this project's programs becomes a list of stages and what they run.
+
+``s6-tcpserver-access -x rules.cdb s6-tlsd httpd`` is, to any of our programs, two stages
+and ``httpd``: no exec is needed between links that we know.  A word is one of ours
+when it names one of our programs and would be found where this program stands; a
+program of the same name from elsewhere is run, not imitated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.frame.program import run
+from s6tls.helper.helper import Outpost
+from s6tls.ucspi.image import Image, Stage
+from s6tls.ucspi.log import log_start
+from s6tls.ucspi.spawn import execute, initial_environment, search
+
+_LINKS = {
+    b"proxy-server": "s6tls.cli.proxy_server",
+    b"s6-envdir": "s6tls.cli.s6_envdir",
+    b"s6-envuidgid": "s6tls.cli.s6_envuidgid",
+    b"s6-ipcserver-access": "s6tls.cli.s6_ipcserver_access",
+    b"s6-tcpserver-access": "s6tls.cli.s6_tcpserver_access",
+    b"s6-tlsd": "s6tls.cli.s6_tlsd",
+    b"s6-ucspitlsd": "s6tls.cli.s6_ucspitlsd",
+    b"s6-applyuidgid": "s6tls.cli.s6_applyuidgid",
+    b"s6-connlimit": "s6tls.cli.s6_connlimit",
+}
+
+
+class Surroundings(Protocol):
+    """Where a chain runs: in a command that becomes the next program, or in the long-lived server."""
+
+    @property
+    def long_lived(self) -> bool:
+        """Whether what is made for the chain will serve many connections."""
+
+    def tls_carrier(self) -> object:
+        """Return what puts TLS engines behind connections (an `s6tls.stages.tlsd.Carrier`)."""
+
+    def outpost(self) -> Outpost:
+        """Return what reads strangers' words ahead of TLS."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of one connection: it applies a single stage, then becomes the next program."""
+
+    long_lived: bool = False
+
+    def tls_carrier(self) -> object:
+        """An engine is a child of this process."""
+        from s6tls.tls.child import ChildEngine
+
+        return ChildEngine()
+
+    def outpost(self) -> Outpost:
+        """An outpost that ends when this process becomes the next program."""
+        return Outpost()
+
+
+MakeStage = Callable[[Sequence[tuple[str, bytes]], Surroundings], Stage]
+
+
+class Link(Protocol):
+    """What a module of a chain's command provides."""
+
+    SYNOPSIS: Synopsis
+
+    @property
+    def stage(self) -> MakeStage:
+        """What makes the stage from its parsed options.  Raises UsageError."""
+
+
+def parse(argv: Sequence[bytes], surroundings: Surroundings) -> tuple[list[Stage], list[bytes]]:
+    """Take our own links off the front of `argv`; return their stages and what is left, a program and its words.
+
+    Raises UsageError when nothing is left to run, or a link's options are wrong.
+    """
+    stages: list[Stage] = []
+    words = list(argv)
+    while words and (module := _our_link(words[0])):
+        link: Link = importlib.import_module(module)
+        stage, words = take(link.SYNOPSIS, link.stage, words[1:], surroundings)
+        stages.append(stage)
+    if not words or not words[0]:
+        raise UsageError("no program to run")
+    return stages, words
+
+
+def take(
+    synopsis: Synopsis, make: MakeStage, argv: Sequence[bytes], surroundings: Surroundings
+) -> tuple[Stage, list[bytes]]:
+    """Make one link's stage from the words after its name; return it and the words that follow.  Raises UsageError."""
+    try:
+        options, rest = synopsis.parse(argv)
+        operands = synopsis.operands
+        if len(rest) < len(operands):
+            raise UsageError
+        options += zip(operands, rest, strict=False)
+        return make(options, surroundings), rest[len(operands) :]
+    except UsageError as error:
+        raise UsageError(str(error), synopsis) from error
+
+
+def run_link(synopsis: Synopsis, make: MakeStage) -> NoReturn:
+    """Be one of the chain's commands: apply its stage, and those of our links that follow, then become the program."""
+    run(synopsis, lambda argv: _become(*parse_link(synopsis, make, argv)))
+
+
+def parse_link(synopsis: Synopsis, make: MakeStage, argv: Sequence[bytes]) -> tuple[list[Stage], list[bytes]]:
+    """Read the command line of the chain's command that this process is.  Raises UsageError."""
+    surroundings = Command()
+    first, rest = take(synopsis, make, argv, surroundings)
+    stages, words = parse(rest, surroundings)
+    return [first, *stages], words
+
+
+def _become(stages: Sequence[Stage], words: list[bytes]) -> NoReturn:
+    image = Image(initial_environment(), words, stages=deque(stages))
+    while image.stages:
+        waiting = image.apply_next()
+        if waiting is not None:
+            while not waiting.resume():
+                pass
+            waiting.close()
+    log_start(image, os.getpid())
+    execute(image)
+
+
+def programs_directory() -> bytes:
+    """Return the directory in which this program, and so the project's others, stand."""
+    return os.path.dirname(os.path.realpath(os.fsencode(sys.argv[0])))
+
+
+def _our_link(word: bytes) -> str | None:
+    module = _LINKS.get(os.path.basename(word))
+    if module is None:
+        return None
+    try:
+        found = search(word, os.environb.get(b"PATH"))
+    except OSError:
+        return module  # a name that is found nowhere can only mean our own
+    return module if os.path.dirname(os.path.realpath(found)) == programs_directory() else None

@@ -1,0 +1,78 @@
+"""The edge of every program: where failures become one line on stderr and an exit code.
+
+Inside, code raises typed failures; only here do they turn into numbers.  Whatever
+happens, a user sees ``PROGRAM: fatal: …`` and never a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
+
+from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.ucspi.image import Refused
+from s6tls.ucspi.log import log, log_refusal
+from s6tls.ucspi.spawn import occupy_standard_descriptors
+
+USAGE = 100
+SYSTEM = 111
+
+
+class Failure(Exception):
+    """The program cannot go on: `code` is its exit code, the message completes ``PROGRAM: fatal:``."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextlib.contextmanager
+def unable_to(action: str, code: int = SYSTEM) -> Iterator[None]:
+    """Turn an OSError raised in the block into the Failure ``unable to ACTION: REASON`` with this exit code."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(code, f"unable to {action}: {error.strerror or error}") from error
+
+
+def run(synopsis: Synopsis, body: Callable[[list[bytes]], int]) -> NoReturn:
+    """Run a program: `body` gets the words after the program's name and returns the exit code.
+
+    ``--help`` alone prints the option table.
+    """
+    occupy_standard_descriptors()
+    sys.exit(outcome(synopsis, body, [os.fsencode(word) for word in sys.argv[1:]]))
+
+
+def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequence[bytes]) -> int:
+    """Return the exit code that `body` ends with, having said on stderr why when it is not a success."""
+    program = synopsis.program
+    try:
+        if list(argv[:1]) == [b"--help"]:
+            os.write(1, synopsis.help().encode())
+            return 0
+        return body(list(argv))
+    except UsageError as error:
+        usage = (error.synopsis or synopsis).usage()
+        log((error.synopsis or synopsis).program, "usage", f"{error}; {usage}" if str(error) else usage)
+        return USAGE
+    except Failure as error:
+        log(program, "fatal", str(error))
+        return error.code
+    except Refused as refused:
+        log_refusal(refused)
+        return refused.code
+    except OSError as error:
+        log(program, "fatal", f"unable to go on: {error}")
+        return SYSTEM
+    except KeyboardInterrupt:
+        return 130
+    except MemoryError:
+        log(program, "fatal", "unable to go on: out of memory")
+        return SYSTEM
+    except Exception as error:
+        log(program, "fatal", f"unable to go on: {type(error).__name__}: {error}")
+        return SYSTEM

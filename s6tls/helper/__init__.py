@@ -1,0 +1,1 @@
+"""The process without rights that reads strangers' words ahead of TLS: DNS, IDENT, PROXY headers."""

@@ -1,0 +1,309 @@
+"""An outpost: a process without rights that reads what strangers say ahead of TLS.
+
+DNS answers, IDENT answers and PROXY headers are bytes from strangers, and the process
+that accepts connections is root.  So it does not read them: it sends each question, with
+the client's socket where it matters, to a process that runs as nobody, and gets a
+reply (see `s6tls.helper.reply`).  One outpost serves all connections side by side, in
+an event loop, so that a name server that never answers delays only its own client.
+
+The outpost is started with the first question, again should it be gone, and ends when its control socket
+closes: it never outlives who asks.  Nothing of the server's is open in it but stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import resource
+import select
+import socket
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from s6tls.accessrules.keys import parse_address
+from s6tls.helper import reply
+from s6tls.posix.fdpass import Handover, control_pair
+from s6tls.posix.identity import Identity
+from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor
+from s6tls.ucspi.image import Refused
+from s6tls.ucspi.spawn import close_all_but, exits, fork
+
+if TYPE_CHECKING:
+    from s6tls.helper.resolver import Resolver
+
+_NOBODY = 65534
+_NEEDS = {
+    "inquire": ("s6tls.helper.lookup", "s6tls.helper.resolver"),
+    "proxy": ("s6tls.helper.proxyheader", "google_crc32c"),
+}
+_LARGEST_REQUEST = 4096
+_TOO_LATE = 99
+_SYSTEM = 111
+
+
+class Outpost:
+    """Asks questions; `reactor`, if there is one, is the event loop that sends what the outpost cannot take yet."""
+
+    def __init__(self, reactor: Reactor | None = None) -> None:
+        self._reactor = reactor
+        self._handover: Handover | None = None
+
+    def inquire(self, program: str, question: dict[str, Any], timeout: int, servers: list[str]) -> int:
+        """Ask who a client is (fields of `inquiry.Question`, addresses as text); return the reply's descriptor.
+
+        `timeout` is in milliseconds, 0 for none; a reply that comes too late is a refusal with
+        code 99.  `servers` are the addresses of the name servers to ask, none for those of
+        /etc/resolv.conf.  Raises Refused (111).
+        """
+        late = _TOO_LATE, f"unable to look up {question['remote']}: took too long"
+        request = {"ask": "inquire", "question": question, "timeout": timeout, "late": late, "servers": servers}
+        return self._ask(program, request, ())
+
+    def read_proxy_header(self, program: str, client: int, versions: tuple[int, ...], timeout: int) -> int:
+        """Have a PROXY header read from the descriptor `client`; return the reply's descriptor.
+
+        No byte beyond the header is taken.  `timeout` is in milliseconds, 0 for none; a header that comes too late is
+        refused with code 111.  Raises Refused (111).
+        """
+        return self._ask(
+            program,
+            {"ask": "proxy", "versions": versions, "timeout": timeout, "late": (_SYSTEM, "took too long")},
+            (client,),
+        )
+
+    def close(self) -> None:
+        """Let the outpost end."""
+        if self._handover is not None:
+            if self._reactor is not None:
+                self._reactor.forget(self._handover.control.fileno())
+            self._handover.close()
+            self._handover = None
+
+    def _ask(self, program: str, request: dict[str, Any], client: tuple[int, ...]) -> int:
+        fds: list[int] = []
+        try:
+            fds += os.pipe2(os.O_CLOEXEC)
+            for fd in client:
+                fds.append(os.dup(fd))
+            self._hand_over(request["ask"], json.dumps(request).encode(), fds[1:])
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            raise Refused(program, _SYSTEM, f"unable to ask the outpost: {error.strerror or error}") from error
+        return fds[0]
+
+    def _hand_over(self, kind: str, message: bytes, fds: list[int]) -> None:
+        """Send a question to the outpost, or to a new one if it is gone.  Raises OSError."""
+        if self._handover is not None:
+            try:
+                self._handover.send(message, fds)
+            except ConnectionError:
+                self.close()
+            else:
+                return
+        self._started(kind).send(message, fds)
+
+    def _started(self, kind: str) -> Handover:
+        ours, theirs = control_pair()
+        with theirs:
+            try:
+                _start(theirs, _NEEDS if self._reactor is not None else (kind,))
+            except OSError:
+                ours.close()
+                raise
+        self._handover = handover = Handover(ours)
+        if self._reactor is not None:
+            ours.setblocking(False)
+            self._reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush(handover))
+        return handover
+
+    def _flush(self, handover: Handover) -> None:
+        try:
+            handover.flush()
+        except OSError:
+            self.close()
+
+
+def _start(control: socket.socket, kinds: Iterable[str]) -> None:
+    """Fork twice, so that an outpost is nobody's child who would have to wait for it.
+
+    What answers questions of these kinds is imported ahead: nobody may not be able to read the files.
+    """
+    pid = fork()
+    if pid == 0:
+        with exits():
+            if fork() == 0:
+                _let_go_of_all_but(control)
+                for module in (module for kind in kinds for module in _NEEDS[kind]):
+                    importlib.import_module(module)
+                if os.geteuid() == 0:
+                    Identity(_NOBODY, _NOBODY).take()
+                _serve(control)
+    os.waitpid(pid, 0)
+
+
+def _let_go_of_all_but(control: socket.socket) -> None:
+    """Keep the control socket and stderr: 0 and 1 may be the client."""
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    close_all_but({0, 1, 2, control.fileno()})
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _serve(control: socket.socket) -> None:
+    """Take questions until the control socket closes; nobody is left then who wants to know."""
+    reactor = Reactor()
+    desk = _Desk(reactor)
+
+    def take(_: int = 0) -> None:
+        try:
+            message, fds, flags, _ = socket.recv_fds(control, _LARGEST_REQUEST, 2)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:
+            reactor.stop()
+            return
+        reactor.soon(take)
+        if flags & socket.MSG_CTRUNC:  # no room for descriptors: who asked sees the answer's pipe close
+            for fd in fds:
+                os.close(fd)
+        else:
+            desk.take(json.loads(message), fds)
+
+    control.setblocking(False)
+    reactor.watch(control.fileno(), READABLE, take)
+    reactor.run()
+
+
+class _Desk:
+    """Turns requests into work under way."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._resolvers: dict[tuple[str, ...], Resolver] = {}
+
+    def take(self, request: dict[str, Any], fds: list[int]) -> None:
+        work = self._inquire if request["ask"] == "inquire" else self._read_proxy_header
+        _Task(self._reactor, fds, request["timeout"], request["late"], lambda answer: work(request, fds, answer))
+
+    def _inquire(self, request: dict[str, Any], _: list[int], answer: Callable[[bytes], None]) -> Callable[[], None]:
+        from s6tls.helper.lookup import Inquiry, Question
+
+        fields = request["question"]
+        for field in ("remote", "local"):
+            fields[field] = parse_address(fields[field])
+        inquiry = Inquiry(
+            self._reactor,
+            self._resolver(tuple(request["servers"])),
+            Question(**fields),
+            lambda found: answer(reply.encode(found)),
+        )
+        return inquiry.abandon
+
+    def _resolver(self, servers: tuple[str, ...]) -> Resolver:
+        from s6tls.helper.resolver import Resolver
+
+        if servers not in self._resolvers:
+            self._resolvers[servers] = Resolver(self._reactor, servers)
+        return self._resolvers[servers]
+
+    def _read_proxy_header(
+        self, request: dict[str, Any], fds: list[int], answer: Callable[[bytes], None]
+    ) -> Callable[[], None]:
+        return _HeaderReading(self._reactor, fds, tuple(request["versions"]), answer).stop
+
+
+class _Task:
+    """One question: it ends with a reply or in time, whichever comes first, and then closes its descriptors."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        fds: list[int],
+        timeout: int,
+        late: tuple[int, str],
+        work: Callable[[Callable[[bytes], None]], Callable[[], None]],
+    ) -> None:
+        self._fds, self._late, self._over = fds, late, False
+        self._timer = reactor.after(timeout / 1000, self._out_of_time) if timeout else None
+        self._stop: Callable[[], None] = lambda: None
+        try:
+            stop = work(self._finish)
+        except (OSError, ValueError) as error:
+            self._finish(reply.refusal(_SYSTEM, f"unable to look into the client: {error}"))
+        else:
+            self._stop = stop
+
+    def _out_of_time(self) -> None:
+        self._stop()
+        self._finish(reply.refusal(*self._late))
+
+    def _finish(self, answer: bytes) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        notify, *others = self._fds
+        for fd in others:
+            os.close(fd)
+        with contextlib.suppress(OSError):
+            os.write(notify, answer)
+        os.close(notify)
+
+
+class _HeaderReading:
+    """Reads a PROXY header from a descriptor that others will go on to read from, and whose flags are not ours.
+
+    `fds` are the pipe for the reply and that descriptor.  When nobody waits for the reply any more, the client is
+    to see its connection end: it is let go of at once.
+    """
+
+    def __init__(
+        self, reactor: Reactor, fds: list[int], versions: tuple[int, ...], answer: Callable[[bytes], None]
+    ) -> None:
+        from s6tls.helper.proxyheader import Reader
+
+        self._reactor, self._answer = reactor, answer
+        self._notify, self._fd = notify, fd = fds
+        reactor.watch(notify, BROKEN, lambda _: self._end(b""))
+        self._reader = Reader(versions)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._watched = True
+        try:
+            reactor.watch(fd, READABLE, self._readable)
+        except PermissionError:  # a plain file is always readable, and cannot be watched
+            self._watched = False
+        self._readable()
+
+    def stop(self) -> None:
+        """Leave the descriptors alone."""
+        self._reactor.forget(self._notify)
+        if self._watched:
+            self._watched = False
+            self._reactor.forget(self._fd)
+
+    def _readable(self, _: int = 0) -> None:
+        from s6tls.helper.proxyheader import ProxyError
+
+        try:
+            while self._reader.wanted and self._poll.poll(0):
+                self._reader.feed(os.read(self._fd, self._reader.wanted))
+        except ProxyError as error:
+            self._end(reply.refusal(error.code, str(error)))
+        except OSError as error:
+            self._end(reply.refusal(_SYSTEM, str(error.strerror)))
+        else:
+            if not self._reader.wanted:
+                self._end(reply.encode(self._reader.variables))
+
+    def _end(self, answer: bytes) -> None:
+        self.stop()
+        self._answer(answer)

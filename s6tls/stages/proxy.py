@@ -1,0 +1,121 @@
+"""The stage of proxy-server: the client that a proxy speaks for takes the proxy's place in the environment.
+
+The header comes in clear.  When TLS follows it, what the header says about the TLS between client and
+proxy must survive the variables of our own TLS, so a second stage brings it back after that:
+`ProxyServer(until_later=True)` and `Remember`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from s6tls.accessrules.errors import shown
+from s6tls.accessrules.keys import parse_address
+from s6tls.helper.helper import Outpost
+from s6tls.helper.proxyheader import MALFORMED, VARIABLES
+from s6tls.helper.reply import Reply
+from s6tls.ucspi.image import Image, Refused, Waiting
+
+Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_SYSTEM = 111
+_ABOUT_TLS = tuple(name for name in VARIABLES if name.startswith(b"SSL_"))
+_KEPT = b"tlsbak_"
+
+
+@dataclass(frozen=True)
+class ProxyServer:
+    """Read a PROXY header of one of these `versions`.
+
+    `timeout` is in milliseconds, 0 for none.  `trusted` are the networks of the proxies, None for any.
+    `until_later` keeps what is said about TLS under other names, for `Remember`.
+    """
+
+    outpost: Outpost
+    versions: tuple[int, ...] = (1, 2)
+    timeout: int = 0
+    trusted: Sequence[Prefix] | None = None
+    until_later: bool = False
+    program: str = "proxy-server"
+
+    def apply(self, image: Image) -> Waiting:
+        """Have the header read.  Refused: 1 malformed or from somebody else, 2 unsupported, 111 cut short or late."""
+        if self.trusted is not None:
+            self._check_proxy(image, self.trusted)
+
+        if self.until_later:
+            image.unset(_KEPT + name for name in _ABOUT_TLS)
+
+        def take(variables: dict[bytes, bytes]) -> None:
+            for name, value in variables.items():
+                image.env[_KEPT + name if self.until_later and name in _ABOUT_TLS else name] = value
+
+        proxy = _proxy(image)
+        fd = self.outpost.read_proxy_header(self.program, image.stdin, self.versions, self.timeout)
+        return _Header(Reply(fd, self.program, VARIABLES, take, lambda: _SYSTEM), proxy)
+
+    def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:
+        proxy = image.env.get(image.env.get(b"PROTO", b"") + b"REMOTEIP", b"")
+        try:
+            address = ipaddress.ip_address(proxy.decode("ascii", "replace"))
+        except ValueError:
+            raise Refused(self.program, MALFORMED, "unable to tell who the proxy is") from None
+        if not any(address in prefix for prefix in trusted):
+            raise Refused(self.program, MALFORMED, f"unable to trust a PROXY header from {shown(proxy)}")
+
+
+class _Header:
+    """A `Waiting` for what a header says; a refusal names the proxy."""
+
+    def __init__(self, reply: Reply, proxy: str) -> None:
+        self.fd = reply.fd
+        self._reply, self._proxy = reply, proxy
+
+    def resume(self) -> bool:
+        """See `Reply`."""
+        try:
+            return self._reply.resume()
+        except Refused as refused:
+            reason = f": {refused}" if str(refused) else ""
+            what = f"unable to take the PROXY header{self._proxy}{reason}"
+            raise Refused(refused.program, refused.code, what) from refused
+
+    def close(self) -> None:
+        """See `Reply`."""
+        self._reply.close()
+
+
+def _proxy(image: Image) -> str:
+    """Return " from ADDRESS_PORT" for log lines, as far as it is known."""
+    proto = image.env.get(b"PROTO", b"")
+    address, port = image.env.get(proto + b"REMOTEIP", b""), image.env.get(proto + b"REMOTEPORT", b"")
+    return " from " + shown(address + b"_" + port) if address else ""
+
+
+@dataclass(frozen=True)
+class Remember:
+    """Give the program what a PROXY header has said about TLS."""
+
+    program: str = "proxy-server"
+
+    def apply(self, image: Image) -> None:
+        """Put the variables that were kept in the place of our own."""
+        for name in _ABOUT_TLS:
+            value = image.env.pop(_KEPT + name, None)
+            if value is not None:
+                image.env[name] = value
+
+
+def parse_prefixes(text: bytes) -> list[Prefix]:
+    """Read a comma-separated list of networks, such as ``10.0.0.0/8,2001:db8::1``.  Raises ValueError."""
+    return [_parse_prefix(word) for word in text.split(b",")]
+
+
+def _parse_prefix(text: bytes) -> Prefix:
+    address, slash, length = text.partition(b"/")
+    packed = parse_address(address)
+    if slash and not (length.isdigit() and len(length) <= 3):
+        raise ValueError("not a number of bits")
+    return ipaddress.ip_network((packed, int(length) if slash else 8 * len(packed)))

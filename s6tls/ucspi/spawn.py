@@ -1,0 +1,243 @@
+"""The edge to the kernel's processes: a clean start for ourselves, and starting the next program.
+
+The next program must find exactly what the chain made for it: descriptors 0, 1
+and 2, those that a stage handed to it, and no others (all of ours are close-on-exec), every signal at its default
+and none blocked, and no variable that the Python interpreter set for itself.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import contextlib
+import errno
+import fcntl
+import os
+import resource
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NoReturn
+
+from s6tls.accessrules.errors import shown
+from s6tls.posix.identity import BadIdentity
+from s6tls.ucspi.image import SERVER, Image, Refused
+from s6tls.ucspi.log import log, log_refusal
+
+_HANDLED = tuple(
+    int(number)
+    for number in (
+        signal.SIGCHLD,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGABRT,
+        signal.SIGINT,
+        signal.SIGPIPE,
+    )
+)
+_RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+
+
+def initial_environment() -> dict[bytes, bytes]:
+    """Return the environment that this process was given, without what the interpreter changed.
+
+    In a C locale the interpreter sets LC_CTYPE for itself (PEP 538); the kernel
+    remembers the block that exec handed over.  A variable without a name could not be handed on.
+    """
+    env = {name: value for name, value in os.environb.items() if name}
+    if b"LC_CTYPE" in env:
+        with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as block:
+            given = [entry[9:] for entry in block.read().split(b"\0") if entry.startswith(b"LC_CTYPE=")]
+            del env[b"LC_CTYPE"]
+            env.update((b"LC_CTYPE", value) for value in given[:1])
+    return env
+
+
+def occupy_standard_descriptors() -> None:
+    """Open /dev/null on whichever of 0, 1 and 2 is closed, so that nothing else can land there."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
+            os.set_inheritable(fd, True)
+
+
+def keep_from_programs() -> None:
+    """Mark every descriptor above 2 close-on-exec, those included that our own starter left open."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor of this process but these."""
+    first = 0
+    for fd in sorted(kept):
+        if fd > first:  # an empty range would be taken for one without end
+            os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def default_signals() -> None:
+    """Set every signal to its default and unblock all."""
+    for number in _RESETTABLE:
+        with contextlib.suppress(OSError, ValueError):
+            if signal.getsignal(number) is not signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def spawn(image: Image) -> int:
+    """Start the image's program as a child and return its process id.
+
+    With ids of our own, by posix_spawn: the parent's memory is neither copied nor
+    marked for copying.  With other ids a fork is needed, because they must be taken
+    and verified before the exec; the child then reports a failed exec by its exit code.
+    Raises Refused (126, 127 or 111) when the program cannot be started.
+    """
+    program = locate(image)
+    if image.identity is None:
+        try:
+            with _lifted(image.extra) as extra:
+                places = [(image.stdin, 0), (image.stdout, 1), *extra]
+                return os.posix_spawn(
+                    program,
+                    image.argv,
+                    image.env,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in places],
+                    setsigmask=(),
+                    setsigdef=_RESETTABLE,
+                )
+        except (OSError, ValueError) as error:
+            raise _exec_failure(image, error) from error
+    pid = fork()
+    if pid == 0:
+        with exits():
+            _become(image, program)
+    return pid
+
+
+def locate(image: Image) -> bytes:
+    """Return the path of the image's program.  Raises Refused (126, 127)."""
+    try:
+        return search(image.argv[0], image.path)
+    except (OSError, ValueError) as error:
+        raise _exec_failure(image, error) from error
+
+
+def search(name: bytes, path: bytes | None) -> bytes:
+    """Return the path of what exec would find under `name` with this PATH; None is the system's.  Raises OSError."""
+    if b"/" in name:
+        return name
+    reason = errno.ENOENT
+    for directory in (os.fsencode(os.defpath) if path is None else path).split(b":"):
+        candidate = os.path.join(directory or b".", name)
+        if os.path.isfile(candidate):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            reason = errno.EACCES
+    raise OSError(reason, os.strerror(reason))
+
+
+def fork() -> int:
+    """Fork; the child starts with default signals, none blocked, and no signal meant for it reaches our loop.
+
+    A connection costs a fork or two, so this one takes care: the functions of `signal` make an enum member of each
+    number, and for the many without a name an exception; those of `_signal` do not.  Only the signals for which we
+    ever have a handler are looked at.
+    """
+    handled = [number for number in _HANDLED if _signal.getsignal(number) != _signal.SIG_DFL]
+    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
+    pid = -1
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _signal.set_wakeup_fd(-1)
+            for number in handled:
+                _signal.signal(number, _signal.SIG_DFL)
+            _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, () if pid == 0 else blocked)
+    return pid
+
+
+def execute(image: Image) -> NoReturn:
+    """Become the image's program.  Raises Refused when that fails."""
+    _become(image, locate(image))
+
+
+def _become(image: Image, program: bytes) -> NoReturn:
+    # When stdout comes from 0 it must be moved before 0 is overwritten.
+    stdout = os.dup(image.stdout) if image.stdout == 0 and image.stdin != 0 else image.stdout
+    if image.stdin != 0:
+        os.dup2(image.stdin, 0)
+    if stdout != 1:
+        os.dup2(stdout, 1)
+    with _lifted(image.extra) as extra:
+        for fd, number in extra:
+            os.dup2(fd, number)
+    default_signals()
+    if image.identity is not None:
+        try:
+            image.identity.take()
+        except (OSError, BadIdentity) as error:
+            raise Refused(image.link, 111, f"unable to drop privileges: {error}") from error
+    try:
+        os.execve(program, image.argv, image.env)
+    except (OSError, ValueError) as error:
+        raise _exec_failure(image, error) from error
+
+
+@contextlib.contextmanager
+def _lifted(extra: Mapping[int, int]) -> Iterator[list[tuple[int, int]]]:
+    """Copy descriptors to where none is in the way of another's number; give the copies with those numbers."""
+    above = max(extra, default=2) + 1
+    with contextlib.ExitStack() as copies:
+        lifted = []
+        for number, fd in extra.items():
+            copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above)
+            copies.callback(os.close, copy)
+            lifted.append((copy, number))
+        yield lifted
+
+
+def _exec_failure(image: Image, error: OSError | ValueError) -> Refused:
+    """Say what the link that was to become the program would have said; ValueError is for text that exec cannot take.
+
+    When no link was, the server was to start it, and that is no end for a server.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        code = 127
+    elif number in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        code = 126
+    else:
+        code = 111
+    what = f"{shown(image.argv[0])}: {error.strerror if isinstance(error, OSError) else error}"
+    if image.link == SERVER:
+        return Refused(SERVER, code, f"unable to spawn {what}", kind="warning")
+    return Refused(image.link, code, f"unable to exec {what}")
+
+
+class exits:
+    """A block of a forked child: leaving it, in whatever way, ends the process without cleaning up for the parent.
+
+    A Refused is logged and gives its code; anything else gives 111.
+    """
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
+        code = 0
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else 111
+        elif isinstance(error, Refused):
+            log_refusal(error)
+            code = error.code
+        elif error is not None:
+            log("s6tls", "fatal", f"unable to go on: {type(error).__name__}: {error}")
+            code = 111
+        os._exit(code)
