@@ -14,7 +14,7 @@ from types import ModuleType
 from s6tls.accessrules.errors import shown
 from s6tls.cli.frame.options import Synopsis, UsageError
 from s6tls.cli.frame.program import outcome, run
-from s6tls.ucspi.spawn import occupy_standard_descriptors
+from s6tls.posix.process import occupy_standard_descriptors
 
 COMMANDS = (
     ("explain", "who gets in, and why"),

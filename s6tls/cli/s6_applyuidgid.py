@@ -8,7 +8,7 @@ from typing import NoReturn
 from s6tls.accessrules.ids import BadId, parse_groups, parse_id
 from s6tls.cli.frame.chain import Surroundings, run_link
 from s6tls.cli.frame.options import Option, Synopsis, UsageError
-from s6tls.posix.identity import ApplyUidGid
+from s6tls.stages.applyuidgid import ApplyUidGid
 
 IDENTITY_OPTIONS = (
     Option("u", ("uid",), "uid", "set the user id to uid"),

@@ -13,11 +13,12 @@ from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force
 from s6tls.cli.frame.program import USAGE, Failure, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, Server, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, bind, binding
-from s6tls.posix.identity import ApplyUidGid, BadIdentity
+from s6tls.posix.identity import BadIdentity
+from s6tls.posix.process import initial_environment
+from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Image
 from s6tls.ucspi.listen import endpoint
-from s6tls.ucspi.spawn import initial_environment
 
 VERBOSITY_OPTIONS = (
     Option("q", ("quiet",), None, "say only what is fatal"),

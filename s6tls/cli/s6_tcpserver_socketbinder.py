@@ -10,9 +10,10 @@ from typing import NoReturn
 from s6tls.accessrules.errors import shown
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, number
 from s6tls.cli.frame.program import run, unable_to
+from s6tls.posix.process import initial_environment
 from s6tls.ucspi import listen
 from s6tls.ucspi.image import Image
-from s6tls.ucspi.spawn import execute, initial_environment
+from s6tls.ucspi.spawn import execute
 
 _LONGEST_BACKLOG = 2**31 - 1
 BACKLOG = Option("b", ("backlog",), "backlog", "let this many clients wait in the kernel; 0 does not listen at all")

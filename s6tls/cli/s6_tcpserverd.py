@@ -10,8 +10,8 @@ from typing import NoReturn
 from s6tls.cli.frame.options import Option, Synopsis, number
 from s6tls.cli.frame.program import USAGE, Failure, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, Server, limits
+from s6tls.posix.process import initial_environment
 from s6tls.ucspi import listen
-from s6tls.ucspi.spawn import initial_environment
 
 OPTIONS = (
     Option("v", ("verbosity",), "verbosity", "0 fatal errors, 1 also warnings (the default), 2 also every client"),

@@ -8,9 +8,9 @@ from typing import NoReturn
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, number
 from s6tls.cli.frame.program import run, unable_to
 from s6tls.cli.s6_tlsd import ENGINE_OPTIONS, engine_options
+from s6tls.posix.process import initial_environment
 from s6tls.tls.credentials import Sources
-from s6tls.tls.descriptors import Descriptors
-from s6tls.ucspi.spawn import initial_environment
+from s6tls.tls.ends import Descriptors
 
 SYNOPSIS = Synopsis(
     "s6-tlsd-io",

@@ -16,8 +16,8 @@ from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, numb
 from s6tls.cli.frame.program import run
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, Server, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
+from s6tls.posix.process import initial_environment
 from s6tls.ucspi.log import log
-from s6tls.ucspi.spawn import initial_environment
 
 SYNOPSIS = Synopsis(
     "s6-tlsserver",

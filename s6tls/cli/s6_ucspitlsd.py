@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from s6tls.cli import s6_tlsd
 from s6tls.cli.frame.chain import Surroundings, run_link
 from s6tls.cli.frame.options import Synopsis
-from s6tls.stages.ucspitlsd import PROGRAM, Ucspitlsd
+from s6tls.stages.ucspitlsd import Ucspitlsd
+from s6tls.tls.delayed import PROGRAM
 
 if TYPE_CHECKING:
     from s6tls.stages.tlsd import Carrier

@@ -26,9 +26,10 @@ from s6tls.accessrules.keys import parse_address
 from s6tls.helper import reply
 from s6tls.posix.fdpass import Handover, control_pair
 from s6tls.posix.identity import Identity
+from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor
 from s6tls.ucspi.image import Refused
-from s6tls.ucspi.spawn import close_all_but, exits, fork
+from s6tls.ucspi.spawn import exits
 
 if TYPE_CHECKING:
     from s6tls.helper.resolver import Resolver

@@ -1,4 +1,4 @@
-"""Delayed encryption, UCSPI-TLS: the stage of s6-ucspitlsd, and how its engine waits.
+"""Delayed encryption, UCSPI-TLS: the stage of s6-ucspitlsd.  How its engine waits is `s6tls.tls.delayed`.
 
 The next program talks to the network in clear, and finds in its environment the numbers of
 three more descriptors: a control socket (SSLCTLFD), and two pipes (SSLREADFD, SSLWRITEFD)
@@ -19,22 +19,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from s6tls.posix.reactor import READABLE
 from s6tls.stages.tlsd import Carrier, peer, pipes, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, Options, Sources
-from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.delayed import PROGRAM
+from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Image, Refused
-from s6tls.ucspi.log import log
 
-if TYPE_CHECKING:
-    from s6tls.posix.reactor import Reactor
-
-PROGRAM = "s6-ucspitlsd"
-_BAD_COMMAND = 100
 _SYSTEM = 111
 
 
@@ -68,38 +60,6 @@ class Ucspitlsd:
         image.unset(SESSION_VARIABLES)
         for name, fd in ((b"SSLCTLFD", control), (b"SSLREADFD", app_in), (b"SSLWRITEFD", app_out)):
             image.env[name] = b"%d" % image.hand(fd)
-
-
-def await_command(
-    reactor: Reactor, fds: Descriptors, begin: Callable[[Descriptors], object], ended: Callable[[int], None]
-) -> None:
-    """Call `begin`, with the descriptors for the session, when a command comes on `fds.notify`.
-
-    If none ever will, or no such command exists, close them all and call `ended` with the exit code.
-    """
-    os.set_blocking(fds.notify, False)
-
-    def take(_: int) -> None:
-        try:
-            command = os.read(fds.notify, 1)
-        except BlockingIOError:
-            return
-        except OSError:
-            command = b""
-        reactor.forget(fds.notify)
-        if command == b"Y":
-            os.set_blocking(fds.notify, True)
-            begin(fds)
-        elif command == b"y":
-            os.close(fds.notify)
-            begin(replace(fds, notify=-1))
-        else:
-            if command:
-                log(PROGRAM, "fatal", "unrecognized command on control socket")
-            fds.close()
-            ended(_BAD_COMMAND if command else 0)
-
-    reactor.watch(fds.notify, READABLE, take)
 
 
 def _socket_pair(cleanup: contextlib.ExitStack) -> tuple[int, int]:

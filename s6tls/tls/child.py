@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from s6tls.posix.process import fork
 from s6tls.tls.credentials import BAD_HANDSHAKE, Options, Sources
-from s6tls.tls.descriptors import Descriptors
-from s6tls.ucspi.spawn import exits, fork
+from s6tls.tls.ends import Descriptors
+from s6tls.ucspi.spawn import exits
 
 
 class ChildEngine:

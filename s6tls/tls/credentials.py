@@ -33,7 +33,7 @@ class Options:
 
     `client_certificate` is "" for none, "optional" or "mandatory"; `sni_level` 0, 1 or 2;
     `handshake_timeout` in milliseconds, 0 for none.  `delayed` sessions begin with a command
-    (see `s6tls.stages.ucspitlsd`).  `alpn` are the protocols to agree on, the best first.
+    (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.
     """
 
     close_notify: bool = False

@@ -1,4 +1,4 @@
-"""The ends of a session as it uses them: the network, and the program's pipes.
+"""The ends of a session: as descriptors, which travel from the chain to the engine, and as the session uses them.
 
 The program may have the network's socket open, too (`s6tls.stages.ucspitlsd`), and whoever shares a socket shares
 O_NONBLOCK: it is a flag of the open file, not of the descriptor.  So each call to a socket says for itself that it
@@ -17,12 +17,38 @@ import stat
 import termios
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 
-from s6tls.tls.descriptors import Descriptors
+from s6tls.posix.process import close_all_but
 
 _PIECES = 16
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """A session's ends; whoever holds them closes them.  `net_in` and `net_out` may be the same.
+
+    `from_program` and `to_program` are clear text; `notify` is where the end
+    of the handshake is told, or -1.  With delayed encryption it is where the handshake is asked
+    for, too (see `s6tls.stages.ucspitlsd`).
+    """
+
+    net_in: int
+    net_out: int
+    from_program: int
+    to_program: int
+    notify: int = -1
+
+    def close(self) -> None:
+        """Close them all."""
+        for fd in {self.net_in, self.net_out, self.from_program, self.to_program, self.notify} - {-1}:
+            os.close(fd)
+
+    def close_others(self) -> None:
+        """Close every descriptor of the process but these and stderr."""
+        close_all_but({2, self.net_in, self.net_out, self.from_program, self.to_program, self.notify} - {-1})
 
 
 class Network:

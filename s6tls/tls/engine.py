@@ -14,11 +14,9 @@ from OpenSSL import SSL
 
 from s6tls.posix.identity import BadIdentity, Identity
 from s6tls.posix.reactor import Reactor
-from s6tls.stages import ucspitlsd
-from s6tls.tls import context, variables
+from s6tls.tls import context, delayed, variables
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Material, Options
-from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.ends import Ends
+from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.image import Refused
@@ -57,7 +55,7 @@ def carry(
     `peer` names the client in that message.  A delayed session begins when the program says so.
     """
     if options.delayed:
-        ucspitlsd.await_command(reactor, fds, lambda fds: _begin(reactor, settled, options, fds, peer, ended), ended)
+        delayed.await_command(reactor, fds, lambda fds: _begin(reactor, settled, options, fds, peer, ended), ended)
     else:
         _begin(reactor, settled, options, fds, peer, ended)
 

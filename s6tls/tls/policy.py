@@ -18,7 +18,7 @@ from math import inf
 from OpenSSL import SSL
 from OpenSSL._util import lib
 
-from s6tls.tls import hello
+from s6tls.tls import wire
 
 _NOT_SERVED = "no certificate for the name that the peer asked for"
 
@@ -89,7 +89,7 @@ def entry(asked: bytes, names: Collection[bytes]) -> bytes | None:
 
 def _asks_for_one_of(names: Collection[bytes], said: bytes) -> bool:
     try:
-        return entry(hello.server_name(said), names) is not None
+        return entry(wire.server_name(said), names) is not None
     except ValueError:
         return False
 

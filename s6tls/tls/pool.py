@@ -37,11 +37,12 @@ import struct
 from typing import TYPE_CHECKING
 
 from s6tls.posix.fdpass import Handover, control_pair
+from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls.credentials import PROGRAM, Material, Options
-from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.log import log
-from s6tls.ucspi.spawn import close_all_but, exits, fork
+from s6tls.ucspi.spawn import exits
 
 if TYPE_CHECKING:
     from OpenSSL import SSL

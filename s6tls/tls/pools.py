@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Options, Sources
-from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Refused
 
 if TYPE_CHECKING:

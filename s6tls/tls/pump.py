@@ -31,8 +31,8 @@ from OpenSSL import SSL
 from OpenSSL._util import lib
 
 from s6tls.tls import policy
-from s6tls.tls.records import Boundaries
 from s6tls.tls.states import Event
+from s6tls.tls.wire import Boundaries
 
 CHUNK = 65536
 """Bytes to read at once from either side."""

@@ -17,8 +17,7 @@ from OpenSSL import SSL
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls import variables
 from s6tls.tls.credentials import Options
-from s6tls.tls.descriptors import Descriptors
-from s6tls.tls.ends import Ends
+from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump
 from s6tls.tls.session import Session
 

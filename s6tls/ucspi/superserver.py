@@ -17,11 +17,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import SERVER, Image, Refused, Stage, Waiting
 from s6tls.ucspi.listen import endpoint
 from s6tls.ucspi.log import log, log_refusal, log_start
-from s6tls.ucspi.spawn import exits, fork, spawn
+from s6tls.ucspi.spawn import exits, spawn
 
 _ACCEPTS_A_TURN = 32
 _PAUSE = 0.1

@@ -15,7 +15,7 @@ from s6tls.audit.core.loaded import Contents
 from s6tls.audit.core.networks import Family
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.audit.lint.run import of_contents
-from s6tls.posix.identity import ApplyUidGid
+from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.tls.credentials import Options, Sources
 from s6tls.ucspi.image import Image, Refused
 from tests.audit import spaces

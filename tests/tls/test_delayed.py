@@ -12,10 +12,11 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.posix.reactor import Reactor
-from s6tls.stages.ucspitlsd import Ucspitlsd, await_command
+from s6tls.stages.ucspitlsd import Ucspitlsd
 from s6tls.tls import engine
 from s6tls.tls.credentials import Options
-from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.delayed import await_command
+from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Image, Refused
 from tests.tls import pki
 from tests.tls.memory import client_context

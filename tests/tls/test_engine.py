@@ -13,7 +13,7 @@ from OpenSSL import SSL
 from s6tls.posix.identity import Identity
 from s6tls.tls import engine
 from s6tls.tls.credentials import Options
-from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Refused
 from tests.tls import pki
 from tests.tls.memory import client_context

@@ -21,7 +21,7 @@ from s6tls.helper import reply
 from s6tls.posix.identity import Identity
 from s6tls.posix.reactor import Reactor
 from s6tls.tls.credentials import SESSION_VARIABLES, Options, Sources
-from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.ends import Descriptors
 from s6tls.tls.pool import Isolation
 from s6tls.tls.pools import Hosts
 from s6tls.ucspi.image import Refused

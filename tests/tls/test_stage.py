@@ -11,7 +11,7 @@ import pytest
 from s6tls.helper.reply import Reply
 from s6tls.stages.tlsd import Tlsd
 from s6tls.tls.credentials import Options, Sources
-from s6tls.tls.descriptors import Descriptors
+from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Image, Refused
 
 TLS = {

@@ -13,8 +13,9 @@ from typing import NoReturn
 import pytest
 
 from s6tls.posix.identity import Identity
+from s6tls.posix.process import fork, keep_from_programs
 from s6tls.ucspi.image import Image, Refused
-from s6tls.ucspi.spawn import execute, fork, keep_from_programs, spawn
+from s6tls.ucspi.spawn import execute, spawn
 from tests.servers import BIN
 from tests.ucspi.children import in_child, outcome_of
 

@@ -19,9 +19,10 @@ from typing import NoReturn, Protocol
 from s6tls.cli.frame.options import Synopsis, UsageError
 from s6tls.cli.frame.program import run
 from s6tls.helper.helper import Outpost
+from s6tls.posix.process import initial_environment, search
 from s6tls.ucspi.image import Image, Stage
 from s6tls.ucspi.log import log_start
-from s6tls.ucspi.spawn import execute, initial_environment, search
+from s6tls.ucspi.spawn import execute
 
 _LINKS = {
     b"proxy-server": "s6tls.cli.proxy_server",

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.posix.process import occupy_standard_descriptors
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.log import log, log_refusal
-from s6tls.ucspi.spawn import occupy_standard_descriptors
 
 USAGE = 100
 SYSTEM = 111

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from s6tls.cli.frame import chain
 from s6tls.cli.frame.options import Option, UsageError, number
 from s6tls.helper.helper import Outpost
+from s6tls.posix.process import default_signals, keep_from_programs
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.log import log_refusal
-from s6tls.ucspi.spawn import default_signals, keep_from_programs
 from s6tls.ucspi.superserver import Limits, Supervisor
 
 if TYPE_CHECKING:

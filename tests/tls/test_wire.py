@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from s6tls.tls.hello import server_name
+from s6tls.tls.wire import server_name
 from tests.tls.memory import VERSIONS, Client, client_context
 
 

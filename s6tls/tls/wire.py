@@ -1,14 +1,49 @@
-"""The server name in a ClientHello (RFC 8446, 4.1.2; RFC 6066, 3).
+"""What we read of TLS's own format: where records end, and the server name in a ClientHello.
 
-The library tells it, but for TLS 1.2 sessions that resume: there it tells the name of the session instead.
+A record (RFC 8446, 5.1) has a header of five bytes, the last two of which say how long the rest is.  The library tells
+the name that a client asks for (RFC 8446, 4.1.2; RFC 6066, 3), but for TLS 1.2 sessions that resume: there it tells the
+name of the session instead.  Nothing else is read here, and nothing checked: that is the library's affair.
 """
 
 from __future__ import annotations
 
 import io
 
+_HEADER = 5
 _HANDSHAKE, _CLIENT_HELLO = 22, b"\1"
 _HOST_NAME = 0
+
+
+class Boundaries:
+    """Follows the records of a stream that comes in pieces."""
+
+    __slots__ = ("_header", "_missing")
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._missing = 0
+
+    @property
+    def within(self) -> bool:
+        """Whether the stream stands within a record."""
+        return bool(self._header or self._missing)
+
+    def pass_over(self, data: bytes, most: int) -> int:
+        """Pass over `data`, but not beyond the end of `most` records; return how many bytes that is."""
+        position, size = 0, len(data)
+        while position < size and most:
+            if not self._missing:
+                header = self._header + data[position : position + _HEADER - len(self._header)]
+                position += len(header) - len(self._header)
+                if len(header) < _HEADER:
+                    self._header = header
+                    break
+                self._header, self._missing = b"", header[3] << 8 | header[4]
+            step = min(self._missing, size - position)
+            position += step
+            self._missing -= step
+            most -= not self._missing
+        return position
 
 
 def server_name(said: bytes) -> bytes:

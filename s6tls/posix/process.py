@@ -1,0 +1,113 @@
+"""Processes: a clean start for our own, and forks whose children get no signal that is meant for us."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import contextlib
+import errno
+import os
+import resource
+import signal
+from collections.abc import Iterable
+
+_HANDLED = tuple(
+    int(number)
+    for number in (
+        signal.SIGCHLD,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGABRT,
+        signal.SIGINT,
+        signal.SIGPIPE,
+    )
+)
+RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+
+
+def initial_environment() -> dict[bytes, bytes]:
+    """Return the environment that this process was given, without what the interpreter changed.
+
+    In a C locale the interpreter sets LC_CTYPE for itself (PEP 538); the kernel
+    remembers the block that exec handed over.  A variable without a name could not be handed on.
+    """
+    env = {name: value for name, value in os.environb.items() if name}
+    if b"LC_CTYPE" in env:
+        with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as block:
+            given = [entry[9:] for entry in block.read().split(b"\0") if entry.startswith(b"LC_CTYPE=")]
+            del env[b"LC_CTYPE"]
+            env.update((b"LC_CTYPE", value) for value in given[:1])
+    return env
+
+
+def occupy_standard_descriptors() -> None:
+    """Open /dev/null on whichever of 0, 1 and 2 is closed, so that nothing else can land there."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
+            os.set_inheritable(fd, True)
+
+
+def keep_from_programs() -> None:
+    """Mark every descriptor above 2 close-on-exec, those included that our own starter left open."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(name), False)
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor of this process but these."""
+    first = 0
+    for fd in sorted(kept):
+        if fd > first:  # an empty range would be taken for one without end
+            os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def default_signals() -> None:
+    """Set every signal to its default and unblock all."""
+    for number in RESETTABLE:
+        with contextlib.suppress(OSError, ValueError):
+            if signal.getsignal(number) is not signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def search(name: bytes, path: bytes | None) -> bytes:
+    """Return the path of what exec would find under `name` with this PATH; None is the system's.  Raises OSError."""
+    if b"/" in name:
+        return name
+    reason = errno.ENOENT
+    for directory in (os.fsencode(os.defpath) if path is None else path).split(b":"):
+        candidate = os.path.join(directory or b".", name)
+        if os.path.isfile(candidate):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            reason = errno.EACCES
+    raise OSError(reason, os.strerror(reason))
+
+
+def fork() -> int:
+    """Fork; the child starts with default signals, none blocked, and no signal meant for it reaches our loop.
+
+    A connection costs a fork or two, so this one takes care: the functions of `signal` make an enum member of each
+    number, and for the many without a name an exception; those of `_signal` do not.  Only the signals for which we
+    ever have a handler are looked at.
+    """
+    handled = [number for number in _HANDLED if _signal.getsignal(number) != _signal.SIG_DFL]
+    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
+    pid = -1
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _signal.set_wakeup_fd(-1)
+            for number in handled:
+                _signal.signal(number, _signal.SIG_DFL)
+            _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, () if pid == 0 else blocked)
+    return pid

@@ -1,0 +1,50 @@
+"""How an engine waits for the program's command to begin a session (see `s6tls.stages.ucspitlsd`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from s6tls.posix.reactor import READABLE
+from s6tls.tls.ends import Descriptors
+from s6tls.ucspi.log import log
+
+if TYPE_CHECKING:
+    from s6tls.posix.reactor import Reactor
+
+PROGRAM = "s6-ucspitlsd"
+_BAD_COMMAND = 100
+
+
+def await_command(
+    reactor: Reactor, fds: Descriptors, begin: Callable[[Descriptors], object], ended: Callable[[int], None]
+) -> None:
+    """Call `begin`, with the descriptors for the session, when a command comes on `fds.notify`.
+
+    If none ever will, or no such command exists, close them all and call `ended` with the exit code.
+    """
+    os.set_blocking(fds.notify, False)
+
+    def take(_: int) -> None:
+        try:
+            command = os.read(fds.notify, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            command = b""
+        reactor.forget(fds.notify)
+        if command == b"Y":
+            os.set_blocking(fds.notify, True)
+            begin(fds)
+        elif command == b"y":
+            os.close(fds.notify)
+            begin(replace(fds, notify=-1))
+        else:
+            if command:
+                log(PROGRAM, "fatal", "unrecognized command on control socket")
+            fds.close()
+            ended(_BAD_COMMAND if command else 0)
+
+    reactor.watch(fds.notify, READABLE, take)
