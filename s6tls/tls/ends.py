@@ -23,6 +23,8 @@ from itertools import islice
 from s6tls.posix.process import close_all_but
 
 _PIECES = 16
+_SIOCOUTQNSD = 0x894B
+"""Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
@@ -79,6 +81,14 @@ class Network:
     def unacknowledged(self) -> int:
         """Return how many bytes the client's kernel does not have yet, our end of file counted as one."""
         return _count(self.writing, termios.TIOCOUTQ) if self._out is not None else 0
+
+    def unsent(self) -> int:
+        """Return how many bytes have not left our kernel, our end of file counted as one.
+
+        What has left it counts as the client's, though it may not be acknowledged yet: a client that has read all and
+        then resets the connection often does so before its kernel acknowledges.
+        """
+        return _count(self.writing, _SIOCOUTQNSD) if self._out is not None else 0
 
     def end_output(self, forget: Callable[[int], object]) -> None:
         """Let the client read an end of file; `forget` is told of a descriptor that is let go of."""

@@ -261,7 +261,7 @@ class Session:
         if self._outbound is Outbound.OPEN and self._ends.from_program.unread():
             return True
         end_of_file = self._outbound is Outbound.CLOSED
-        return self._ends.network.unacknowledged() > self._pump.sent_since + end_of_file
+        return self._ends.network.unsent() > self._pump.sent_since + end_of_file
 
     # What follows
 

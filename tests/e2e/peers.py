@@ -101,6 +101,11 @@ class Polite:
             self._tls.write(data[start : start + 262144])
             self._flush()
 
+    def encrypt(self, data: bytes) -> bytes:
+        """Return the records that say `data`, not sent yet."""
+        self._tls.write(data)
+        return self._sent.read()
+
     def end(self, politely: bool) -> None:
         """Send end of file, after close_notify or without."""
         if politely:
@@ -109,12 +114,25 @@ class Polite:
             self._flush()
         self._client.shutdown(socket.SHUT_WR)
 
+    def read(self, count: int) -> bytes:
+        """Return exactly as many bytes; fewer only when the end of file comes before."""
+        data = b""
+        while len(data) < count:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                data += self._tls.read(count - len(data))
+                continue
+            received = self._client.recv(65536)
+            if not received:
+                break
+            self._received.write(received)
+        return data
+
     def read_all(self) -> bytes:
         """Return everything up to the end of file."""
         pieces = []
         while data := self._client.recv(65536):
             self._received.write(data)
-            with contextlib.suppress(ssl.SSLWantReadError):
+            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
                 while piece := self._tls.read(65536):
                     pieces.append(piece)
         return b"".join(pieces)

@@ -29,6 +29,7 @@ from tests.tls.memory import NAMES, VERSIONS, client_context
 T = TypeVar("T")
 MB = 1_000_000
 PATIENCE = 5.0
+TCP_ESTABLISHED = 1
 EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
 
 
@@ -216,6 +217,11 @@ class World:
     def notification(self) -> bytes:
         return os.read(self.notified, 100)
 
+    def sent_end(self) -> bool:
+        """Tell whether our end of file has been handed to the kernel."""
+        with socket.socket(fileno=os.dup(self.network)) as network:
+            return network.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED
+
     def close(self) -> None:
         self._cleanup.close()
 
@@ -341,6 +347,32 @@ def test_what_came_before_a_reset_is_intact_and_the_session_ends(world: World, v
         assert failure is not None and not failure.during_handshake
     else:
         assert failure is None or str(failure) == "the peer is gone within a record"
+
+
+def test_a_reset_that_takes_an_answer_out_of_the_kernel_is_a_failure(world: World) -> None:
+    client, app = world.start(buffers=4096)
+    client.shake_hands()
+    assert world.notification()
+    with socket.socket(fileno=os.dup(world.network)) as wide:
+        wide.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MB)
+    app.answer(data_of(300_000))
+    assert client.tls.recv(1) == b"0"
+    while client.socket.recv(1, socket.MSG_PEEK) and not world.sent_end():
+        select.select([], [], [], 0.01)
+    client.reset()
+    failure = world.failure()
+    assert failure is not None and not failure.during_handshake
+
+
+def test_a_reset_that_takes_nothing_is_an_end(world: World) -> None:
+    """The client has read everything, and its kernel may not have acknowledged that yet."""
+    client, app = world.start()
+    client.shake_hands()
+    assert world.notification()
+    app.answer(b"bye")
+    assert client.tls.recv(100) == b"bye"
+    client.reset()
+    assert world.failure() is None
 
 
 def test_a_reset_tells_a_writing_application(world: World) -> None:
