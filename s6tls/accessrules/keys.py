@@ -76,6 +76,7 @@ def _ip6_endings(i: int, octet: int, half: int, compressed: bool) -> _Endings:
 
 
 _HIGH, _LOW, _LOW_AFTER = range(3)
+_MAPPED = bytes(10) + b"\xff\xff"
 
 
 def parse_address(text: str | bytes) -> bytes:
@@ -89,6 +90,20 @@ def parse_address(text: str | bytes) -> bytes:
         return socket.inet_pton(socket.AF_INET6 if ":" in plain else socket.AF_INET, plain)
     except (OSError, ValueError):
         raise AddressError(f"not an address: {text if isinstance(text, str) else shown(text)}") from None
+
+
+def client_address(text: str | bytes) -> bytes:
+    """Return the 4 or 16 bytes of a client's address.  Raises AddressError.
+
+    One that is mapped into IPv6 (``::ffff:192.0.2.1``, RFC 4291, 2.5.5.2) is the IPv4 client: a proxy or a socket for
+    both families tells of it so, and what is denied to the client is denied to it under either text.
+    """
+    return unmapped(parse_address(text))
+
+
+def unmapped(packed: bytes) -> bytes:
+    """Return the IPv4 address that a 16-byte address stands for, or the address itself."""
+    return packed[12:] if packed.startswith(_MAPPED) and len(packed) == 16 else packed
 
 
 def address_text(address: bytes) -> bytes:

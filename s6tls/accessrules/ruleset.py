@@ -99,7 +99,7 @@ class RuleSet:
 
     def check_address(self, address: str | bytes) -> Decision:
         """Decide about an IPv4 or IPv6 address, given as text.  Raises AddressError if it is none."""
-        packed = keys.parse_address(address)
+        packed = keys.client_address(address)
         return self._decide(keys.ip4_keys(packed) if len(packed) == 4 else keys.ip6_keys(packed))
 
     def check_name(self, name: str | bytes) -> Decision:

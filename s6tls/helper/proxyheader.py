@@ -17,7 +17,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from s6tls.accessrules.keys import address_text, parse_address
+from s6tls.accessrules.keys import address_text, parse_address, unmapped
+from s6tls.helper import texts
 
 MALFORMED = 1
 UNSUPPORTED = 2
@@ -45,9 +46,11 @@ _LONGEST_TEXT = 255
 
 _LOCAL, _PROXIED = 0, 1
 _UNSPECIFIED, _IP4, _IP6, _UNIX = range(4)
+_ADDRESSES = {_IP4: 12, _IP6: 36, _UNIX: 216}
 _STREAM, _DATAGRAM = 1, 2
 _ALPN, _AUTHORITY, _CRC32C, _SSL = 0x01, 0x02, 0x03, 0x20
 _SSL_TEXTS = {0x21: b"SSL_PROTOCOL", 0x22: b"SSL_PEER_CERT_CN", 0x23: b"SSL_CIPHER"}
+_SSL_FORMS = {b"SSL_PROTOCOL": texts.token, b"SSL_PEER_CERT_CN": texts.words, b"SSL_CIPHER": texts.token}
 _CLIENT_USED_SSL = 0x01
 _ABOUT_SSL = struct.Struct("!BI")
 
@@ -95,7 +98,7 @@ class Reader:
             size += length
         self.wanted = size - len(self._data)
         if self.wanted == 0:
-            self.variables = dict(_parse_binary(bytes(self._data)))
+            self.variables = {name: value for name, value in _parse_binary(bytes(self._data)) if value}
 
     def _feed_line(self) -> None:
         if self._data.endswith(b"\r\n"):
@@ -131,7 +134,7 @@ def _address(text: bytes, size: int) -> bytes:
         packed = b""
     if len(packed) != size:
         raise ProxyError(MALFORMED, "PROXY line has an invalid address")
-    return address_text(packed)
+    return address_text(unmapped(packed))
 
 
 def _port(text: bytes) -> bytes:
@@ -143,28 +146,27 @@ def _port(text: bytes) -> bytes:
 def _parse_binary(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     _, version_command, family_transport, _ = _FIXED.unpack_from(data)
     command = version_command & 15
-    if command == _LOCAL:
-        return
-    if command != _PROXIED:
+    if command not in (_LOCAL, _PROXIED):
         raise ProxyError(MALFORMED, "PROXY header with an unknown command")
     family, transport = family_transport >> 4, family_transport & 15
-    if family > _UNIX or transport > _DATAGRAM:
-        raise ProxyError(MALFORMED, "PROXY header of an unknown family or transport")
-    if _UNSPECIFIED in (family, transport):
+    if command == _LOCAL or family == transport == _UNSPECIFIED:
+        _check_sum_of_discarded(data)
         return
+    if not (_UNSPECIFIED < family <= _UNIX and _UNSPECIFIED < transport <= _DATAGRAM):
+        raise ProxyError(MALFORMED, "PROXY header of an unknown family or transport")
     if transport != _STREAM:
         raise ProxyError(UNSUPPORTED, "PROXY header for datagrams")
     body = data[_FIXED.size :]
-    size = {_IP4: 12, _IP6: 36, _UNIX: 216}[family]
+    size = _ADDRESSES[family]
     if len(body) < size:
         raise ProxyError(MALFORMED, "PROXY header is too short for its addresses")
     yield from _unix_endpoints(body) if family == _UNIX else _ip_endpoints(body[:size])
     _check_sum(data, _FIXED.size + size)
     for kind, value in _records(body[size:]):
         if kind == _ALPN:
-            yield b"SSL_ALPN", _text(value)
+            yield b"SSL_ALPN", texts.token(_bounded(value))
         elif kind == _AUTHORITY:
-            yield b"SSL_TLS_SNI_SERVERNAME", _text(value)
+            yield b"SSL_TLS_SNI_SERVERNAME", texts.host_name(_bounded(value))
         elif kind == _SSL:
             yield from _ssl_variables(value)
 
@@ -173,8 +175,8 @@ def _ip_endpoints(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     size = (len(body) - 4) // 2
     ports = struct.unpack_from("!HH", body, 2 * size)
     yield b"PROTO", b"TCP"
-    yield b"TCPREMOTEIP", address_text(body[:size])
-    yield b"TCPLOCALIP", address_text(body[size : 2 * size])
+    yield b"TCPREMOTEIP", address_text(unmapped(body[:size]))
+    yield b"TCPLOCALIP", address_text(unmapped(body[size : 2 * size]))
     yield b"TCPREMOTEPORT", b"%d" % ports[0]
     yield b"TCPLOCALPORT", b"%d" % ports[1]
 
@@ -200,6 +202,16 @@ def _check_sum(data: bytes, start: int) -> None:
                 raise ProxyError(MALFORMED, "PROXY header does not match its checksum")
 
 
+def _check_sum_of_discarded(data: bytes) -> None:
+    """Verify the checksum, if there is one to be found, of a header whose body is not ours to read."""
+    start = _FIXED.size + _ADDRESSES.get(data[_FIXED.size - 3] >> 4, 0)
+    try:
+        list(_records(data[start:]))
+    except ProxyError:
+        return
+    _check_sum(data, start)
+
+
 def _ssl_variables(value: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(value) < _ABOUT_SSL.size:
         raise ProxyError(MALFORMED, "PROXY header has too short a record about TLS")
@@ -207,7 +219,7 @@ def _ssl_variables(value: bytes) -> Iterator[tuple[bytes, bytes]]:
     for kind, text in _records(value[_ABOUT_SSL.size :]):
         name = _SSL_TEXTS.get(kind)
         if name and client & _CLIENT_USED_SSL and not (not_verified and name == b"SSL_PEER_CERT_CN"):
-            yield name, _text(text)
+            yield name, _SSL_FORMS[name](_bounded(text))
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -221,7 +233,7 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
         start = end
 
 
-def _text(value: bytes) -> bytes:
+def _bounded(value: bytes) -> bytes:
     if b"\0" in value or len(value) > _LONGEST_TEXT:
         raise ProxyError(MALFORMED, "PROXY header has a text with NUL or of more than 255 bytes")
     return value

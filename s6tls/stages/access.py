@@ -16,7 +16,7 @@ from typing import NoReturn
 from s6tls.accessrules import AddressError, Decision, RuleSet, Verdict
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.hostnames import normalised
-from s6tls.accessrules.keys import parse_address
+from s6tls.accessrules.keys import address_text, client_address, parse_address
 from s6tls.helper import ident
 from s6tls.helper.helper import Outpost
 from s6tls.helper.reply import Reply
@@ -160,6 +160,9 @@ class Access:
                 raise Refused(self.program, _USAGE, f"{shown(proto + suffix)} not set")
             if not (_is_address(value) if suffix.endswith(b"IP") else _is_port(value)):
                 raise Refused(self.program, _USAGE, f"invalid ${shown(proto + suffix)}")
+        address = address_text(client_address(image.env[proto + b"REMOTEIP"]))
+        if address != image.env[proto + b"REMOTEIP"] and b":" not in address:
+            image.env[proto + b"REMOTEIP"] = address
         return proto, image.env[proto + b"REMOTEIP"]
 
     def _send_banner(self, image: Image) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s6tls.accessrules.errors import shown
-from s6tls.accessrules.keys import parse_address
+from s6tls.accessrules.keys import client_address, parse_address, unmapped
 from s6tls.helper.helper import Outpost
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Reply
@@ -59,7 +59,7 @@ class ProxyServer:
     def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:
         proxy = image.env.get(image.env.get(b"PROTO", b"") + b"REMOTEIP", b"")
         try:
-            address = ipaddress.ip_address(proxy.decode("ascii", "replace"))
+            address = ipaddress.ip_address(client_address(proxy))
         except ValueError:
             raise Refused(self.program, MALFORMED, "unable to tell who the proxy is") from None
         if not any(address in prefix for prefix in trusted):
@@ -118,4 +118,8 @@ def _parse_prefix(text: bytes) -> Prefix:
     packed = parse_address(address)
     if slash and not (length.isdigit() and len(length) <= 3):
         raise ValueError("not a number of bits")
-    return ipaddress.ip_network((packed, int(length) if slash else 8 * len(packed)))
+    bits = int(length) if slash else 8 * len(packed)
+    plain = unmapped(packed)
+    if plain != packed and bits >= 96:
+        packed, bits = plain, bits - 96
+    return ipaddress.ip_network((packed, bits))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from OpenSSL import crypto
 
-from s6tls.helper import reply
+from s6tls.helper import reply, texts
 from s6tls.tls import policy
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def notification(pump: Pump) -> bytes:
     values = {
         b"SSL_PROTOCOL": connection.get_protocol_version_name().encode(),
         b"SSL_CIPHER": (connection.get_cipher_name() or "").encode(),
-        b"SSL_TLS_SNI_SERVERNAME": (connection.get_servername() or b"").replace(b"\0", b"\\00"),
-        b"SSL_ALPN": connection.get_alpn_proto_negotiated().replace(b"\0", b"\\00"),
+        b"SSL_TLS_SNI_SERVERNAME": texts.host_name(connection.get_servername() or b""),
+        b"SSL_ALPN": texts.token(connection.get_alpn_proto_negotiated()),
         b"SSL_SESSION_REUSED": b"1" if policy.resumed(connection) else b"",
     }
     certificate = connection.get_peer_certificate()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s6tls.accessrules.errors import AddressError, shown
-from s6tls.accessrules.keys import address_text, parse_address
+from s6tls.accessrules.keys import address_text, client_address, parse_address
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,9 @@ def bind(binding: Binding) -> socket.socket:
 
 
 def endpoint(name: tuple[Any, ...]) -> tuple[str, int]:
-    """Return address and port of a socket's name, the address in canonical text and without a scope."""
+    """Return address and port of a socket's name, the address in canonical text, without a scope and not mapped."""
     text: str = name[0].partition("%")[0]
-    if ":" in text:
-        text = address_text(socket.inet_pton(socket.AF_INET6, text)).decode()
-    return text, name[1]
+    return address_text(client_address(text)).decode(), name[1]
 
 
 def inherited(fd: int) -> socket.socket:

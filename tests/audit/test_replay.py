@@ -168,10 +168,10 @@ def test_several_logs_with_lines_that_cannot_be_read(tmp_path: Path) -> None:
     }
 
 
-def test_an_ipv4_address_in_ipv6_is_an_ipv6_address(tmp_path: Path) -> None:
+def test_an_ipv4_address_mapped_into_ipv6_is_the_ipv4_client(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("::ffff:192.0.2.1\n")
     found, _ = replay(RULES, os.fsencode(tmp_path / "log"))
-    assert found.rules == {b"ip6/::_0": 1}
+    assert found.rules == {b"ip4/192.0.2.0_24": 1}
 
 
 def test_who_has_most_hits_comes_first(tmp_path: Path) -> None:

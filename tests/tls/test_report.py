@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL, crypto
 
+from s6tls.accessrules.hostnames import normalised
 from s6tls.helper import reply
 from s6tls.tls import context, variables
 from s6tls.tls.credentials import SESSION_VARIABLES, Options
@@ -160,10 +161,17 @@ def test_server_name_and_client_certificate_are_told(version: int) -> None:
 
 @OFTEN
 @given(st.binary(min_size=1, max_size=255).filter(lambda name: b"\0" not in name))
-def test_any_server_name_is_told_as_it_is(name: bytes) -> None:
+def test_a_server_name_that_is_none_is_left_out(name: bytes) -> None:
     variables = told(server_name=name)
     assert_harmless(variables)
-    assert variables[b"SSL_TLS_SNI_SERVERNAME"] == name
+    assert variables.get(b"SSL_TLS_SNI_SERVERNAME") == (name if normalised(name) is not None else None)
+
+
+@pytest.mark.parametrize(
+    "name", [b"a\nB=c", b"../../etc/passwd", b"$(id)", b"\x1b[2J", b"*", b"\xc3\xbc.example", b"1.2.3.4"]
+)
+def test_these_are_no_server_names(name: bytes) -> None:
+    assert b"SSL_TLS_SNI_SERVERNAME" not in told(server_name=name)
 
 
 @OFTEN

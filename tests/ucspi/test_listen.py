@@ -52,10 +52,10 @@ def test_an_address_is_text_in_its_strict_form(ip: bytes) -> None:
         bind(Binding(ip, 0))
 
 
-def test_an_endpoint_is_canonical_and_without_a_scope() -> None:
+def test_an_endpoint_is_canonical_and_without_a_scope_and_not_mapped() -> None:
     assert endpoint(("192.0.2.1", 80)) == ("192.0.2.1", 80)
     assert endpoint(("fe80::1%eth0", 80, 0, 2)) == ("fe80::1", 80)
-    assert endpoint(("::ffff:192.0.2.1", 80, 0, 0)) == ("::ffff:c000:201", 80)
+    assert endpoint(("::ffff:192.0.2.1", 80, 0, 0)) == ("192.0.2.1", 80)
     assert endpoint(("2001:0:0:1:0:0:0:1", 80, 0, 0)) == ("2001:0:0:1::1", 80)
 
 

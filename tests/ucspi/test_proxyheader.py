@@ -15,6 +15,9 @@ from s6tls.helper.proxyheader import CUT_SHORT, MALFORMED, UNSUPPORTED, VARIABLE
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 IP4 = socket.inet_aton("192.0.2.1") + socket.inet_aton("198.51.100.1") + struct.pack("!HH", 56324, 443)
 IP6 = socket.inet_pton(socket.AF_INET6, "2001:db8::1") * 2 + struct.pack("!HH", 1, 2)
+MAPPED = b"".join(
+    socket.inet_pton(socket.AF_INET6, "::ffff:" + text) for text in ("192.0.2.1", "198.51.100.1")
+) + struct.pack("!HH", 1, 2)
 FROM_IP4 = {
     b"PROTO": b"TCP",
     b"TCPREMOTEIP": b"192.0.2.1",
@@ -32,8 +35,8 @@ def binary(family: int, body: bytes, command: int = 0x21) -> bytes:
     return SIGNATURE + struct.pack("!BBH", command, family, len(body)) + body
 
 
-def with_checksum(family: int, body: bytes) -> bytes:
-    blank = binary(family, body + tlv(3, bytes(4)))
+def with_checksum(family: int, body: bytes, command: int = 0x21) -> bytes:
+    blank = binary(family, body + tlv(3, bytes(4)), command)
     checksum: int = google_crc32c.value(blank)
     return blank[:-4] + checksum.to_bytes(4, "big")
 
@@ -57,7 +60,7 @@ def read(data: bytes, versions: tuple[int, ...] = (1, 2), most: int = 1 << 16) -
             {
                 b"PROTO": b"TCP",
                 b"TCPREMOTEIP": b"2001:db8::1",
-                b"TCPLOCALIP": b"::ffff:102:304",
+                b"TCPLOCALIP": b"1.2.3.4",
                 b"TCPREMOTEPORT": b"0",
                 b"TCPLOCALPORT": b"65535",
             },
@@ -66,7 +69,6 @@ def read(data: bytes, versions: tuple[int, ...] = (1, 2), most: int = 1 << 16) -
         (b"PROXY UNKNOWN ffff:f...f:ffff whatever 1 2\r\n", {}),
         (b"PROXY UNKNOWN " + b"x" * 91 + b"\r\n", {}),
         (binary(0x11, IP4 + tlv(0xEE, bytes(65520))), FROM_IP4),
-        (binary(0x10, IP4), {}),
         (
             binary(0x11, IP4 + tlv(0x20, b"\1\0\0\0\1" + tlv(0x21, b"TLSv1.2") + tlv(0x22, b"not verified"))),
             FROM_IP4 | {b"SSL_PROTOCOL": b"TLSv1.2"},
@@ -107,7 +109,27 @@ def read(data: bytes, versions: tuple[int, ...] = (1, 2), most: int = 1 << 16) -
             {b"PROTO": b"IPC", b"IPCREMOTEPATH": b"/client", b"IPCLOCALPATH": b"/server"},
         ),
         (binary(0, b"anything"), {}),
+        (with_checksum(0, b""), {}),
+        (with_checksum(0, tlv(4, b"x"), command=0x20), {}),
+        (with_checksum(0x11, IP4, command=0x20), {}),
         (binary(0x11, IP4, command=0x20), {}),
+        (binary(0x77, b"", command=0x20), {}),
+        (
+            binary(0x21, MAPPED),
+            {
+                b"PROTO": b"TCP",
+                b"TCPREMOTEIP": b"192.0.2.1",
+                b"TCPLOCALIP": b"198.51.100.1",
+                b"TCPREMOTEPORT": b"1",
+                b"TCPLOCALPORT": b"2",
+            },
+        ),
+        (
+            binary(
+                0x11, IP4 + tlv(2, b"evil\nX=1") + tlv(1, b"h2\nY=2") + tlv(0x20, b"\7\0\0\0\0" + tlv(0x22, b"a/b"))
+            ),
+            FROM_IP4,
+        ),
     ],
 )
 @pytest.mark.parametrize("most", [1, 7, 1 << 16])
@@ -138,6 +160,9 @@ def test_what_headers_say(header: bytes, variables: dict[bytes, bytes], most: in
         (binary(0x11, IP4, command=0x22), MALFORMED),
         (binary(0x41, IP4), MALFORMED),
         (binary(0x13, IP4), MALFORMED),
+        *((binary(unspecified, bytes(216)), MALFORMED) for unspecified in (0x10, 0x20, 0x30, 0x01, 0x02)),
+        (with_checksum(0, b"")[:-1] + b"\xff", MALFORMED),
+        (with_checksum(0, tlv(4, b"x"), command=0x20)[:-1] + b"\xff", MALFORMED),
         (binary(0x32, bytes(216)), UNSUPPORTED),
         (binary(0x12, IP4), UNSUPPORTED),
         (binary(0x11, IP4[:-1]), MALFORMED),

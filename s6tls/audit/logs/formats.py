@@ -16,7 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from s6tls.accessrules.errors import AddressError
-from s6tls.accessrules.keys import parse_address
+from s6tls.accessrules.keys import client_address
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.logs.stream import LogError, line_blocks
 
@@ -57,7 +57,7 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 def packed_address(text: bytes) -> bytes:
     """Return the 4 or 16 bytes of an address that may have a port.  Raises AddressError."""
     found = _WITH_PORT.fullmatch(text)
-    return parse_address((found[1] or found[2]) if found else text)
+    return client_address((found[1] or found[2]) if found else text)
 
 
 class Log:

@@ -76,7 +76,7 @@ class Explainer:
 
         Raises AddressError, and RuleSetError where a lookup fails.
         """
-        packed = keys.parse_address(address)
+        packed = keys.client_address(address)
         probes: Iterable[bytes] = keys.ip4_keys(packed) if len(packed) == 4 else keys.ip6_keys(packed)
         decision = self._rules.check_address(address)
         if decision.verdict is Verdict.NOTFOUND and name is not None:
