@@ -54,13 +54,17 @@
     return best < 2 ? text(groups) : `${text(groups.slice(0, start))}::${text(groups.slice(start + best))}`;
   }
 
+  // An IPv4 address that is mapped into IPv6 (::ffff:192.0.2.1) is that of the IPv4 client.
+  function unmapped(groups) {
+    const mapped = groups !== null && groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
+    return mapped ? groups.slice(6).flatMap((group) => [group >> 8, group & 255]) : null;
+  }
+
   function parseAddress(text) {
-    if (text.includes(":")) {
-      const parts = parseGroups(text);
-      return parts && { family: "ip6", parts, width: 16, text: groupsText };
-    }
-    const parts = parseOctets(text);
-    return parts && { family: "ip4", parts, width: 8, text: (octets) => octets.join(".") };
+    const groups = text.includes(":") ? parseGroups(text) : null;
+    const octets = text.includes(":") ? unmapped(groups) : parseOctets(text);
+    if (octets !== null) return { family: "ip4", parts: octets, width: 8, text: (parts) => parts.join(".") };
+    return groups && { family: "ip6", parts: groups, width: 16, text: groupsText };
   }
 
   function* addressKeys({ family, parts, width, text }) {
