@@ -231,7 +231,7 @@ def mangled(chance: random.Random) -> str:
 
 def canonical(text: str) -> str | None:
     try:
-        return keys.address_text(keys.parse_address(text)).decode()
+        return keys.address_text(keys.client_address(text)).decode()
     except AddressError:
         return None
 
