@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
+
+from s6tls.posix.stderr import write_line
 
 if TYPE_CHECKING:
     from s6tls.ucspi.image import Image, Refused
 
 
 def log(program: str, kind: str, message: str) -> None:
-    """Write a line, in one write so that lines of several processes do not mix.
+    """Write a line, whole, so that lines of several processes do not mix, and without waiting for who reads them.
 
     Whatever the message quotes, it stays one line: what is not printable ASCII stands as an escape.
     """
-    with contextlib.suppress(OSError, MemoryError):
+    with contextlib.suppress(MemoryError):
         if not (message.isascii() and message.isprintable()):
             message = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in message)
-        os.write(2, f"{program}: {kind}: {message}\n".encode())
+        write_line(f"{program}: {kind}: {message}\n".encode(), b"s6tls: warning: unable to log %d lines: nobody read\n")
 
 
 def log_refusal(refused: Refused) -> None:
