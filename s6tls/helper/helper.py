@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from s6tls.accessrules.keys import parse_address
 from s6tls.helper import reply
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import Handover, control_pair
 from s6tls.posix.identity import Identity
 from s6tls.posix.process import close_all_but, fork
@@ -40,8 +41,8 @@ _NEEDS = {
     "proxy": ("s6tls.helper.proxyheader", "google_crc32c"),
 }
 _LARGEST_REQUEST = 4096
-_TOO_LATE = 99
-_SYSTEM = 111
+_TOO_LATE = ExitCode.TIMEOUT
+_SYSTEM = ExitCode.SYSTEM
 
 
 class Outpost:

@@ -18,10 +18,11 @@ import struct
 from collections.abc import Iterator
 
 from s6tls.accessrules.keys import address_text, parse_address
+from s6tls.posix.exitcodes import ExitCode
 
-MALFORMED = 1
-UNSUPPORTED = 2
-CUT_SHORT = 111
+MALFORMED = ExitCode.BAD_HEADER
+UNSUPPORTED = ExitCode.UNSUPPORTED_HEADER
+CUT_SHORT = ExitCode.SYSTEM
 VARIABLES = (
     b"PROTO",
     b"TCPLOCALIP",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import Refused
 
 LARGEST = 65536
@@ -96,7 +97,7 @@ class Reply:
             raise Refused(self._program, refusal.code, str(refusal)) from refusal
         except ValueError as error:
             message = f"unable to understand a process of ours: {error}"
-            raise Refused(self._program, 111, message) from error
+            raise Refused(self._program, ExitCode.SYSTEM, message) from error
         self._take(variables)
         return True
 

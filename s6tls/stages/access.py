@@ -21,13 +21,14 @@ from s6tls.helper import ident
 from s6tls.helper.helper import Outpost
 from s6tls.helper.reply import Reply
 from s6tls.helper.variables import ERROR, FINDINGS, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.rulesource import Question, Rules
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import locate
 
 _DEBIAN_SCRIPT, _DEBIAN_BIN = b"/usr/bin/execlineb", b"/usr/lib/execline/bin"
-_DENIED, _USAGE, _BROKEN = 1, 100, 111
+_DENIED, _USAGE, _BROKEN = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
 _CLIENT = (b"LOCALIP", b"LOCALPORT", b"REMOTEIP", b"REMOTEPORT")
 
 

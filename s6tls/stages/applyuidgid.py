@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from s6tls.accessrules.ids import BadId, parse_groups, parse_id
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity
 from s6tls.ucspi.image import Image, Refused
 
@@ -41,8 +42,8 @@ class ApplyUidGid:
 
     def _variable(self, env: Mapping[bytes, bytes], name: bytes, parse: Callable[[bytes], Read]) -> Read:
         if name not in env:
-            raise Refused(self.program, 100, f"{name.decode()} not set")
+            raise Refused(self.program, ExitCode.USAGE, f"{name.decode()} not set")
         try:
             return parse(env[name])
         except BadId as error:
-            raise Refused(self.program, 100, f"invalid ${name.decode()}") from error
+            raise Refused(self.program, ExitCode.USAGE, f"invalid ${name.decode()}") from error

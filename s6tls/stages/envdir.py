@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from s6tls.accessrules import envdir
 from s6tls.accessrules.errors import shown
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import Image, Refused
 
 _LARGEST_VALUE = 2**20
@@ -68,4 +69,4 @@ class EnvDir:
         return value.replace(b"\0", self.nul)
 
     def _unable(self, error: OSError) -> Refused:
-        return Refused(self.program, 111, f"unable to envdir {shown(self.path)}: {error.strerror}")
+        return Refused(self.program, ExitCode.SYSTEM, f"unable to envdir {shown(self.path)}: {error.strerror}")

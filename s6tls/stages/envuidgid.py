@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.ids import BadId, groups_text, parse_groups, parse_id
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import Image, Refused
 
 
@@ -105,4 +106,4 @@ class EnvUidGid:
         return uid if kind == "user" else gid
 
     def _unknown(self, kind: str, name: bytes) -> Refused:
-        return Refused(self.program, 1, f"unknown {kind}: {shown(name)}")
+        return Refused(self.program, ExitCode.DENIED, f"unknown {kind}: {shown(name)}")

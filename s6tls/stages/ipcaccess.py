@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from s6tls.accessrules import Decision, Verdict
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.ids import BadId, parse_id
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.access import check_rules, run_instead
 from s6tls.stages.rulesource import Rules
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.log import log
 
-_DENIED, _USAGE, _SYSTEM = 1, 100, 111
+_DENIED, _USAGE, _SYSTEM = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
 _LONGEST_PATH = 99
 _VARIABLES = (b"REMOTEEUID", b"REMOTEEGID", b"REMOTEPATH", b"CONNNUM", b"LOCALPATH")
 

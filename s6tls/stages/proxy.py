@@ -16,11 +16,12 @@ from s6tls.accessrules.keys import parse_address
 from s6tls.helper.helper import Outpost
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Reply
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import Image, Refused, Waiting
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_SYSTEM = 111
+_SYSTEM = ExitCode.SYSTEM
 _ABOUT_TLS = tuple(name for name in VARIABLES if name.startswith(b"SSL_"))
 _KEPT = b"tlsbak_"
 

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from s6tls.helper.reply import Reply
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.tls.credentials import SESSION_VARIABLES, TLS_PREFIXES, TLS_VARIABLES, Options, Sources
 from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Image, Refused
 
-_SYSTEM = 111
+_SYSTEM = ExitCode.SYSTEM
 _WIDE = 2**18
 
 

@@ -21,13 +21,14 @@ import os
 import socket
 from dataclasses import replace
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.tlsd import Carrier, peer, pipes, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, Options, Sources
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Image, Refused
 
-_SYSTEM = 111
+_SYSTEM = ExitCode.SYSTEM
 
 
 class Ucspitlsd:

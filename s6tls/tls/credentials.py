@@ -16,6 +16,7 @@ from s6tls.accessrules.errors import shown
 from s6tls.accessrules.ids import BadId, parse_id
 from s6tls.accessrules.rule import stamp_of
 from s6tls.pki import Unusable, files
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity
 from s6tls.ucspi.image import Refused
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from s6tls.accessrules.rule import Stamp
 
 PROGRAM = "s6-tlsd-io"
-BAD_CONFIGURATION = 96
-BAD_HANDSHAKE = 97
+BAD_CONFIGURATION = ExitCode.BAD_TLS_CONFIGURATION
+BAD_HANDSHAKE = ExitCode.BAD_HANDSHAKE
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.reactor import READABLE
 from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.log import log
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from s6tls.posix.reactor import Reactor
 
 PROGRAM = "s6-ucspitlsd"
-_BAD_COMMAND = 100
+_BAD_COMMAND = ExitCode.USAGE
 
 
 def await_command(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from OpenSSL import SSL
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity, Identity
 from s6tls.posix.reactor import Reactor
 from s6tls.tls import context, delayed, variables
@@ -22,8 +23,8 @@ from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.log import log
 
-BROKEN = 98
-SYSTEM = 111
+BROKEN = ExitCode.BROKEN_SESSION
+SYSTEM = ExitCode.SYSTEM
 
 
 def settle(material: Material, options: Options, identity: Identity | None) -> SSL.Context:
@@ -35,7 +36,7 @@ def settle(material: Material, options: Options, identity: Identity | None) -> S
         try:
             identity.take()
         except (OSError, BadIdentity) as error:
-            raise Refused(PROGRAM, 111, f"unable to drop privileges: {error}") from error
+            raise Refused(PROGRAM, SYSTEM, f"unable to drop privileges: {error}") from error
     try:
         return context.build(material, options)
     except context.BadConfiguration as error:

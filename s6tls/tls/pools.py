@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Options, Sources
@@ -59,7 +60,7 @@ class Hosts:
         try:
             entry.host.carry(fds, peer)
         except OSError as error:
-            raise Refused(PROGRAM, 111, f"unable to reach the TLS engine: {error.strerror}") from error
+            raise Refused(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
         return lambda: BAD_HANDSHAKE
 
     def reaped(self, pid: int, status: int) -> bool:

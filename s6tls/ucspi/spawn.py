@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 from s6tls.accessrules.errors import shown
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.process import RESETTABLE, default_signals, fork, search
 from s6tls.ucspi.image import SERVER, Image, Refused
@@ -79,7 +80,7 @@ def _become(image: Image, program: bytes) -> NoReturn:
         try:
             image.identity.take()
         except (OSError, BadIdentity) as error:
-            raise Refused(image.link, 111, f"unable to drop privileges: {error}") from error
+            raise Refused(image.link, ExitCode.SYSTEM, f"unable to drop privileges: {error}") from error
     try:
         os.execve(program, image.argv, image.env)
     except (OSError, ValueError) as error:
@@ -106,11 +107,11 @@ def _exec_failure(image: Image, error: OSError | ValueError) -> Refused:
     """
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOENT, errno.ENOTDIR):
-        code = 127
+        code = ExitCode.NOT_FOUND
     elif number in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
-        code = 126
+        code = ExitCode.NOT_EXECUTABLE
     else:
-        code = 111
+        code = ExitCode.SYSTEM
     what = f"{shown(image.argv[0])}: {error.strerror if isinstance(error, OSError) else error}"
     if image.link == SERVER:
         return Refused(SERVER, code, f"unable to spawn {what}", kind="warning")
@@ -129,11 +130,11 @@ class exits:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
         code = 0
         if isinstance(error, SystemExit):
-            code = error.code if isinstance(error.code, int) else 111
+            code = error.code if isinstance(error.code, int) else ExitCode.SYSTEM
         elif isinstance(error, Refused):
             log_refusal(error)
             code = error.code
         elif error is not None:
             log("s6tls", "fatal", f"unable to go on: {type(error).__name__}: {error}")
-            code = 111
+            code = ExitCode.SYSTEM
         os._exit(code)

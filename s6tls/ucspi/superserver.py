@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import SERVER, Image, Refused, Stage, Waiting
@@ -251,7 +252,9 @@ class Supervisor:
         self._release(connection, f"pid {os.getpid()} {ending}" if ending else "")
 
     def _unable_to_serve(self, connection: _Connection, error: OSError) -> Refused:
-        return Refused(connection.image.link, 111, f"unable to serve {connection.client}: {error.strerror or error}")
+        return Refused(
+            connection.image.link, ExitCode.SYSTEM, f"unable to serve {connection.client}: {error.strerror or error}"
+        )
 
     # Ends
 
