@@ -182,7 +182,7 @@ def test_a_first_cdb_is_not_made_either(place: Path) -> None:
 # The program, with a Judge that is asked to stop while it judges.
 INTERRUPTED = """
 import os, signal
-from s6tls.audit import expect
+from s6tls.audit.policy import expect
 from s6tls.cli.s6_accessrules_cdb_from_fs import main
 judge = expect.Judge.violations
 def violations(self, expectation):

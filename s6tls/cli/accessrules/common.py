@@ -1,6 +1,6 @@
 """What the subcommands share: reading rule sets, and showing answers to people and to machines.
 
-Nobody but `Table` and `progress` draws, and these load `rich` only for a terminal.
+Only `Table` and `progress` use `rich`, and only on a terminal.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.audit.core.loaded import Contents
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.cli.frame.options import Option, UsageError
-from s6tls.cli.frame.program import SYSTEM, Failure, unable_to
+from s6tls.cli.frame.program import Failure, unable_to
+from s6tls.posix.exitcodes import ExitCode
 
 JSON = Option("", ("json",), None, "answer in JSON")
-FINDINGS = 1
 
 MOST_ROWS = 1000
 """A table shows no more rows than these, and says how many more there are."""
@@ -57,7 +57,7 @@ def interruptible() -> Iterator[Interruption]:
         with Interruption() as interruption:
             yield interruption
     except Interrupted:
-        raise Failure(SYSTEM, "interrupted") from None
+        raise Failure(ExitCode.SYSTEM, "interrupted") from None
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def _unable(action: str, path: bytes) -> Iterator[None]:
         with unable_to(doing):
             yield
     except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to {doing}: {error}") from error
+        raise Failure(ExitCode.SYSTEM, f"unable to {doing}: {error}") from error
 
 
 def load(path: bytes, progress: Progress = silent) -> Contents:
@@ -76,7 +76,7 @@ def load(path: bytes, progress: Progress = silent) -> Contents:
         return Contents.load(path, progress=progress)
 
 
-def spare(source: bytes, out: bytes) -> None:
+def refuse_overwriting(source: bytes, out: bytes) -> None:
     """Raise UsageError if a file is to take the place of what it is made of."""
     with contextlib.suppress(OSError):
         if os.path.samefile(source, out):
