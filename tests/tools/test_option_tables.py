@@ -47,7 +47,7 @@ def test_a_page_that_differs_is_found_and_mended(name: str, right: str, wrong: s
     text = page.read_text()
     assert right in text
     page.write_text(text.replace(right, wrong))
-    assert run(copy, "--check") == (1, f"docs/{name}.md differs from the command's options\n")
+    assert run(copy, "--check") == (1, f"docs/{name}.md differs from the command's options: run tools/option-tables\n")
     assert wrong in page.read_text()
     assert run(copy) == (0, f"docs/{name}.md now has the command's options\n")
     assert page.read_text() == text
