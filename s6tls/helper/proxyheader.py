@@ -6,10 +6,9 @@ header ahead of everything else on the connection.  Version 1 is a line of text,
 4 bytes that tell command, family and length, the addresses, and records of type,
 length and value (TLV).
 
-The header ends where the client's own bytes begin, and the program that reads those
-comes after us.  So a reader must not take a byte too many from a descriptor that it
-cannot put bytes back to: `Reader.wanted` is the number of bytes that are surely still
-part of the header.
+The header ends where the client's own bytes begin, and those are for the next program.
+Bytes cannot be put back, so a reader must not take one too many: `Reader.wanted` is
+the number of bytes that certainly still belong to the header.
 """
 
 from __future__ import annotations

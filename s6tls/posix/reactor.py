@@ -1,8 +1,8 @@
 """An event loop: descriptors, timers and signals, one callback each.
 
-Descriptors are watched edge-triggered.  A callback is told once that something
-changed and owns the descriptor until it has seen EAGAIN (or has asked `soon` for
-another turn); in exchange a busy connection costs no system call to say what it
+Descriptors are watched edge-triggered.  A callback hears once that something
+changed.  It must then use the descriptor until it gets EAGAIN, or ask `soon` for
+another turn.  In exchange, a busy connection needs no system call to say what it
 waits for.
 """
 
@@ -104,7 +104,7 @@ class Reactor:
         self._running = False
 
     def close(self) -> None:
-        """Release the loop's own descriptor (in a forked child: the parent's loop is not touched)."""
+        """Release the loop's own descriptor.  In a forked child, this does not touch the parent's loop."""
         self._epoll.close()
 
     def _poll(self) -> list[tuple[int, int]]:

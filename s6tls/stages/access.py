@@ -213,10 +213,10 @@ def run_instead(image: Image, script: bytes) -> None:
 
 
 def _shorten_debian_path(image: Image) -> None:
-    """Run Debian's execlineb itself instead of the script that stands for it on the usual PATH.
+    """Run Debian's execlineb itself, not the script of that name on the usual PATH.
 
-    The script puts the directory of execline's programs in front of PATH and runs the execlineb in there: so
-    do we, and save the five programs that the script runs to do it.
+    The script puts the directory of execline's programs in front of PATH and runs the execlineb in there.  We do
+    the same, and save the five programs that the script runs for it.
     """
     try:
         stand_in = locate(image) == _DEBIAN_SCRIPT and os.access(_DEBIAN_BIN + b"/execlineb", os.X_OK)

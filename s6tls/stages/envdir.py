@@ -19,9 +19,9 @@ _LARGEST_VALUE = 2**20
 class EnvDir:
     """Apply a directory in envdir format.
 
-    `loose` forgives a directory that is not there; `verbatim` takes whole files instead of first lines; `chomp`
-    removes trailing blanks, or a verbatim file's last newline; `clamp` reads the first 4095 bytes only; `nul` stands
-    for each NUL byte, and has to be one character.
+    With `loose` the directory may be missing.  `verbatim` takes whole files instead of first lines.  `chomp`
+    removes trailing blanks, or the last newline of a verbatim file.  `clamp` reads the first 4095 bytes only.
+    `nul` replaces each NUL byte, and must be one character.
     """
 
     path: bytes

@@ -1,6 +1,6 @@
 """The stage of s6-envuidgid: an account's ids as the variables UID, GID and GIDLIST.
 
-It changes no ids; programs that start as root and drop it later read the variables.
+It changes no ids.  Programs that start as root and drop it later read the variables.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The stage of proxy-server: the client that a proxy speaks for takes the proxy's place in the environment.
 
-The header comes in clear.  When TLS follows it, what the header says about the TLS between client and
-proxy must survive the variables of our own TLS, so a second stage brings it back after that:
-`ProxyServer(until_later=True)` and `Remember`.
+The header comes in clear.  If TLS follows it, our own TLS sets the same variables as the header, which is about
+the TLS between client and proxy.  So `ProxyServer(until_later=True)` keeps the header's variables aside, and a
+second stage, `Remember`, restores them afterwards.
 """
 
 from __future__ import annotations

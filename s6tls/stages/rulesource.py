@@ -1,4 +1,4 @@
-"""A rule set that follows its file: what is compiled now decides about the next connection."""
+"""A rule set that follows its file: a newly compiled one decides about the next connection."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Rules(Protocol):
 class CdbSource:
     """Rules of a cdb file, opened again whenever another file or other contents stand under its name.
 
-    The long-lived server works on a private copy of the file, so that nobody who
-    truncates it in place can stop the server with a fault on the mapping.
+    The long-lived server works on a private copy of the file.  Otherwise somebody who
+    truncates it in place could stop the server with a fault on the mapping.
     """
 
     def __init__(self, path: bytes, private: bool) -> None:
@@ -72,7 +72,7 @@ class DirectorySource:
     def ask(self, question: Question) -> Decision:
         """Put a question to the rules.  Raises OSError when the directory cannot be opened.
 
-        A directory that is not there holds no rule for anybody, as in the reference; nobody passes.
+        A missing directory has no rules, as in the reference: nobody passes.
         """
         try:
             rules = RuleSet.open_dir(self.path)

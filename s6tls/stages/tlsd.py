@@ -1,7 +1,7 @@
 """The stage of s6-tlsd: TLS between the network and the next program.
 
-The next program gets pipes in place of the network; an engine, in a process of its
-own, stands between.  The stage is done when the engine says that the handshake is.
+The next program gets pipes instead of the network.  An engine, in a process of its
+own, stands between them.  The stage is done when the engine reports the handshake done.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:
 
 
 def widen(pipe: int) -> None:
-    """Let an engine get ahead of its program: fewer turns for the same bytes (uploads gain a tenth)."""
+    """Let an engine run ahead of its program: fewer turns for the same bytes (a tenth faster uploads)."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
 

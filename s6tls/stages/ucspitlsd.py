@@ -9,9 +9,9 @@ socket, the engine does the handshake, and from then on the program uses the pip
 - ``Y``: when the handshake is done, the engine writes the session's variables as NUL-terminated
   ``NAME=value`` strings and one more NUL, then closes its end.  Without a handshake it only closes.
 
-Program and engine have the connection open at the same time, so an engine that waits neither reads
-from it nor changes its flags, and one that has begun ends it for both: what was to be
-encrypted never goes on in clear.
+Program and engine have the connection open at the same time.  So a waiting engine neither reads
+from it nor changes its flags, and the end of a session ends the connection for both: what should be
+encrypted is never sent in clear.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """TLS contexts from the bytes of key and certificate files: PEM or DER, RSA, ECDSA or Ed25519.
 
-TLS 1.2 and 1.3, forward secrecy and authenticated encryption only, the server's
-order of preference, no renegotiation.  Session tickets are made with keys that
-live in the context and nowhere else, and name it; each set of parameters has its own
-context, so a ticket from one is noise to another.
+TLS 1.2 and 1.3, only forward secrecy and authenticated encryption, the server's
+order of preference, no renegotiation.  The keys of session tickets exist in the
+context and nowhere else, and name it.  Each set of parameters has its own context, so a ticket
+from one is noise to another.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a rule or the environment says about TLS: which files, which ids; and the bytes of those files.
 
-Files are read by whoever has the right to (root, before any byte of the network),
-and only read: they are parsed in the process that has given its rights up.
+Files are read here with the privileges that this takes (as root, before any byte of the
+network), but not parsed: that is done in the process that has dropped its privileges.
 """
 
 from __future__ import annotations

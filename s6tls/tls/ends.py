@@ -1,8 +1,8 @@
 """The ends of a session: as descriptors, which travel from the chain to the engine, and as the session uses them.
 
-The program may have the network's socket open, too (`s6tls.stages.ucspitlsd`), and whoever shares a socket shares
-O_NONBLOCK: it is a flag of the open file, not of the descriptor.  So each call to a socket says for itself that it
-must not wait.  Only what is no socket has to be trusted to keep the flag.
+The program may have the network's socket open too (`s6tls.stages.ucspitlsd`).  Both then share O_NONBLOCK, since it
+is a flag of the open file, not of the descriptor.  So each call on a socket says itself that it must not wait.
+Other descriptors have to be trusted to keep the flag.
 """
 
 from __future__ import annotations

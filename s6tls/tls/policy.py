@@ -1,10 +1,10 @@
 """What a context must answer for itself, because the TLS library does not ask.
 
 The library verifies a client's certificate when it sees it.  A session that resumes
-shows none: its ticket says that all was well once.  So whoever resumes must still
-have a certificate in force, and tickets stop to count when anything that they were
-issued on (an authority, a revocation list) has run out.  Nor does a session that
-resumes need a certificate of ours: a name that we do not serve must be refused here.
+shows none: its ticket says that all was well once.  So a client that resumes must still
+have a valid certificate, and tickets are no longer valid when anything that they were
+based on (an authority, a revocation list) has expired.  A session that resumes does not
+need a certificate of ours either, so a name that we do not serve must be refused here.
 In TLS 1.2 the library takes the session's name for the one that is asked for, so we look at what the client said.
 """
 

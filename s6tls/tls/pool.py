@@ -16,8 +16,8 @@ nothing: it only keeps as many children waiting on the control socket as it shou
 - With `Isolation.WORKER` each child takes messages for ever and carries all its
   sessions in one event loop.
 
-An engine reports to nobody but the `notify` pipe that came with its connection, so
-not even one that has been taken over can speak for another connection.  When the
+An engine reports only on the `notify` pipe that came with its connection.  So even an
+engine that an attacker controls cannot speak for another connection.  When the
 server closes the control socket (new parameters, or the server's end) the waiting
 children and the host go away, once every connection that was handed over has been
 taken; sessions are carried to their end.

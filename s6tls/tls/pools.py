@@ -1,7 +1,7 @@
 """Which host carries a connection: one for each set of TLS parameters in use.
 
-The files behind the parameters are looked at for each connection, so that a new
-key or certificate serves the next client; sessions under the old one go on.
+The files of the parameters are checked for each connection, so that a new
+key or certificate serves the next client.  Sessions under the old one go on.
 """
 
 from __future__ import annotations
