@@ -21,7 +21,7 @@ from s6tls.helper import ident
 from s6tls.helper.helper import Outpost
 from s6tls.helper.reply import Reply
 from s6tls.helper.variables import ERROR, FINDINGS, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO
-from s6tls.stages.rulesource import Question, Rules
+from s6tls.stages.rulesource import Probe, Rules
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import locate
@@ -194,10 +194,10 @@ def _by_address_and_name(rules: RuleSet, address: bytes, name: bytes) -> Decisio
     return rules.check_name(name) if decision.verdict is Verdict.NOTFOUND else decision
 
 
-def check_rules(program: str, rules: Rules, question: Question) -> Decision:
-    """Put a question to a rule set.  Raises Refused (111) for one that cannot be read or has no answer but an error."""
+def check_rules(program: str, rules: Rules, probe: Probe) -> Decision:
+    """Ask a rule set.  Raises Refused (111) for one that cannot be read or has no answer but an error."""
     try:
-        decision = rules.ask(question)
+        decision = rules.ask(probe)
     except OSError as error:
         decision = Decision(Verdict.ERROR, error=error.strerror or str(error))
     if decision.verdict is Verdict.ERROR:

@@ -30,7 +30,7 @@ from tests.tls.memory import client_context
 from tests.tls.pki import Pair
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
 PATIENCE = 10.0
 OPTIONS = Options()
@@ -520,9 +520,9 @@ def test_a_file_that_has_just_been_written_costs_no_host_for_each_client(
     host = connection_server.host()
     entry = list(connection_server.hosts._entries.values())[-1]
 
-    def settled() -> bool:
+    def stable() -> bool:
         connection_server.hosts.prepare(sources, OPTIONS)
-        return entry.settled
+        return entry.stable
 
-    eventually(settled)
+    eventually(stable)
     assert connection_server.host() == host

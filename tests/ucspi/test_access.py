@@ -16,7 +16,7 @@ from s6tls.accessrules.compile import write_cdb
 from s6tls.helper.helper import Outpost
 from s6tls.stages.access import Access, Lookups
 from s6tls.stages.connlimit import ConnLimit
-from s6tls.stages.rulesource import CdbSource, Question
+from s6tls.stages.rulesource import CdbSource, Probe
 from s6tls.ucspi.image import Image, Refused
 
 UCSPI = {
@@ -36,11 +36,11 @@ class Fixed:
     path: bytes = b"rules.cdb"
     asked: bytes = b""
 
-    def ask(self, question: Question) -> Decision:
+    def ask(self, probe: Probe) -> Decision:
         if isinstance(self.decision, OSError):
             raise self.decision
         backend = Noting()
-        question(RuleSet(backend))
+        probe(RuleSet(backend))
         self.asked = backend.asked
         return self.decision
 
