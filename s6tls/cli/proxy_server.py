@@ -39,9 +39,9 @@ def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> P
         except ValueError:
             raise UsageError(f"invalid list of networks: {shown(given['trusted-proxies'])}") from None
     return ProxyServer(
-        surroundings.outpost(),
+        surroundings.lookup_helper(),
         versions=tuple(version for version in (1, 2) if str(version) in given) or (1, 2),
-        timeout=number("-t", given.get("t", b"0")),
+        timeout_ms=number("-t", given.get("t", b"0")),
         trusted=trusted,
         until_later="before-tlsd" in given,
     )

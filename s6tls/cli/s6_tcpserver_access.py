@@ -51,7 +51,7 @@ def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> A
         paranoid="p" in given,
         user="r" in given,
         strict="w" in given,
-        timeout=number("-t", given.get("t", b"0")),
+        timeout_ms=number("-t", given.get("t", b"0")),
     )
     return Access(
         rules=rule_source(given, surroundings.long_lived),
@@ -60,7 +60,7 @@ def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> A
         local_name=given.get("l"),
         banner=given.get("B", b""),
         nodelay="D" in given,
-        outpost=surroundings.outpost(),
+        helper=surroundings.lookup_helper(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Processes: a clean start for our own, and forks whose children get no signal that is meant for us."""
+"""Process start-up: clean our own state, find programs, and fork children that get no signal meant for us."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ def occupy_standard_descriptors() -> None:
         except OSError:
             os.open("/dev/null", os.O_RDWR)
             os.set_inheritable(fd, True)
+
+
+def null_device_on(*fds: int) -> None:
+    """Open /dev/null on these descriptors, whatever they were."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in fds:
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def keep_from_programs() -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from s6tls.accessrules import Decision, Verdict
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.ids import BadId, parse_id
-from s6tls.stages.access import check_rules, run_instead
-from s6tls.stages.rulesource import Rules
+from s6tls.stages.access import run_instead
+from s6tls.stages.rulesource import Rules, check_rules
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.log import log
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.keys import parse_address
-from s6tls.helper.helper import Outpost
+from s6tls.helper.helper import LookupHelper
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Reply
 from s6tls.ucspi.image import Image, Refused, Waiting
@@ -29,13 +29,13 @@ _KEPT = b"tlsbak_"
 class ProxyServer:
     """Read a PROXY header of one of these `versions`.
 
-    `timeout` is in milliseconds, 0 for none.  `trusted` are the networks of the proxies, None for any.
+    `timeout_ms` is 0 for none.  `trusted` are the networks of the proxies, None for any.
     `until_later` keeps what is said about TLS under other names, for `Remember`.
     """
 
-    outpost: Outpost
+    helper: LookupHelper
     versions: tuple[int, ...] = (1, 2)
-    timeout: int = 0
+    timeout_ms: int = 0
     trusted: Sequence[Prefix] | None = None
     until_later: bool = False
     program: str = "proxy-server"
@@ -44,7 +44,6 @@ class ProxyServer:
         """Have the header read.  Refused: 1 malformed or from somebody else, 2 unsupported, 111 cut short or late."""
         if self.trusted is not None:
             self._check_proxy(image, self.trusted)
-
         if self.until_later:
             image.unset(_KEPT + name for name in _ABOUT_TLS)
 
@@ -53,7 +52,7 @@ class ProxyServer:
                 image.env[_KEPT + name if self.until_later and name in _ABOUT_TLS else name] = value
 
         proxy = _proxy(image)
-        fd = self.outpost.read_proxy_header(self.program, image.stdin, self.versions, self.timeout)
+        fd = self.helper.read_proxy_header(self.program, image.stdin, self.versions, self.timeout_ms)
         return _Header(Reply(fd, self.program, VARIABLES, take, lambda: _SYSTEM), proxy)
 
     def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:

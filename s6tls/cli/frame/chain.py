@@ -18,7 +18,7 @@ from typing import NoReturn, Protocol
 
 from s6tls.cli.frame.options import Synopsis, UsageError
 from s6tls.cli.frame.program import run
-from s6tls.helper.helper import Outpost
+from s6tls.helper.helper import LookupHelper
 from s6tls.posix.process import initial_environment, search
 from s6tls.ucspi.image import Image, Stage
 from s6tls.ucspi.log import log_start
@@ -47,8 +47,8 @@ class Surroundings(Protocol):
     def tls_carrier(self) -> object:
         """Return what puts TLS engines behind connections (an `s6tls.stages.tlsd.Carrier`)."""
 
-    def outpost(self) -> Outpost:
-        """Return what reads strangers' words ahead of TLS."""
+    def lookup_helper(self) -> LookupHelper:
+        """Return what parses untrusted input ahead of TLS."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Command:
 
         return ChildEngine()
 
-    def outpost(self) -> Outpost:
-        """An outpost that ends when this process becomes the next program."""
-        return Outpost()
+    def lookup_helper(self) -> LookupHelper:
+        """A helper that ends when this process becomes the next program."""
+        return LookupHelper()
 
 
 MakeStage = Callable[[Sequence[tuple[str, bytes]], Surroundings], Stage]

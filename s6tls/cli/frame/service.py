@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from s6tls.cli.frame import chain
 from s6tls.cli.frame.options import Option, UsageError, number
-from s6tls.helper.helper import Outpost
-from s6tls.posix.process import default_signals, keep_from_programs
+from s6tls.helper.helper import LookupHelper
+from s6tls.posix.process import default_signals, keep_from_programs, null_device_on
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Refused
@@ -50,7 +50,7 @@ class Server:
         self._isolation = isolation.decode()
         self._reactor = Reactor()
         self._hosts: Hosts | None = None
-        self._outpost: Outpost | None = None
+        self._lookup_helper: LookupHelper | None = None
         self._stages, self._words = chain.parse(argv, self)
 
     def tls_carrier(self) -> object:
@@ -62,11 +62,11 @@ class Server:
             self._hosts = Hosts(self._reactor, Isolation(self._isolation))
         return self._hosts
 
-    def outpost(self) -> Outpost:
-        """One outpost serves all connections."""
-        if self._outpost is None:
-            self._outpost = Outpost(self._reactor)
-        return self._outpost
+    def lookup_helper(self) -> LookupHelper:
+        """One helper serves all connections."""
+        if self._lookup_helper is None:
+            self._lookup_helper = LookupHelper(self._reactor)
+        return self._lookup_helper
 
     def serve(
         self, listener: socket.socket, env: dict[bytes, bytes], bounds: Limits, verbosity: int, announced: bool
@@ -78,7 +78,7 @@ class Server:
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
         keep_from_programs()
-        _occupy(0)
+        null_device_on(0)
         for stage in self._stages:
             _prepare(stage, env, verbosity)
         reaped = self._hosts.reaped if self._hosts is not None else None
@@ -91,7 +91,7 @@ class Server:
             if announced:
                 with contextlib.suppress(OSError):
                     os.write(1, b"%d\n" % listener.getsockname()[1])
-            _occupy(1)
+            null_device_on(1)
             systemd.notify(env, "READY=1")
 
         Supervisor(
@@ -112,8 +112,8 @@ class Server:
         """Let the processes that serve all connections end when they have nothing left to do."""
         if self._hosts is not None:
             self._hosts.close()
-        if self._outpost is not None:
-            self._outpost.close()
+        if self._lookup_helper is not None:
+            self._lookup_helper.close()
 
 
 def limits(given: dict[str, bytes]) -> Limits:
@@ -134,9 +134,3 @@ def _prepare(stage: object, env: dict[bytes, bytes], verbosity: int) -> None:
             if verbosity >= 1:
                 refused.kind = "warning"
                 log_refusal(refused)
-
-
-def _occupy(fd: int) -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, fd)
-    os.close(null)
