@@ -25,7 +25,7 @@ from s6tls.accessrules.keys import parse_address
 from s6tls.helper import reply
 from s6tls.posix.fdpass import DescriptorSender, control_pair
 from s6tls.posix.identity import Identity
-from s6tls.posix.process import close_all_but, fork, null_device_on
+from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.spawn import exits
@@ -144,7 +144,7 @@ def _start(control: socket.socket, kinds: Iterable[str]) -> None:
 
 def _let_go_of_all_but(control: socket.socket) -> None:
     """Keep the control socket and stderr: 0 and 1 may be the client."""
-    null_device_on(0, 1)
+    redirect_to_null(0, 1)
     close_all_but({0, 1, 2, control.fileno()})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

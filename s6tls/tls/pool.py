@@ -37,7 +37,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from s6tls.posix.fdpass import DescriptorSender, control_pair
-from s6tls.posix.process import close_all_but, fork, null_device_on
+from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls.credentials import PROGRAM, Material, Options
 from s6tls.tls.ends import Descriptors
@@ -90,7 +90,7 @@ def start(material: Material, options: Options, identity: Identity | None, isola
     if pid == 0:
         with exits():
             close_all_but({0, 1, 2, theirs.fileno()})
-            null_device_on(0, 1)  # neither the listening socket nor the pipe for the server's readiness stays open
+            redirect_to_null(0, 1)  # a listening socket, and where somebody may await that we are ready
             _host(theirs, material, options, identity, isolation)
     theirs.close()
     ours.setblocking(False)
