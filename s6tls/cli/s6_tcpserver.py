@@ -51,7 +51,7 @@ def listening_socket(options: Sequence[tuple[str, bytes]], ip: bytes, port: byte
     """Take the socket that a service manager hands over, or bind and listen.  Raises UsageError, Failure."""
     try:
         with unable_to("use the socket handed over on descriptor 3"):
-            inherited = systemd.handed_over(os.environb)
+            inherited = systemd.listen_fds(os.environb)
     except ValueError as error:
         raise Failure(USAGE, f"unable to use what is handed over on descriptor 3: {error}") from error
     if inherited is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -122,6 +122,19 @@ class Image:
             os.close(fd)
         self.stdin, self.stdout = 0, 1
         self.extra.clear()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What all connections have in common: the environment they start with, the stages, and the program's words."""
+
+    env: Mapping[bytes, bytes]
+    stages: Sequence[Stage]
+    argv: Sequence[bytes]
+
+    def image(self, fd: int, env: Mapping[bytes, bytes]) -> Image:
+        """Return the image of a connection on `fd`, with variables of its own; `fd` is the image's from now on."""
+        return Image({**self.env, **env}, list(self.argv), fd, fd, stages=deque(self.stages))
 
 
 def _is_inheritable(fd: int) -> bool:

@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.cli.frame import chain
@@ -15,9 +16,10 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
-from s6tls.ucspi.image import Refused
-from s6tls.ucspi.log import log_refusal
-from s6tls.ucspi.superserver import Limits, Supervisor
+from s6tls.ucspi.image import SERVER, Chain, Refused
+from s6tls.ucspi.ledger import Ledger, Limits
+from s6tls.ucspi.log import Log, log_refusal
+from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
     from s6tls.tls.pools import Hosts
@@ -81,39 +83,54 @@ class Server:
         redirect_to_null(0)
         for stage in self._stages:
             _prepare(stage, env, verbosity)
-        reaped = self._hosts.reaped if self._hosts is not None else None
-
-        if bounds.drain:
+        if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
-
-        def ready() -> None:
-            if announced:
-                with contextlib.suppress(OSError):
-                    os.write(1, b"%d\n" % listener.getsockname()[1])
-            redirect_to_null(1)
-            systemd.notify(env, "READY=1")
-
-        Supervisor(
+        SuperServer(
             self._reactor,
             listener,
-            programs,
-            self._stages,
-            self._words,
-            bounds,
-            verbosity,
-            reaped,
-            stopping=lambda: systemd.notify(env, "STOPPING=1"),
-            close=self._close,
-        ).serve(ready)
+            Chain(programs, self._stages, self._words),
+            Ledger(bounds, Log(SERVER, verbosity)),
+            _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
+        ).serve()
         return 0
 
-    def _close(self) -> None:
+    def reaped(self, pid: int, status: int) -> None:
+        """Take note of the end of a child that was no connection's program."""
+        if self._hosts is not None:
+            self._hosts.reaped(pid, status)
+
+    def close(self) -> None:
         """Let the processes that serve all connections end when they have nothing left to do."""
         if self._hosts is not None:
             self._hosts.close()
         if self._lookup_helper is not None:
             self._lookup_helper.close()
+
+
+@dataclass(frozen=True)
+class _Lifecycle:
+    """What a server tells its service manager and its children; `port` is written to stdout, unless it is None."""
+
+    server: Server
+    env: Mapping[bytes, bytes]
+    port: int | None
+
+    def ready(self) -> None:
+        if self.port is not None:
+            with contextlib.suppress(OSError):
+                os.write(1, b"%d\n" % self.port)
+        redirect_to_null(1)
+        systemd.notify(self.env, "READY=1")
+
+    def reaped(self, pid: int, status: int) -> None:
+        self.server.reaped(pid, status)
+
+    def stopping(self) -> None:
+        systemd.notify(self.env, "STOPPING=1")
+
+    def close(self) -> None:
+        self.server.close()
 
 
 def limits(given: dict[str, bytes]) -> Limits:
