@@ -117,7 +117,7 @@ def test_an_engine_that_ends_without_a_handshake_is_97_and_has_said_why(engine: 
 def test_an_engine_that_says_something_else_is_111(engine: Holder, image: Image, said: bytes) -> None:
     handshake = apply(engine, image)
     engine.notify(said)
-    with pytest.raises(Refused, match="unable to understand a process of ours") as refused:
+    with pytest.raises(Refused, match="unable to understand a helper process") as refused:
         handshake.resume()
     assert refused.value.code == 111
     handshake.close()

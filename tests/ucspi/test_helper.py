@@ -18,7 +18,7 @@ import pytest
 
 import s6tls
 from s6tls.helper.helper import LookupHelper
-from s6tls.helper.reply import Refusal, parse
+from s6tls.helper.reply import RefusalReply, parse
 from s6tls.helper.variables import VARIABLES
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import Refused
@@ -82,7 +82,7 @@ def test_questions_are_answered_side_by_side(helper: LookupHelper, puppet: Puppe
 
 def test_what_takes_too_long_is_refused(helper: LookupHelper, puppet: Puppet) -> None:
     fd = helper.look_up("test", lookup(remote="127.9.0.13"), 50, [puppet.address])
-    with pytest.raises(Refusal, match=r"^unable to look up 127\.9\.0\.13: took too long$") as caught:
+    with pytest.raises(RefusalReply, match=r"^unable to look up 127\.9\.0\.13: took too long$") as caught:
         found(fd)
     assert caught.value.code == 99
 
@@ -101,7 +101,7 @@ def test_an_answer_is_remembered_for_as_long_as_it_says(helper: LookupHelper, pu
 
 
 def test_what_cannot_be_looked_into_is_refused(helper: LookupHelper) -> None:
-    with pytest.raises(Refusal, match=r"^unable to look into the client: ") as caught:
+    with pytest.raises(RefusalReply, match=r"^unable to look into the client: ") as caught:
         found(helper.look_up("test", lookup(remote="nonsense"), 0, []))
     assert caught.value.code == 111
 
