@@ -90,7 +90,7 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str = "") -> 
 
 
 def drop_privileges(stage: ApplyUidGid) -> dict[bytes, bytes]:
-    """Take the ids that the stage gives, for good; return the environment that it leaves.  Raises Failure, Refused."""
+    """Take the stage's ids, for good; return the environment that it leaves.  Raises Failure, StageExit."""
     image = Image(initial_environment(), [])
     stage.apply(image)
     if image.identity is not None:

@@ -27,7 +27,7 @@ from s6tls.posix.fdpass import DescriptorSender, control_pair
 from s6tls.posix.identity import Identity
 from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.spawn import exits
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class LookupHelper:
 
         `lookup` has the fields of `s6tls.helper.lookup.LookupRequest`, with addresses as text.  `timeout_ms` is 0 for
         none; a lookup that takes longer is refused with code 99.  `servers` are the addresses of the name servers to
-        ask, none for those of /etc/resolv.conf.  Raises Refused (111).
+        ask, none for those of /etc/resolv.conf.  Raises StageExit (111).
         """
         late = _TOO_LATE, f"unable to look up {lookup['remote']}: took too long"
         request = {"kind": "lookup", "lookup": lookup, "timeout_ms": timeout_ms, "late": late, "servers": servers}
@@ -65,7 +65,7 @@ class LookupHelper:
         """Have a PROXY header read from the descriptor `client`; return the descriptor on which the reply comes.
 
         No byte beyond the header is read.  `timeout_ms` is 0 for none; a header that takes longer is refused with
-        code 111.  Raises Refused (111).
+        code 111.  Raises StageExit (111).
         """
         late = _SYSTEM, "took too long"
         request = {"kind": "proxy", "versions": versions, "timeout_ms": timeout_ms, "late": late}
@@ -89,7 +89,7 @@ class LookupHelper:
         except OSError as error:
             for fd in fds:
                 os.close(fd)
-            raise Refused(program, _SYSTEM, f"unable to ask the lookup helper: {error.strerror or error}") from error
+            raise StageExit(program, _SYSTEM, f"unable to ask the lookup helper: {error.strerror or error}") from error
         return fds[0]
 
     def _send(self, kind: str, message: bytes, fds: list[int]) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 
 LARGEST = 65536
 """The most bytes of a reply, its final NUL included: what an empty pipe takes without waiting."""
@@ -63,7 +63,7 @@ class Reply:
     """A `Waiting` for the reply that comes on the descriptor `fd`.
 
     `take` gets the variables; only those in `names` are allowed.  When the process ends without a reply, `gone` returns
-    the exit code.  The process has then logged why, or else `gone` raises Refused to say so.
+    the exit code.  The process has then logged why, or else `gone` raises StageExit to say so.
     """
 
     def __init__(
@@ -79,23 +79,23 @@ class Reply:
         self._data = b""
 
     def resume(self) -> bool:
-        """Read; tell whether the reply is complete and taken.  Raises Refused."""
+        """Read; tell whether the reply is complete and taken.  Raises StageExit."""
         try:
             data = os.read(self.fd, LARGEST)
         except BlockingIOError:
             return False
         self._data += data
         if not data:
-            raise Refused(self._program, self._gone())
+            raise StageExit(self._program, self._gone())
         if not self._data.endswith(b"\0\0") and len(self._data) <= LARGEST:
             return False
         try:
             variables = parse(self._data, self._names)
         except RefusalReply as refused:
-            raise Refused(self._program, refused.code, str(refused)) from refused
+            raise StageExit(self._program, refused.code, str(refused)) from refused
         except ValueError as error:
             message = f"unable to understand a helper process: {error}"
-            raise Refused(self._program, 111, message) from error
+            raise StageExit(self._program, 111, message) from error
         self._take(variables)
         return True
 

@@ -23,7 +23,7 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import Reply
 from s6tls.helper.variables import ERROR, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO, VARIABLES
 from s6tls.stages.rulesource import Rules, check_rules
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import locate
 
@@ -68,7 +68,7 @@ class Access:
     program: str = "s6-tcpserver-access"
 
     def apply(self, image: Image) -> Reply | None:
-        """Raise Refused: 1 denied, 99 timed out, 100 for a wrong environment, 111 for a broken rule set."""
+        """Raise StageExit: 1 denied, 99 timed out, 100 for a wrong environment, 111 for a broken rule set."""
         proto = self._proto(image.env)
         if self.banner:
             self._send_banner(image)
@@ -80,13 +80,13 @@ class Access:
         """Return PROTO, having checked that we run under a UCSPI server."""
         proto = env.get(b"PROTO")
         if proto is None:
-            raise Refused(self.program, _USAGE, "PROTO not set")
+            raise StageExit(self.program, _USAGE, "PROTO not set")
         for suffix in _CLIENT:
             value = env.get(proto + suffix)
             if value is None:
-                raise Refused(self.program, _USAGE, f"{shown(proto + suffix)} not set")
+                raise StageExit(self.program, _USAGE, f"{shown(proto + suffix)} not set")
             if not (_is_address(value) if suffix.endswith(b"IP") else _is_port(value)):
-                raise Refused(self.program, _USAGE, f"invalid ${shown(proto + suffix)}")
+                raise StageExit(self.program, _USAGE, f"invalid ${shown(proto + suffix)}")
         return proto
 
     def _send_banner(self, image: Image) -> None:
@@ -98,9 +98,9 @@ class Access:
             finally:
                 os.set_blocking(image.stdout, True)
         except OSError as error:
-            raise Refused(self.program, _BROKEN, f"unable to write banner: {error.strerror}") from error
+            raise StageExit(self.program, _BROKEN, f"unable to write banner: {error.strerror}") from error
         if written < len(self.banner):
-            raise Refused(self.program, _BROKEN, "unable to write banner: longer than the socket's buffer")
+            raise StageExit(self.program, _BROKEN, "unable to write banner: longer than the socket's buffer")
 
     def _disable_nagle(self, image: Image) -> None:
         try:
@@ -122,7 +122,7 @@ class _Check:
     decision: Decision = _EVERYBODY_PASSES
 
     def by_address(self) -> Reply | None:
-        """Admit the client and return None, or return what waits for its names.  Raises Refused."""
+        """Admit the client and return None, or return what waits for its names.  Raises StageExit."""
         rules, lookups = self.options.rules, self.options.lookups
         if rules is not None:
             self.decision = check_rules(self.options.program, rules, lambda rules: rules.check_address(self.address))
@@ -154,7 +154,7 @@ class _Check:
         """Return the addresses in DNSCACHEIP."""
         servers = [text for text in re.split(rb"[\s,;]+", self.image.env.get(b"DNSCACHEIP", b"")) if text]
         if not all(map(_is_address, servers)):
-            raise Refused(self.options.program, _USAGE, "invalid $DNSCACHEIP")
+            raise StageExit(self.options.program, _USAGE, "invalid $DNSCACHEIP")
         return [text.decode() for text in servers]
 
     def _by_name(self, found: dict[bytes, bytes]) -> None:
@@ -177,12 +177,12 @@ class _Check:
     def _helper_ended(self) -> NoReturn:
         raise self._unable_to_look_up("lookup helper ended")
 
-    def _unable_to_look_up(self, why: str) -> Refused:
-        return Refused(self.options.program, _BROKEN, f"unable to look up {shown(self.address)}: {why}")
+    def _unable_to_look_up(self, why: str) -> StageExit:
+        return StageExit(self.options.program, _BROKEN, f"unable to look up {shown(self.address)}: {why}")
 
-    def _denied(self) -> Refused:
+    def _denied(self) -> StageExit:
         message = f"deny pid {os.getpid()} ip {shown(self.address)}" if self.options.verbosity >= 2 else ""
-        return Refused(self.options.program, _DENIED, message, kind="info")
+        return StageExit(self.options.program, _DENIED, message, kind="info")
 
     def _admit(self, names: dict[bytes, bytes]) -> None:
         """Apply the rule that decided; then set those of the names that are there, and remove the others."""
@@ -225,7 +225,7 @@ def _shorten_debian_path(image: Image) -> None:
     """
     try:
         stand_in = locate(image) == _DEBIAN_SCRIPT and os.access(_DEBIAN_BIN + b"/execlineb", os.X_OK)
-    except Refused:
+    except StageExit:
         return
     if stand_in:
         image.env[b"PATH"] = image.path = _DEBIAN_BIN + b":" + image.env.get(b"PATH", os.fsencode(os.defpath))

@@ -16,7 +16,7 @@ from s6tls.accessrules.keys import parse_address
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Reply
-from s6tls.ucspi.image import Image, Refused, Waiting
+from s6tls.ucspi.image import Image, StageExit, Waiting
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -41,7 +41,7 @@ class ProxyServer:
     program: str = "proxy-server"
 
     def apply(self, image: Image) -> Waiting:
-        """Have the header read.  Refused: 1 malformed or from somebody else, 2 unsupported, 111 cut short or late."""
+        """Have the header read.  StageExit: 1 malformed or from somebody else, 2 unsupported, 111 cut short or late."""
         if self.trusted is not None:
             self._check_proxy(image, self.trusted)
         if self.until_later:
@@ -60,9 +60,9 @@ class ProxyServer:
         try:
             address = ipaddress.ip_address(proxy.decode("ascii", "replace"))
         except ValueError:
-            raise Refused(self.program, MALFORMED, "unable to tell who the proxy is") from None
+            raise StageExit(self.program, MALFORMED, "unable to tell who the proxy is") from None
         if not any(address in prefix for prefix in trusted):
-            raise Refused(self.program, MALFORMED, f"unable to trust a PROXY header from {shown(proxy)}")
+            raise StageExit(self.program, MALFORMED, f"unable to trust a PROXY header from {shown(proxy)}")
 
 
 class _Header:
@@ -76,10 +76,10 @@ class _Header:
         """See `Reply`."""
         try:
             return self._reply.resume()
-        except Refused as refused:
+        except StageExit as refused:
             reason = f": {refused}" if str(refused) else ""
             what = f"unable to take the PROXY header{self._proxy}{reason}"
-            raise Refused(refused.program, refused.code, what) from refused
+            raise StageExit(refused.program, refused.code, what) from refused
 
     def close(self) -> None:
         """See `Reply`."""

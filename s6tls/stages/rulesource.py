@@ -10,7 +10,7 @@ from typing import Protocol
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.stamp import is_stable, stamp_of
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 
 Probe = Callable[[RuleSet], Decision]
 
@@ -27,13 +27,13 @@ class Rules(Protocol):
 
 
 def check_rules(program: str, rules: Rules, probe: Probe) -> Decision:
-    """Ask a rule set.  Raises Refused (111) for one that cannot be read or has no answer but an error."""
+    """Ask a rule set.  Raises StageExit (111) for one that cannot be read or has no answer but an error."""
     try:
         decision = rules.ask(probe)
     except OSError as error:
         decision = Decision(Verdict.ERROR, error=error.strerror or str(error))
     if decision.verdict is Verdict.ERROR:
-        raise Refused(program, 111, f"unable to check rules in {shown(rules.path)}: {decision.error}")
+        raise StageExit(program, 111, f"unable to check rules in {shown(rules.path)}: {decision.error}")
     return decision
 
 

@@ -17,7 +17,7 @@ from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Options, Sources
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -44,22 +44,22 @@ class Hosts:
         self._entries: dict[tuple[Sources, Options], _Entry] = {}
 
     def prepare(self, sources: Sources, options: Options) -> None:
-        """Have a host ready.  Raises Refused when the files cannot be read."""
+        """Have a host ready.  Raises StageExit when the files cannot be read."""
         self._entry(sources, options)
 
     def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Hand a connection to the host of its parameters.
 
-        Raises Refused when the files cannot be read or have been found to be no good, or the
+        Raises StageExit when the files cannot be read or have been found to be no good, or the
         host has just ended (`reaped` will say why); the descriptors are then still the caller's.
         """
         entry = self._entry(sources, options)
         if entry.failed:
-            raise Refused(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
         try:
             entry.host.carry(fds, peer)
         except OSError as error:
-            raise Refused(PROGRAM, 111, f"unable to reach the TLS engine: {error.strerror}") from error
+            raise StageExit(PROGRAM, 111, f"unable to reach the TLS engine: {error.strerror}") from error
         return lambda: BAD_HANDSHAKE
 
     def reaped(self, pid: int, status: int) -> bool:

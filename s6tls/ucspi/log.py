@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from s6tls.ucspi.image import Image, Refused
+    from s6tls.ucspi.image import Image, StageExit
 
 
 def log(program: str, kind: str, message: str) -> None:
@@ -38,10 +38,10 @@ class Log:
             log(self.program, "info", message)
 
 
-def log_refusal(refused: Refused) -> None:
-    """Log why a connection ends, if there is something to say."""
-    if str(refused):
-        log(refused.program, refused.kind, str(refused))
+def log_exit(stage_exit: StageExit) -> None:
+    """Log why a stage ends the connection, if there is something to say."""
+    if str(stage_exit):
+        log(stage_exit.program, stage_exit.kind, str(stage_exit))
 
 
 def log_start(image: Image, pid: int) -> None:

@@ -18,10 +18,10 @@ from typing import Protocol
 from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.acceptor import Acceptor
-from s6tls.ucspi.image import SERVER, Chain, Image, Refused, Waiting
+from s6tls.ucspi.image import SERVER, Chain, Image, StageExit, Waiting
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
-from s6tls.ucspi.log import log, log_refusal, log_start
+from s6tls.ucspi.log import log, log_exit, log_start
 from s6tls.ucspi.spawn import exits, spawn
 
 _TERMINATION = (signal.SIGTERM, signal.SIGCONT)
@@ -122,11 +122,11 @@ class SuperServer:
                     self._wait(connection, waiting)
                     return
             self._start(connection)
-        except Refused as refused:
+        except StageExit as refused:
             self._refuse(connection, refused)
         except OSError as error:
             message = f"unable to serve {connection.client}: {error.strerror or error}"
-            self._refuse(connection, Refused(image.link, 111, message))
+            self._refuse(connection, StageExit(image.link, 111, message))
 
     def _wait(self, connection: _Connection, waiting: Waiting) -> None:
         connection.waiting = waiting
@@ -157,18 +157,18 @@ class SuperServer:
         connection.image.close()
         self._log_accept(connection, pid)
 
-    def _refuse(self, connection: _Connection, refused: Refused) -> None:
+    def _refuse(self, connection: _Connection, refused: StageExit) -> None:
         """End a connection as a stage wants it; it gets the log lines of one whose process said so, and this is that.
 
         When the server cannot start the program itself, there was no process and a warning says all.
         """
         if refused.kind == "warning":
             if self._log.verbosity >= 1:
-                log_refusal(refused)
+                log_exit(refused)
             self._drop(connection)
             return
         self._log_accept(connection, os.getpid())
-        log_refusal(refused)
+        log_exit(refused)
         self._drop(connection, f"exitcode {refused.code}")
 
     def _log_accept(self, connection: _Connection, pid: int) -> None:

@@ -17,7 +17,7 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.stages.access import Access, Lookups
 from s6tls.stages.connlimit import ConnLimit
 from s6tls.stages.rulesource import CdbSource, Probe
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
 UCSPI = {
     b"PROTO": b"TCP",
@@ -77,7 +77,7 @@ def image(**env: bytes | None) -> Image:
 
 
 def refusal(stage: Access, of: Image) -> tuple[int, str, str]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         stage.apply(of)
     return caught.value.code, caught.value.kind, str(caught.value)
 
@@ -271,7 +271,9 @@ def test_what_is_found_goes_into_the_environment_after_the_rule() -> None:
     ],
 )
 def test_nobody_takes_the_helpers_word_for_what_a_name_is(reply: bytes) -> None:
-    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: invalid reply from lookup helper$") as caught:
+    with pytest.raises(
+        StageExit, match=r"^unable to look up 192\.0\.2\.7: invalid reply from lookup helper$"
+    ) as caught:
         hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), helper=Told(reply)), image())
     assert caught.value.code == 111
 
@@ -281,7 +283,7 @@ def test_a_helper_cannot_set_other_variables_or_stop_halfway(reply: bytes) -> No
     stage = Access(Fixed(BY_ADDRESS), lookups=Lookups(), helper=Told(reply))
     waiting = stage.apply(image())
     assert waiting is not None
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         while not waiting.resume():
             pass
     assert caught.value.code == 111
@@ -289,7 +291,7 @@ def test_a_helper_cannot_set_other_variables_or_stop_halfway(reply: bytes) -> No
 
 
 def test_a_helper_that_ends_refuses() -> None:
-    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: lookup helper ended$") as caught:
+    with pytest.raises(StageExit, match=r"^unable to look up 192\.0\.2\.7: lookup helper ended$") as caught:
         hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), helper=Told(b"")), image())
     assert caught.value.code == 111
 
@@ -303,7 +305,7 @@ def test_address_and_name_are_judged_by_one_set(tmp_path: Path) -> None:
     ).apply(image())
     assert waiting is not None
     write_cdb(path, [(b"ip4/0.0.0.0_0", Rule(False)), (b"reversedns/@", Rule(True))])
-    with pytest.raises(Refused, match=r"^deny pid \d+ ip 192\.0\.2\.7$"):
+    with pytest.raises(StageExit, match=r"^deny pid \d+ ip 192\.0\.2\.7$"):
         waiting.resume()
     waiting.close()
 
@@ -314,14 +316,14 @@ def test_address_and_name_are_judged_by_one_set(tmp_path: Path) -> None:
     ids=["name without a rule", "no name", "no answer", "too late"],
 )
 def test_a_client_that_no_rule_knows_is_refused(reply: bytes, code: int) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         hear(Access(Fixed(Decision(Verdict.NOTFOUND)), lookups=Lookups(), helper=Told(reply)), image())
     assert caught.value.code == code
 
 
 def test_a_failure_refuses_only_if_it_is_to(capfd: pytest.CaptureFixture[str]) -> None:
     told = Told(b"REMOTEHOST=a.test\0ERROR=no\x1banswer\0\0")
-    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: no\\x1banswer$") as caught:
+    with pytest.raises(StageExit, match=r"^unable to look up 192\.0\.2\.7: no\\x1banswer$") as caught:
         hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(strict=True), helper=told), image())
     assert caught.value.code == 111
     passed = image()

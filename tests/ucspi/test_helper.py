@@ -21,7 +21,7 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import RefusalReply, parse
 from s6tls.helper.variables import VARIABLES
 from s6tls.posix.reactor import READABLE, Reactor
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from tests.e2e.nameserver import PTR, Asked, Puppet
 from tests.servers import PATIENCE
 from tests.ucspi.children import in_child
@@ -167,7 +167,7 @@ def test_without_descriptors_a_client_is_refused_and_the_others_are_not(puppet: 
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
     try:
-        with pytest.raises(Refused, match=r"^unable to ask the lookup helper: Too many open files$"):
+        with pytest.raises(StageExit, match=r"^unable to ask the lookup helper: Too many open files$"):
             helper.look_up("test", lookup(), 0, [puppet.address])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

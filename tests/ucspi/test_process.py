@@ -14,7 +14,7 @@ import pytest
 
 from s6tls.posix.identity import Identity
 from s6tls.posix.process import fork, keep_from_programs, occupy_standard_descriptors
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 from s6tls.ucspi.spawn import execute, spawn
 from tests.servers import BIN
 from tests.ucspi.children import in_child, outcome_of
@@ -196,14 +196,14 @@ def test_without_a_path_there_is_a_usual_one() -> None:
     ],
 )
 def test_a_program_that_cannot_be_started(words: list[str], code: int, message: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         started(*words)
     assert (caught.value.program, caught.value.code, str(caught.value)) == ("s6-tlsd", code, message)
 
 
 def test_a_file_in_no_known_format_is_126(tmp_path: Path) -> None:
     script(tmp_path / "prog", "neither ELF nor script")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         started(str(tmp_path / "prog"))
     assert (caught.value.code, str(caught.value)) == (126, f"unable to exec {tmp_path}/prog: Exec format error")
 
@@ -217,7 +217,7 @@ def test_only_found_out_after_the_fork_it_is_the_childs_exit_code(
 
 
 def test_the_server_itself_warns_and_goes_on() -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         spawn(Image(ENV, [b"nowhere"]))
     assert (caught.value.kind, caught.value.code) == ("warning", 127)
     assert str(caught.value) == "unable to spawn nowhere: No such file or directory"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.helper.reply import LARGEST, RefusalReply, Reply, encode, parse, refusal
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 
 NAMES = (b"A", b"B")
 VALUES = st.binary(max_size=50).map(lambda value: value.replace(b"\0", b""))
@@ -41,7 +41,7 @@ class Spoken:
         self.writing = -1
 
     def refused(self) -> tuple[str, int, str]:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(StageExit) as caught:
             self.reply.resume()
         return caught.value.program, caught.value.code, str(caught.value)
 

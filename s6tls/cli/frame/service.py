@@ -16,9 +16,9 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
-from s6tls.ucspi.image import SERVER, Chain, Refused
+from s6tls.ucspi.image import SERVER, Chain, StageExit
 from s6tls.ucspi.ledger import Ledger, Limits
-from s6tls.ucspi.log import Log, log_refusal
+from s6tls.ucspi.log import Log, log_exit
 from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _prepare(stage: object, env: dict[bytes, bytes], verbosity: int) -> None:
     if prepare is not None:
         try:
             prepare(env)
-        except Refused as refused:
+        except StageExit as refused:
             if verbosity >= 1:
                 refused.kind = "warning"
-                log_refusal(refused)
+                log_exit(refused)
