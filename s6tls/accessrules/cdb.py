@@ -10,12 +10,13 @@ import cdbx
 
 from s6tls.accessrules import cdbfile, record
 from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
-from s6tls.accessrules.rule import stamp_of
+from s6tls.accessrules.stamp import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from s6tls.accessrules.rule import Fault, Rule, Stamp
+    from s6tls.accessrules.rule import Fault, Rule
+    from s6tls.accessrules.stamp import Stamp
 
 _MOST_STEPS = 1 << 32
 """So many slots are looked at in half a minute."""

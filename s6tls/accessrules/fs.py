@@ -20,7 +20,8 @@ from s6tls.accessrules.rule import ALLOW, DENY, Rule
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from s6tls.accessrules.rule import Env, Fault, Stamp
+    from s6tls.accessrules.rule import Env, Fault
+    from s6tls.accessrules.stamp import Stamp
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

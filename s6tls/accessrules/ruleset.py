@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from s6tls.accessrules.cdb import CdbBackend
     from s6tls.accessrules.fs import DirectoryBackend
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
     AnyBackend: TypeAlias = CdbBackend | DirectoryBackend
 

@@ -57,9 +57,9 @@ def stage(given: Given, runtime: Runtime) -> ProxyServer | Remember:
     except ValueError:
         raise UsageError(f"invalid list of networks: {shown(networks or b'')}") from None
     return ProxyServer(
-        runtime.outpost(),
+        runtime.lookup_helper(),
         versions=tuple(version for version in (1, 2) if given.flag(str(version))) or (1, 2),
-        timeout=given.number("t", 0),
+        timeout_ms=given.number("t", 0),
         trusted=trusted,
         until_later=given.flag("before-tlsd"),
     )

@@ -58,7 +58,7 @@ def listening_socket(given: Given, family: str | None, *, reuse: bool) -> socket
     ip, port = given.words
     try:
         with unable_to("use the socket handed over on descriptor 3"):
-            inherited = systemd.handed_over(os.environb)
+            inherited = systemd.listen_fds(os.environb)
     except ValueError as error:
         raise Failure(ExitCode.USAGE, f"unable to use what is handed over on descriptor 3: {error}") from error
     if inherited is not None:
@@ -96,7 +96,7 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = 
 
 
 def drop_privileges(stage: ApplyUidGid) -> dict[bytes, bytes]:
-    """Take the ids that the stage gives, for good; return the environment that it leaves.  Raises Failure, Refused."""
+    """Take the stage's ids, for good; return the environment that it leaves.  Raises Failure, StageExit."""
     image = Image(initial_environment(), [])
     stage.apply(image)
     if image.identity is not None:

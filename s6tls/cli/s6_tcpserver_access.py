@@ -76,7 +76,7 @@ def stage(given: Given, runtime: Runtime) -> Access:
         paranoid=given.flag("p"),
         user=given.flag("r"),
         strict=given.flag("w"),
-        timeout=given.number("t", 0),
+        timeout_ms=given.number("t", 0),
     )
     return Access(
         rules=rule_source(given, runtime.long_lived),
@@ -85,7 +85,7 @@ def stage(given: Given, runtime: Runtime) -> Access:
         local_name=given.value("l"),
         banner=given.value("B", b""),
         nodelay=given.flag("D"),
-        outpost=runtime.outpost(),
+        helper=runtime.lookup_helper(),
     )
 
 

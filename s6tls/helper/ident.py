@@ -8,8 +8,8 @@ from __future__ import annotations
 
 PORT = 113
 LONGEST_ANSWER = 1000
-PATIENCE = 30.0
-"""Seconds that an answer may take; RFC 1413 asks for no less."""
+TIMEOUT_S = 30.0
+"""How long an answer may take; RFC 1413 asks for no less."""
 _LONGEST_NAME = 512
 
 

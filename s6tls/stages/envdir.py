@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from s6tls.accessrules import envdir
 from s6tls.accessrules.errors import shown
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
 _LARGEST_VALUE = 2**20
 """With -L: more than any kernel takes for one variable (128 KiB on Linux), and a bound all the same."""
@@ -33,7 +33,7 @@ class EnvDir:
     program: str = "s6-envdir"
 
     def apply(self, image: Image) -> None:
-        """Raise Refused (111) when the directory or a file cannot be read."""
+        """Raise StageExit (111) when the directory or a file cannot be read."""
         try:
             directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -68,5 +68,5 @@ class EnvDir:
             value = value.rstrip(b" \t\r") if self.chomp else value
         return value.replace(b"\0", self.nul)
 
-    def _unable(self, error: OSError) -> Refused:
-        return Refused(self.program, ExitCode.SYSTEM, f"unable to envdir {shown(self.path)}: {error.strerror}")
+    def _unable(self, error: OSError) -> StageExit:
+        return StageExit(self.program, ExitCode.SYSTEM, f"unable to envdir {shown(self.path)}: {error.strerror}")

@@ -16,7 +16,7 @@ from s6tls.helper.reply import Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.tls.credentials import SESSION_VARIABLES, TLS_PREFIXES, TLS_VARIABLES, Options, Sources
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
 _SYSTEM = ExitCode.SYSTEM
 _WIDE = 2**18
@@ -26,12 +26,12 @@ class Carrier(Protocol):
     """Whatever puts an engine behind a session's descriptors, and then owns them."""
 
     def prepare(self, sources: Sources, options: Options) -> None:
-        """Get ready for connections with these parameters.  Raises Refused."""
+        """Get ready for connections with these parameters.  Raises StageExit."""
 
     def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Start an engine; return what tells its exit code once it has ended without a word on `fds.notify`.
 
-        Raises Refused, and then does not own the descriptors.
+        Raises StageExit, and then does not own the descriptors.
         """
 
 
@@ -44,17 +44,17 @@ class Tlsd:
         self._options, self._keep, self._carrier = options, keep, carrier
 
     def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises Refused."""
+        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
         self._carrier.prepare(Sources.from_environment(env, self._options), self._options)
 
     def apply(self, image: Image) -> Reply:
-        """Put an engine between the network and `image`.  Raises Refused (96, 111)."""
+        """Put an engine between the network and `image`.  Raises StageExit (96, 111)."""
         sources = Sources.from_environment(image.env, self._options)
         with contextlib.ExitStack() as unless_carried:
             try:
                 ends = pipes(3, unless_carried)
             except OSError as error:
-                raise Refused(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
+                raise StageExit(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             (app_in, to_app), (from_app, app_out), (notified, notify) = ends
             widen(to_app)
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)

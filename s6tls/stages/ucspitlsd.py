@@ -26,7 +26,7 @@ from s6tls.stages.tlsd import Carrier, peer, pipes, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, Options, Sources
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
 _SYSTEM = ExitCode.SYSTEM
 
@@ -40,11 +40,11 @@ class Ucspitlsd:
         self._options, self._keep, self._carrier = replace(options, delayed=True), keep, carrier
 
     def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises Refused."""
+        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
         self._carrier.prepare(Sources.from_environment(env, self._options), self._options)
 
     def apply(self, image: Image) -> None:
-        """Have an engine wait beside `image`, and give that the ways to it.  Raises Refused (96, 111)."""
+        """Have an engine wait beside `image`, and give that the ways to it.  Raises StageExit (96, 111)."""
         sources = Sources.from_environment(image.env, self._options)
         with contextlib.ExitStack() as unless_carried:
             try:
@@ -52,7 +52,7 @@ class Ucspitlsd:
                 control, command = _socket_pair(unless_carried)
                 network = {fd: _copy(fd, unless_carried) for fd in {image.stdin, image.stdout}}
             except OSError as error:
-                raise Refused(PROGRAM, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
+                raise StageExit(PROGRAM, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             fds = Descriptors(network[image.stdin], network[image.stdout], from_app, to_app, command)
             self._carrier.carry(sources, self._options, fds, peer(image.env))
             unless_carried.pop_all()

@@ -18,7 +18,7 @@ class ChildEngine:
         """Nothing can be got ready for a single connection."""
 
     def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
-        """Fork an engine.  Raises Refused when the files cannot be read."""
+        """Fork an engine.  Raises StageExit when the files cannot be read."""
         material = sources.read()
         pid = fork()
         if pid == 0:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.ids import BadId, parse_id
-from s6tls.accessrules.rule import stamp_of
+from s6tls.accessrules.stamp import stamp_of
 from s6tls.pki import Unusable, files
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
 PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = ExitCode.BAD_TLS_CONFIGURATION
@@ -61,7 +61,7 @@ class Sources:
 
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: Options) -> Sources:
-        """Read the variables.  Raises Refused (96) when one that is needed is missing, or an id is none."""
+        """Read the variables.  Raises StageExit (96) when one that is needed is missing, or an id is none."""
         keypairs: list[tuple[bytes, bytes, bytes]] = []
         if options.sni_level < 2:
             keypairs.append((b"", _needed(env, b"KEYFILE"), _needed(env, b"CERTFILE")))
@@ -72,21 +72,21 @@ class Sources:
                     certificate = _needed(env, b"CERTFILE:" + server)
                     keypairs.append((server.lower().rstrip(b"."), _needed(env, name), certificate))
         if not keypairs:
-            raise Refused(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
         ca_dir = ca_file = crl_file = b""
         if options.client_certificate:
             ca_dir, ca_file = env.get(b"CADIR", b""), env.get(b"CAFILE", b"")
             crl_file = env.get(b"CRLFILE", b"")
             if not (ca_dir or ca_file):
-                raise Refused(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
+                raise StageExit(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
         return cls(tuple(keypairs), ca_dir, ca_file, _identity(env), crl_file)
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """Return what changes when one of the files does.  Raises Refused (96) for a file that is not there."""
+        """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
         return tuple(_stamp(path) for path in self._paths())
 
     def read(self) -> Material:
-        """Read all files.  Raises Refused (96) when one cannot be read."""
+        """Read all files.  Raises StageExit (96) when one cannot be read."""
         keypairs = tuple((name, _read(key), _read(cert)) for name, key, cert in self.keypairs)
         trusted = [self.ca_file] if self.ca_file else []
         trusted += self._ca_dir_files()
@@ -140,7 +140,7 @@ TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
     value = env.get(name, b"")
     if not value:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, f"{shown(name)} not set")
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"{shown(name)} not set")
     return value
 
 
@@ -152,7 +152,7 @@ def _identity(env: Mapping[bytes, bytes]) -> Identity | None:
         uid = parse_id(env[b"TLS_UID"]) if b"TLS_UID" in env else None
         gid = parse_id(env[b"TLS_GID"]) if b"TLS_GID" in env else None
     except BadId as error:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, f"TLS_UID or TLS_GID: {error}") from error
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"TLS_UID or TLS_GID: {error}") from error
     return Identity(uid, gid)
 
 
@@ -174,4 +174,4 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except Unusable as error:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, str(error)) from error
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, str(error)) from error

@@ -20,7 +20,7 @@ from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Mat
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log
 
 BROKEN = ExitCode.BROKEN_SESSION
@@ -30,17 +30,17 @@ SYSTEM = ExitCode.SYSTEM
 def settle(material: Material, options: Options, identity: Identity | None) -> SSL.Context:
     """Give privileges up, then make the context from the files' bytes.
 
-    Raises Refused: 111 when the ids cannot be taken, 96 when the files are no good.
+    Raises StageExit: 111 when the ids cannot be taken, 96 when the files are no good.
     """
     if identity is not None:
         try:
             identity.take()
         except (OSError, BadIdentity) as error:
-            raise Refused(PROGRAM, SYSTEM, f"unable to drop privileges: {error}") from error
+            raise StageExit(PROGRAM, SYSTEM, f"unable to drop privileges: {error}") from error
     try:
         return context.build(material, options)
     except context.BadConfiguration as error:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, str(error)) from error
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, str(error)) from error
 
 
 def carry(

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from s6tls.accessrules.stamp import is_stable
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Options, Sources
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
 _MOST_HOSTS = 64
-_TICKS = 50_000_000  # nanoseconds; the kernel's clock for files moves every 1 to 10 milliseconds
 
 
 @dataclass
@@ -31,7 +31,7 @@ class _Entry:
     host: pool.Host
     stamps: tuple[Stamp, ...]
     contents: int
-    settled: bool
+    stable: bool
     failed: bool = False
     retired: bool = False
     closed: bool = False
@@ -45,22 +45,22 @@ class Hosts:
         self._entries: dict[tuple[Sources, Options], _Entry] = {}
 
     def prepare(self, sources: Sources, options: Options) -> None:
-        """Have a host ready.  Raises Refused when the files cannot be read."""
+        """Have a host ready.  Raises StageExit when the files cannot be read."""
         self._entry(sources, options)
 
     def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Hand a connection to the host of its parameters.
 
-        Raises Refused when the files cannot be read or have been found to be no good, or the
+        Raises StageExit when the files cannot be read or have been found to be no good, or the
         host has just ended (`reaped` will say why); the descriptors are then still the caller's.
         """
         entry = self._entry(sources, options)
         if entry.failed:
-            raise Refused(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
         try:
             entry.host.carry(fds, peer)
         except OSError as error:
-            raise Refused(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
+            raise StageExit(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
         return lambda: BAD_HANDSHAKE
 
     def reaped(self, pid: int, status: int) -> bool:
@@ -100,10 +100,10 @@ class Hosts:
         return entry
 
     def _start(self, sources: Sources, options: Options, stamps: tuple[Stamp, ...]) -> _Entry:
-        settled = _settled(stamps)
+        stable = _are_stable(stamps)
         material = sources.read()
         started = pool.start(material, options, sources.identity, self._isolation)
-        entry = _Entry(started, stamps, hash(material), settled)
+        entry = _Entry(started, stamps, hash(material), stable)
         self._reactor.watch(entry.host.control.fileno(), WRITABLE, lambda _: self._flush(entry))
         return entry
 
@@ -135,21 +135,17 @@ class Hosts:
 
 
 def _is_current(entry: _Entry, sources: Sources, stamps: tuple[Stamp, ...]) -> bool:
-    """Tell whether an entry's files are still what it read.
-
-    A file's time moves in ticks: one that was written within the last few may be written again
-    without any outward change.  It is read again until its time is old enough to tell.
-    """
+    """Tell whether an entry's files are still what it read."""
     if entry.stamps != stamps:
         return False
-    if not entry.settled:
-        settled = _settled(stamps)
+    if not entry.stable:
+        stable = _are_stable(stamps)
         if hash(sources.read()) != entry.contents:
             return False
-        entry.settled = settled
+        entry.stable = stable
     return True
 
 
-def _settled(stamps: tuple[Stamp, ...]) -> bool:
-    now = time.time_ns()
-    return all(abs(now - changed) > _TICKS for *_, changed in stamps)
+def _are_stable(stamps: tuple[Stamp, ...]) -> bool:
+    now_ns = time.time_ns()
+    return all(is_stable(stamp, now_ns) for stamp in stamps)

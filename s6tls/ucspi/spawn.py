@@ -18,8 +18,8 @@ from s6tls.accessrules.errors import shown
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.process import RESETTABLE, default_signals, fork, search
-from s6tls.ucspi.image import SERVER, Image, Refused
-from s6tls.ucspi.log import log, log_refusal
+from s6tls.ucspi.image import SERVER, Image, StageExit
+from s6tls.ucspi.log import log, log_exit
 
 
 def spawn(image: Image) -> int:
@@ -28,7 +28,7 @@ def spawn(image: Image) -> int:
     With ids of our own, by posix_spawn: the parent's memory is neither copied nor
     marked for copying.  With other ids a fork is needed, because they must be taken
     and verified before the exec; the child then reports a failed exec by its exit code.
-    Raises Refused (126, 127 or 111) when the program cannot be started.
+    Raises StageExit (126, 127 or 111) when the program cannot be started.
     """
     program = locate(image)
     if image.identity is None:
@@ -53,7 +53,7 @@ def spawn(image: Image) -> int:
 
 
 def locate(image: Image) -> bytes:
-    """Return the path of the image's program.  Raises Refused (126, 127)."""
+    """Return the path of the image's program.  Raises StageExit (126, 127)."""
     try:
         return search(image.argv[0], image.path)
     except (OSError, ValueError) as error:
@@ -61,7 +61,7 @@ def locate(image: Image) -> bytes:
 
 
 def execute(image: Image) -> NoReturn:
-    """Become the image's program.  Raises Refused when that fails."""
+    """Become the image's program.  Raises StageExit when that fails."""
     _become(image, locate(image))
 
 
@@ -80,7 +80,7 @@ def _become(image: Image, program: bytes) -> NoReturn:
         try:
             image.identity.take()
         except (OSError, BadIdentity) as error:
-            raise Refused(image.link, ExitCode.SYSTEM, f"unable to drop privileges: {error}") from error
+            raise StageExit(image.link, ExitCode.SYSTEM, f"unable to drop privileges: {error}") from error
     try:
         os.execve(program, image.argv, image.env)
     except (OSError, ValueError) as error:
@@ -100,7 +100,7 @@ def _lifted(extra: Mapping[int, int]) -> Iterator[list[tuple[int, int]]]:
         yield lifted
 
 
-def _exec_failure(image: Image, error: OSError | ValueError) -> Refused:
+def _exec_failure(image: Image, error: OSError | ValueError) -> StageExit:
     """Say what the link that was to become the program would have said; ValueError is for text that exec cannot take.
 
     When no link was, the server was to start it, and that is no end for a server.
@@ -114,14 +114,14 @@ def _exec_failure(image: Image, error: OSError | ValueError) -> Refused:
         code = ExitCode.SYSTEM
     what = f"{shown(image.argv[0])}: {error.strerror if isinstance(error, OSError) else error}"
     if image.link == SERVER:
-        return Refused(SERVER, code, f"unable to spawn {what}", kind="warning")
-    return Refused(image.link, code, f"unable to exec {what}")
+        return StageExit(SERVER, code, f"unable to spawn {what}", kind="warning")
+    return StageExit(image.link, code, f"unable to exec {what}")
 
 
 class exits:
     """A block of a forked child: leaving it, in whatever way, ends the process without cleaning up for the parent.
 
-    A Refused is logged and gives its code; anything else gives 111.
+    A StageExit is logged and gives its code; anything else gives 111.
     """
 
     def __enter__(self) -> None:
@@ -131,8 +131,8 @@ class exits:
         code = 0
         if isinstance(error, SystemExit):
             code = error.code if isinstance(error.code, int) else ExitCode.SYSTEM
-        elif isinstance(error, Refused):
-            log_refusal(error)
+        elif isinstance(error, StageExit):
+            log_exit(error)
             code = error.code
         elif error is not None:
             log("s6tls", "fatal", f"unable to go on: {type(error).__name__}: {error}")

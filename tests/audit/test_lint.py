@@ -17,7 +17,7 @@ from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.audit.lint.run import of_contents
 from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.tls.credentials import Options, Sources
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 from tests.audit import spaces
 
 ALLOW, DENY = Rule(True), Rule(False)
@@ -263,7 +263,7 @@ def test_ids_in_the_environment_are_read_as_servers_read_them(name: str, value: 
     try:
         ApplyUidGid(from_env=True).apply(Image(dict(env), [b"prog"]))
         Sources.from_environment(env, Options())
-    except Refused:
+    except StageExit:
         expected = ["bad-id"]
     else:
         expected = []

@@ -24,7 +24,7 @@ from s6tls.audit.lint import keypairs
 from s6tls.audit.lint.findings import Severity
 from s6tls.tls.context import BadConfiguration, build
 from s6tls.tls.credentials import Options, Sources
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from tests.tls import pki
 
 MANDATORY = Options(client_certificate="mandatory")
@@ -59,7 +59,7 @@ class Place:
 def _server_says(env: dict[bytes, bytes]) -> str:
     try:
         build(Sources.from_environment(env, MANDATORY).read(), MANDATORY)
-    except (Refused, BadConfiguration) as error:
+    except (StageExit, BadConfiguration) as error:
         return str(error)
     return ""
 

@@ -17,7 +17,7 @@ from s6tls.tls import engine
 from s6tls.tls.credentials import Options
 from s6tls.tls.delayed import await_command
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 from tests.tls import pki
 from tests.tls.memory import client_context
 from tests.tls.test_stage import OTHERS, TLS, Holder
@@ -86,7 +86,7 @@ def test_what_a_later_stage_refuses_closes_the_control_socket(holder: Holder, im
 
 def test_a_refusal_leaves_the_connection_and_no_descriptor_behind(image: Image) -> None:
     before = set(os.listdir("/proc/self/fd"))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StageExit) as refused:
         Ucspitlsd(Options(), False, Holder(refuse=True)).apply(image)
     assert refused.value.code == 96
     assert set(os.listdir("/proc/self/fd")) == before and not image.extra

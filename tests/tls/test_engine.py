@@ -14,7 +14,7 @@ from s6tls.posix.identity import Identity
 from s6tls.tls import engine
 from s6tls.tls.credentials import Options
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from tests.tls import pki
 from tests.tls.memory import client_context
 from tests.tls.pki import Pair
@@ -77,14 +77,14 @@ def test_a_session_that_breaks_is_98(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_files_that_are_no_good_are_96() -> None:
-    with pytest.raises(Refused, match="unable to read private key") as refused:
+    with pytest.raises(StageExit, match="unable to read private key") as refused:
         engine.settle(pki.material(default=Pair(b"", pki.pair().chain)), Options(), None)
     assert refused.value.code == 96
 
 
 def test_ids_that_cannot_be_taken_are_111_before_any_file_is_parsed() -> None:
     impossible = Identity(2**32 - 1, None, tuple(os.getgroups()))
-    with pytest.raises(Refused, match="unable to drop privileges") as refused:
+    with pytest.raises(StageExit, match="unable to drop privileges") as refused:
         engine.settle(pki.material(default=Pair(b"", b"")), Options(), impossible)
     assert refused.value.code == 111
 

@@ -24,13 +24,13 @@ from s6tls.tls.credentials import SESSION_VARIABLES, Options, Sources
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.pool import Isolation
 from s6tls.tls.pools import Hosts
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from tests.tls import pki
 from tests.tls.memory import client_context
 from tests.tls.pki import Pair
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
 PATIENCE = 10.0
 OPTIONS = Options()
@@ -104,7 +104,7 @@ class Server:
         self._sources: set[tuple[Sources, Options]] = set()
 
     def connect(self, sources: Sources, options: Options = OPTIONS) -> Connection:
-        """Accept a client and hand it over.  Raises Refused."""
+        """Accept a client and hand it over.  Raises StageExit."""
         ours, client = socket.socketpair()
         app_in, to_app = os.pipe()
         from_app, app_out = os.pipe()
@@ -115,7 +115,7 @@ class Server:
         fds = Descriptors(net, net, from_app, to_app, notify)
         try:
             self.hosts.carry(sources, options, fds, "192.0.2.1_4711")
-        except Refused:
+        except StageExit:
             fds.close()
             raise
         return connection
@@ -124,7 +124,7 @@ class Server:
         """Whether a client of a host that is about to end is refused, before or after it is handed over."""
         try:
             return self.connect(sources).refused()
-        except Refused:
+        except StageExit:
             return True
 
     def host(self) -> int:
@@ -280,7 +280,7 @@ def test_a_broken_key_refuses_with_96_until_the_files_change(
     assert os.WEXITSTATUS(server.reap(server.host())) == 96
     assert "s6-tlsd-io: fatal: unable to read private key" in capfd.readouterr().err
     for _ in range(3):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(StageExit) as refused:
             server.connect(sources)
         assert refused.value.code == 96
     good.write(tmp_path)
@@ -294,7 +294,7 @@ def test_a_missing_file_refuses_with_96_until_it_is_there(server: Server, tmp_pa
     first = server.connect(sources)
     first.shake_hands()
     (tmp_path / "server.key").rename(tmp_path / "elsewhere")
-    with pytest.raises(Refused, match=r"server\.key") as refused:
+    with pytest.raises(StageExit, match=r"server\.key") as refused:
         server.connect(sources)
     assert refused.value.code == 96
     (tmp_path / "elsewhere").rename(tmp_path / "server.key")
@@ -520,9 +520,9 @@ def test_a_file_that_has_just_been_written_costs_no_host_for_each_client(
     host = connection_server.host()
     entry = list(connection_server.hosts._entries.values())[-1]
 
-    def settled() -> bool:
+    def stable() -> bool:
         connection_server.hosts.prepare(sources, OPTIONS)
-        return entry.settled
+        return entry.stable
 
-    eventually(settled)
+    eventually(stable)
     assert connection_server.host() == host

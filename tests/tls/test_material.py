@@ -10,7 +10,7 @@ import pytest
 
 from s6tls.posix.identity import Identity
 from s6tls.tls.credentials import Options, Sources
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from tests.tls import pki
 
 BASE = {b"KEYFILE": b"/key", b"CERTFILE": b"/cert"}
@@ -22,7 +22,7 @@ ONLY_SNI = Options(sni_level=2)
 
 def refusal(what: Callable[[], object]) -> str:
     """Return the message with which something is refused as bad configuration."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StageExit) as refused:
         what()
     assert refused.value.code == 96 and refused.value.program == "s6-tlsd-io"
     assert str(refused.value).isprintable()
@@ -188,6 +188,6 @@ def test_a_directory_of_authorities_that_is_none_is_refused(tmp_path: Path) -> N
 
 def test_a_path_is_shown_on_one_line(tmp_path: Path) -> None:
     sources = Sources(((b"", os.fsencode(tmp_path) + b"/a\nb\xff", b"/c"),))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StageExit) as refused:
         sources.read()
     assert "\\xff" in str(refused.value)

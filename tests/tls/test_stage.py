@@ -12,7 +12,7 @@ from s6tls.helper.reply import Reply
 from s6tls.stages.tlsd import Tlsd
 from s6tls.tls.credentials import Options, Sources
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
 TLS = {
     b"KEYFILE": b"/key",
@@ -40,7 +40,7 @@ class Holder:
 
     def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
         if self.refuse:
-            raise Refused("s6-tlsd-io", 96, "no")
+            raise StageExit("s6-tlsd-io", 96, "no")
         self.carried.append((fds, peer))
         return lambda: 97
 
@@ -107,7 +107,7 @@ def test_the_program_talks_to_the_engine(engine: Holder, image: Image) -> None:
 def test_an_engine_that_ends_without_a_handshake_is_97_and_has_said_why(engine: Holder, image: Image) -> None:
     handshake = apply(engine, image)
     engine.end()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StageExit) as refused:
         handshake.resume()
     assert (refused.value.code, str(refused.value)) == (97, "")
     handshake.close()
@@ -117,7 +117,7 @@ def test_an_engine_that_ends_without_a_handshake_is_97_and_has_said_why(engine: 
 def test_an_engine_that_says_something_else_is_111(engine: Holder, image: Image, said: bytes) -> None:
     handshake = apply(engine, image)
     engine.notify(said)
-    with pytest.raises(Refused, match="unable to understand a process of ours") as refused:
+    with pytest.raises(StageExit, match="unable to understand a helper process") as refused:
         handshake.resume()
     assert refused.value.code == 111
     handshake.close()
@@ -125,7 +125,7 @@ def test_an_engine_that_says_something_else_is_111(engine: Holder, image: Image,
 
 def test_an_engine_that_never_stops_talking_is_111(engine: Holder, image: Image) -> None:
     handshake = apply(engine, image)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StageExit) as refused:
         while True:
             engine.notify(b"x" * 4096)
             handshake.resume()
@@ -135,7 +135,7 @@ def test_an_engine_that_never_stops_talking_is_111(engine: Holder, image: Image)
 
 def test_a_refusal_leaves_the_connection_to_the_caller_and_no_pipe_behind(image: Image) -> None:
     before = set(os.listdir("/proc/self/fd"))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StageExit) as refused:
         Tlsd(Options(), False, Holder(refuse=True)).apply(image)
     assert refused.value.code == 96
     assert set(os.listdir("/proc/self/fd")) == before

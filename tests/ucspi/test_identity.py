@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from s6tls.accessrules.ids import BadId, parse_groups, parse_id
 from s6tls.posix.identity import BadIdentity, Identity
 from s6tls.stages.applyuidgid import ApplyUidGid
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 from tests.ucspi.children import in_child
 
 
@@ -125,6 +125,6 @@ def test_unexport() -> None:
 def test_a_variable_that_is_missing_or_wrong_is_100(name: str) -> None:
     for value, message in {None: f"{name} not set", b"1,x\n": f"invalid ${name}"}.items():
         env = {key: text for key, text in {**VARIABLES, name.encode(): value}.items() if text is not None}
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(StageExit) as caught:
             applied(ApplyUidGid(from_env=True), env)
         assert (caught.value.code, str(caught.value)) == (100, message)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from s6tls.cli.frame.options import Given, Synopsis, UsageError
 from s6tls.cli.frame.program import run
-from s6tls.helper.helper import Outpost
+from s6tls.helper.helper import LookupHelper
 from s6tls.posix.process import initial_environment, search
 from s6tls.ucspi.image import Image, Stage
 from s6tls.ucspi.log import log_start
@@ -50,8 +50,8 @@ class Runtime(Protocol):
     def tls_carrier(self) -> Carrier:
         """Return what puts TLS engines behind connections."""
 
-    def outpost(self) -> Outpost:
-        """Return what reads strangers' words ahead of TLS."""
+    def lookup_helper(self) -> LookupHelper:
+        """Return what parses untrusted input ahead of TLS."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class OneShot:
 
         return ChildEngine()
 
-    def outpost(self) -> Outpost:
-        """An outpost that ends when this process becomes the next program."""
-        return Outpost()
+    def lookup_helper(self) -> LookupHelper:
+        """A helper that ends when this process becomes the next program."""
+        return LookupHelper()
 
 
 MakeStage = Callable[[Given, Runtime], Stage]

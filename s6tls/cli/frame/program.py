@@ -15,8 +15,8 @@ from typing import NoReturn
 from s6tls.cli.frame.options import Synopsis, UsageError
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import occupy_standard_descriptors
-from s6tls.ucspi.image import Refused
-from s6tls.ucspi.log import log, log_refusal
+from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.log import log, log_exit
 
 
 class Failure(Exception):
@@ -60,8 +60,8 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
     except Failure as error:
         log(program, "fatal", str(error))
         return error.code
-    except Refused as refused:
-        log_refusal(refused)
+    except StageExit as refused:
+        log_exit(refused)
         return refused.code
     except OSError as error:
         log(program, "fatal", f"unable to go on: {error}")

@@ -6,18 +6,20 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from s6tls.cli.frame import chain
 from s6tls.cli.frame.options import Given, Option
-from s6tls.helper.helper import Outpost
-from s6tls.posix.process import default_signals, keep_from_programs
+from s6tls.helper.helper import LookupHelper
+from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
-from s6tls.ucspi.image import Refused
-from s6tls.ucspi.log import log_refusal
-from s6tls.ucspi.superserver import Limits, Supervisor
+from s6tls.ucspi.image import SERVER, Chain, StageExit
+from s6tls.ucspi.ledger import Ledger, Limits
+from s6tls.ucspi.log import Log, log_exit
+from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
     from s6tls.stages.tlsd import Carrier
@@ -72,7 +74,7 @@ class LongLived:
         self._isolation = isolation
         self._reactor = Reactor()
         self._hosts: Hosts | None = None
-        self._outpost: Outpost | None = None
+        self._lookup_helper: LookupHelper | None = None
         self._stages, self._words = chain.parse(argv, self)
 
     def tls_carrier(self) -> Carrier:
@@ -84,11 +86,11 @@ class LongLived:
             self._hosts = Hosts(self._reactor, Isolation(self._isolation))
         return self._hosts
 
-    def outpost(self) -> Outpost:
-        """One outpost serves all connections."""
-        if self._outpost is None:
-            self._outpost = Outpost(self._reactor)
-        return self._outpost
+    def lookup_helper(self) -> LookupHelper:
+        """One helper serves all connections."""
+        if self._lookup_helper is None:
+            self._lookup_helper = LookupHelper(self._reactor)
+        return self._lookup_helper
 
     def serve(
         self, listener: socket.socket, env: dict[bytes, bytes], bounds: Limits, verbosity: int, announced: bool
@@ -100,43 +102,58 @@ class LongLived:
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
         keep_from_programs()
-        _occupy(0)
+        redirect_to_null(0)
         for stage in self._stages:
             if isinstance(stage, Preparing):
                 _prepare(stage, env, verbosity)
-        reaped = self._hosts.reaped if self._hosts is not None else None
-
-        if bounds.drain:
+        if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
-
-        def ready() -> None:
-            if announced:
-                with contextlib.suppress(OSError):
-                    os.write(1, b"%d\n" % listener.getsockname()[1])
-            _occupy(1)
-            systemd.notify(env, "READY=1")
-
-        Supervisor(
+        SuperServer(
             self._reactor,
             listener,
-            programs,
-            self._stages,
-            self._words,
-            bounds,
-            verbosity,
-            reaped,
-            stopping=lambda: systemd.notify(env, "STOPPING=1"),
-            close=self._close,
-        ).serve(ready)
+            Chain(programs, self._stages, self._words),
+            Ledger(bounds, Log(SERVER, verbosity)),
+            _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
+        ).serve()
         return 0
 
-    def _close(self) -> None:
+    def reaped(self, pid: int, status: int) -> None:
+        """Take note of the end of a child that was no connection's program."""
+        if self._hosts is not None:
+            self._hosts.reaped(pid, status)
+
+    def close(self) -> None:
         """Let the processes that serve all connections end when they have nothing left to do."""
         if self._hosts is not None:
             self._hosts.close()
-        if self._outpost is not None:
-            self._outpost.close()
+        if self._lookup_helper is not None:
+            self._lookup_helper.close()
+
+
+@dataclass(frozen=True)
+class _Lifecycle:
+    """What a server tells its service manager and its children; `port` is written to stdout, unless it is None."""
+
+    server: LongLived
+    env: Mapping[bytes, bytes]
+    port: int | None
+
+    def ready(self) -> None:
+        if self.port is not None:
+            with contextlib.suppress(OSError):
+                os.write(1, b"%d\n" % self.port)
+        redirect_to_null(1)
+        systemd.notify(self.env, "READY=1")
+
+    def reaped(self, pid: int, status: int) -> None:
+        self.server.reaped(pid, status)
+
+    def stopping(self) -> None:
+        systemd.notify(self.env, "STOPPING=1")
+
+    def close(self) -> None:
+        self.server.close()
 
 
 @runtime_checkable
@@ -159,13 +176,7 @@ def _prepare(stage: Preparing, env: dict[bytes, bytes], verbosity: int) -> None:
     """Let a stage get ready ahead of the first client; what fails now may still be set right by a rule."""
     try:
         stage.prepare(env)
-    except Refused as refused:
+    except StageExit as refused:
         if verbosity >= 1:
             refused.kind = "warning"
-            log_refusal(refused)
-
-
-def _occupy(fd: int) -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, fd)
-    os.close(null)
+            log_exit(refused)
