@@ -26,7 +26,7 @@ from s6tls.accessrules.keys import parse_address
 from s6tls.helper import reply
 from s6tls.posix.fdpass import Handover, control_pair
 from s6tls.posix.identity import Identity
-from s6tls.posix.process import close_all_but, fork
+from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor
 from s6tls.ucspi.image import Refused
 from s6tls.ucspi.spawn import exits
@@ -147,9 +147,7 @@ def _start(control: socket.socket, kinds: Iterable[str]) -> None:
 
 def _let_go_of_all_but(control: socket.socket) -> None:
     """Keep the control socket and stderr: 0 and 1 may be the client."""
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
+    redirect_to_null(0, 1)
     close_all_but({0, 1, 2, control.fileno()})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -40,14 +40,23 @@ def initial_environment() -> dict[bytes, bytes]:
     return env
 
 
+def redirect_to_null(*fds: int) -> None:
+    """Open /dev/null in place of each of these descriptors, which may be closed; programs inherit it."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in fds:
+        if fd == null:
+            os.set_inheritable(fd, True)
+        else:
+            os.dup2(null, fd)
+    if null not in fds:
+        os.close(null)
+
+
 def occupy_standard_descriptors() -> None:
     """Open /dev/null on whichever of 0, 1 and 2 is closed, so that nothing else can land there."""
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open("/dev/null", os.O_RDWR)
-            os.set_inheritable(fd, True)
+    closed = [fd for fd in (0, 1, 2) if not _is_open(fd)]
+    if closed:
+        redirect_to_null(*closed)
 
 
 def keep_from_programs() -> None:
@@ -89,6 +98,14 @@ def search(name: bytes, path: bytes | None) -> bytes:
                 return candidate
             reason = errno.EACCES
     raise OSError(reason, os.strerror(reason))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def fork() -> int:

@@ -37,7 +37,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from s6tls.posix.fdpass import Handover, control_pair
-from s6tls.posix.process import close_all_but, fork
+from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls.credentials import PROGRAM, Material, Options
 from s6tls.tls.ends import Descriptors
@@ -90,7 +90,7 @@ def start(material: Material, options: Options, identity: Identity | None, isola
     if pid == 0:
         with exits():
             close_all_but({0, 1, 2, theirs.fileno()})
-            _let_go_of_standard_input_and_output()
+            redirect_to_null(0, 1)  # a listening socket, and where somebody may await that we are ready
             _host(theirs, material, options, identity, isolation)
     theirs.close()
     ours.setblocking(False)
@@ -240,11 +240,3 @@ def _complete(fds: list[int]) -> bool:
         os.close(fd)
     log(PROGRAM, "fatal", "unable to take a connection: too many open files")
     return False
-
-
-def _let_go_of_standard_input_and_output() -> None:
-    """Hold neither a socket that clients connect to nor a pipe on which somebody awaits the server's readiness."""
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.close(null)

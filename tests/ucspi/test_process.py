@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from s6tls.posix.identity import Identity
-from s6tls.posix.process import fork, keep_from_programs
+from s6tls.posix.process import fork, keep_from_programs, occupy_standard_descriptors
 from s6tls.ucspi.image import Image, Refused
 from s6tls.ucspi.spawn import execute, spawn
 from tests.servers import BIN
@@ -307,3 +307,18 @@ def test_what_the_interpreter_adds_for_itself_goes_again(locale: dict[str, str])
     words = [f"{BIN}/s6-applyuidgid", "cat", "/proc/self/environ"]
     done = subprocess.run(words, env=env, stdout=subprocess.PIPE, check=True)
     assert sorted(done.stdout.split(b"\0")) == sorted([b"", *(f"{k}={v}".encode() for k, v in env.items())])
+
+
+@pytest.mark.parametrize("closed", [(), (0,), (1, 2), (0, 2), (0, 1, 2)])
+def test_closed_standard_descriptors_are_occupied_and_the_others_left_alone(closed: tuple[int, ...]) -> None:
+    def occupied() -> object:
+        for fd in closed:
+            os.close(fd)
+        before = {fd: os.fstat(fd) for fd in {0, 1, 2}.difference(closed)}
+        count = len(os.listdir("/proc/self/fd"))
+        occupy_standard_descriptors()
+        assert all(os.path.samestat(os.fstat(fd), was) for fd, was in before.items())
+        assert all(os.get_inheritable(fd) for fd in closed)
+        return [os.readlink(f"/proc/self/fd/{fd}") for fd in closed], len(os.listdir("/proc/self/fd")) - count
+
+    assert in_child(occupied) == repr((["/dev/null"] * len(closed), len(closed)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from s6tls.cli.frame import chain
 from s6tls.cli.frame.options import Option, UsageError, number
 from s6tls.helper.helper import Outpost
-from s6tls.posix.process import default_signals, keep_from_programs
+from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Refused
@@ -78,7 +78,7 @@ class Server:
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
         keep_from_programs()
-        _occupy(0)
+        redirect_to_null(0)
         for stage in self._stages:
             _prepare(stage, env, verbosity)
         reaped = self._hosts.reaped if self._hosts is not None else None
@@ -91,7 +91,7 @@ class Server:
             if announced:
                 with contextlib.suppress(OSError):
                     os.write(1, b"%d\n" % listener.getsockname()[1])
-            _occupy(1)
+            redirect_to_null(1)
             systemd.notify(env, "READY=1")
 
         Supervisor(
@@ -134,9 +134,3 @@ def _prepare(stage: object, env: dict[bytes, bytes], verbosity: int) -> None:
             if verbosity >= 1:
                 refused.kind = "warning"
                 log_refusal(refused)
-
-
-def _occupy(fd: int) -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, fd)
-    os.close(null)
