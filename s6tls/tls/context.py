@@ -22,7 +22,7 @@ from s6tls.pki import Unusable
 from s6tls.pki.parsing import authorities, chain, private_key, reason, revocations, use_keypair
 from s6tls.tls import policy
 from s6tls.tls.credentials import Material, Options
-from s6tls.tls.policy import Admission
+from s6tls.tls.policy import SessionPolicy
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
 _SESSION_NAME_LENGTH = 32
@@ -52,10 +52,12 @@ def _built(material: Material, options: Options) -> SSL.Context:
     name = os.urandom(_SESSION_NAME_LENGTH)
     contexts: dict[bytes, SSL.Context] = {}
     names = [server for server, _, _ in material.keypairs]
-    until = inf if clients is None else clients.until
-    admitted = Admission(until=until, only=None if b"" in names else frozenset(names))
+    session_policy = SessionPolicy(
+        valid_until=inf if clients is None else clients.valid_until,
+        only=None if b"" in names else frozenset(names),
+    )
     for server, key, certificates in material.keypairs:
-        contexts[server] = _empty_context(name, clients, options, admitted)
+        contexts[server] = _empty_context(name, clients, options, session_policy)
         which = shown(server)
         use_keypair(contexts[server], private_key(key, which), chain(certificates, which), which)
     if not options.sni_level:
@@ -63,7 +65,7 @@ def _built(material: Material, options: Options) -> SSL.Context:
         contexts[b""].set_tlsext_servername_callback(lambda _: None)
         return contexts[b""]
     # Without a default pair, a client that asks for no name that we have meets a context without a certificate.
-    first = contexts.get(b"") or _empty_context(name, clients, options, replace(admitted, serves=False))
+    first = contexts.get(b"") or _empty_context(name, clients, options, replace(session_policy, serves=False))
     _choose_by_name(first, contexts)
     return first
 
@@ -76,7 +78,7 @@ class _Clients:
     revoked: list[x509.CertificateRevocationList]
 
     @property
-    def until(self) -> float:
+    def valid_until(self) -> float:
         """When the first of these that is in force runs out; a list gives way to a newer one of the same issuer."""
         lists: dict[bytes, float] = {}
         for crl in self.revoked:
@@ -95,7 +97,9 @@ def _clients(material: Material) -> _Clients:
     return _Clients(list(trusted), [found for which, data in material.revoked for found in revocations(data, which)])
 
 
-def _empty_context(session_name: bytes, clients: _Clients | None, options: Options, admitted: Admission) -> SSL.Context:
+def _empty_context(
+    session_name: bytes, clients: _Clients | None, options: Options, session_policy: SessionPolicy
+) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(_CIPHERS)
@@ -108,7 +112,7 @@ def _empty_context(session_name: bytes, clients: _Clients | None, options: Optio
         context.set_alpn_select_callback(_choose_protocol(options.alpn))
     if clients is not None:
         _ask_for_certificate(context, clients, options.client_certificate == "mandatory")
-    context.set_app_data(admitted)
+    context.set_app_data(session_policy)
     return context
 
 
@@ -133,7 +137,7 @@ def _ask_for_certificate(context: SSL.Context, clients: _Clients, mandatory: boo
     context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT if mandatory else mode, _explain)
 
 
-_OBJECTIONS = {
+_VERIFY_ERRORS = {
     number: name.removeprefix("ERR_").replace("_", " ").lower()
     for name, number in vars(SSL.X509VerificationCodes).items()
     if name.startswith("ERR_")
@@ -146,7 +150,7 @@ def _explain(connection: SSL.Connection, _certificate: crypto.X509, number: int,
     Nothing may be raised: pyOpenSSL looks for it at the context that serves the name, and it comes from the first.
     """
     if not good:
-        connection.set_app_data(_OBJECTIONS.get(number, f"error {number}"))
+        connection.set_app_data(_VERIFY_ERRORS.get(number, f"error {number}"))
     return bool(good)
 
 

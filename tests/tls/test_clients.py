@@ -15,7 +15,7 @@ from OpenSSL import SSL
 
 from s6tls.tls.context import BadConfiguration, build
 from s6tls.tls.credentials import Options
-from s6tls.tls.policy import Admission
+from s6tls.tls.policy import SessionPolicy
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.tls import pki
 from tests.tls.memory import NAMES, VERSIONS, Client, client_context, drain, shake_hands
@@ -41,7 +41,7 @@ def connect(server: SSL.Context, client: SSL.Context, session: SSL.Session | Non
     return talking
 
 
-def objection(server: SSL.Context, certificate: Pair, version: int = SSL.TLS1_3_VERSION) -> str:
+def rejection_reason(server: SSL.Context, certificate: Pair, version: int = SSL.TLS1_3_VERSION) -> str:
     """Return why a client with this certificate is refused."""
     with pytest.raises(TLSFailure) as failure:
         connect(server, client_context(version, certificate=certificate))
@@ -71,7 +71,7 @@ def issue(name: str, until: datetime.datetime) -> Pair:
 def test_a_revoked_certificate_is_refused_and_the_others_are_not(options: Options, der: bool, version: int) -> None:
     strict = server(revoked=revocations(BAD, by="clients", der=der), options=options)
     connect(strict, client_context(version, certificate=GOOD))
-    assert objection(strict, BAD, version) == "certificate verify failed: cert revoked"
+    assert rejection_reason(strict, BAD, version) == "certificate verify failed: cert revoked"
 
 
 @EACH_VERSION
@@ -97,7 +97,7 @@ def test_a_client_without_certificate_has_none_that_could_be_revoked() -> None:
     ids=["expired", "of another authority", "forged"],
 )
 def test_no_list_that_counts_lets_nobody_in(revoked: bytes, reason: str) -> None:
-    assert objection(server(revoked=revoked), GOOD).endswith(f"certificate verify failed: {reason}")
+    assert rejection_reason(server(revoked=revoked), GOOD).endswith(f"certificate verify failed: {reason}")
 
 
 def test_each_authority_needs_a_list() -> None:
@@ -106,15 +106,15 @@ def test_each_authority_needs_a_list() -> None:
     partner = pki.pair("partner.example", by="partners")
     connect(both, client_context(certificate=GOOD))
     connect(both, client_context(certificate=partner))
-    assert objection(both, BAD).endswith("cert revoked")
+    assert rejection_reason(both, BAD).endswith("cert revoked")
     connect(one, client_context(certificate=GOOD))
-    assert objection(one, partner).endswith("unable to get crl")
+    assert rejection_reason(one, partner).endswith("unable to get crl")
 
 
 def test_of_an_old_list_and_a_new_one_the_new_one_counts() -> None:
     for revoked in (LISTED + revocations(by="clients", days=-1), revocations(by="clients", days=-1) + LISTED):
         connect(server(revoked=revoked), client_context(certificate=GOOD))
-        assert objection(server(revoked=revoked), BAD).endswith("cert revoked")
+        assert rejection_reason(server(revoked=revoked), BAD).endswith("cert revoked")
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_no_authority_at_all_is_refused() -> None:
 def test_the_reason_belongs_to_the_session_that_failed(version: int) -> None:
     strict = server(revoked=LISTED)
     for _ in range(2):
-        assert objection(strict, BAD, version).endswith("cert revoked")
-        stranger = objection(strict, pki.pair("client.example", by="strangers"), version)
+        assert rejection_reason(strict, BAD, version).endswith("cert revoked")
+        stranger = rejection_reason(strict, pki.pair("client.example", by="strangers"), version)
         assert stranger == "certificate verify failed: unable to get issuer cert locally"
         connect(strict, client_context(version, certificate=GOOD))
 
@@ -178,7 +178,7 @@ def test_a_certificate_for_servers_only_is_no_client_s() -> None:
         .sign(signer, hashes.SHA256())
     )
     pair = Pair(pki.key_bytes(key), certificate.public_bytes(Encoding.PEM))
-    assert objection(server(), pair) == "certificate verify failed: invalid purpose"
+    assert rejection_reason(server(), pair) == "certificate verify failed: invalid purpose"
 
 
 def test_more_authorities_than_a_client_may_want_to_hear_of_are_not_told() -> None:
@@ -198,13 +198,19 @@ def test_more_authorities_than_a_client_may_want_to_hear_of_are_not_told() -> No
 
 @EACH_VERSION
 @pytest.mark.parametrize("what", ["cert", "crl"])
-def test_a_client_does_not_resume_when_its_certificate_or_the_list_has_expired(version: int, what: str) -> None:
-    end = datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(seconds=2)
+def test_a_client_does_not_resume_when_its_certificate_or_the_list_has_expired(
+    version: int, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(hours=1)
     client = client_context(version, certificate=issue("short.example", end) if what == "cert" else GOOD)
     strict = server(revoked=revocations(by="clients", end=end) if what == "crl" else b"")
     held, spare = ticket(strict, client), ticket(strict, client)
     assert connect(strict, client, spare).resumed
-    time.sleep(end.timestamp() + 1.01 - time.time())  # nothing but time passes
+    later = end + datetime.timedelta(seconds=1)
+    monkeypatch.setattr("s6tls.tls.policy.clock", later.timestamp)
+    store = strict.get_cert_store()
+    assert store is not None
+    store.set_time(later)
     with pytest.raises(TLSFailure, match=rf"^certificate verify failed: {what} has expired$") as failure:
         connect(strict, client, held)
     assert failure.value.during_handshake
@@ -213,12 +219,12 @@ def test_a_client_does_not_resume_when_its_certificate_or_the_list_has_expired(v
 def test_tickets_count_until_the_first_of_what_is_in_force_runs_out() -> None:
     root = x509.load_pem_x509_certificate(pki.root("clients"))
     strict = server()
-    assert strict.get_app_data() == Admission(until=root.not_valid_after_utc.timestamp())
+    assert strict.get_app_data() == SessionPolicy(valid_until=root.not_valid_after_utc.timestamp())
     lists = revocations(by="clients", days=-1) + revocations(by="clients", days=5) + revocations(by="others", days=7)
-    until = server(revoked=lists).get_app_data().until
-    assert abs(until - time.time() - 5 * 24 * 3600) < 60
+    valid_until = server(revoked=lists).get_app_data().valid_until
+    assert abs(valid_until - time.time() - 5 * 24 * 3600) < 60
     newer = lists + revocations(by="clients", days=9)
-    assert server(revoked=newer).get_app_data().until > until + 24 * 3600
+    assert server(revoked=newer).get_app_data().valid_until > valid_until + 24 * 3600
 
 
 # Names that are not served
