@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from s6tls.cli.frame.chain import Surroundings, run_link
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, number
 from s6tls.stages.tlsd import Tlsd
-from s6tls.tls.credentials import Options
+from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
 
 if TYPE_CHECKING:
-    from s6tls.stages.tlsd import Carrier
+    from s6tls.stages.tlsd import EngineStarter
 
 ENGINE_OPTIONS = (
     Option(
@@ -51,10 +51,10 @@ SYNOPSIS = Synopsis(
 )
 
 
-def engine_options(options: Sequence[tuple[str, bytes]]) -> Options:
+def engine_options(options: Sequence[tuple[str, bytes]]) -> SessionOptions:
     """Read what the engine must know.  Raises UsageError."""
     close_notify = demand = False
-    certificate, sni_level, timeout = "", 0, 0
+    certificate, sni_level, timeout = ClientCertificate.NONE, SniLevel.NONE, 0
     alpn: tuple[bytes, ...] = ()
     for name, value in options:
         if name in "Ss":
@@ -62,18 +62,18 @@ def engine_options(options: Sequence[tuple[str, bytes]]) -> Options:
         elif name in "Jj":
             demand = name == "J"
         elif name in "Yy":
-            certificate = "optional" if name == "Y" else "mandatory"
+            certificate = ClientCertificate.OPTIONAL if name == "Y" else ClientCertificate.MANDATORY
         elif name == "k":
-            sni_level = min(number("-k", value), 2)
+            sni_level = SniLevel(min(number("-k", value), 2))
         elif name in ("sni", "mandatory-sni"):
-            sni_level = 1 if name == "sni" else 2
+            sni_level = SniLevel.OPTIONAL if name == "sni" else SniLevel.MANDATORY
         elif name == "K":
             timeout = number("-K", value)
         elif name == "alpn":
             alpn = _protocols(value)
         elif name == "v":
             number("-v", value)
-    return Options(close_notify, demand, certificate, sni_level, timeout, alpn=alpn)
+    return SessionOptions(close_notify, demand, certificate, sni_level, timeout, alpn=alpn)
 
 
 def _protocols(value: bytes) -> tuple[bytes, ...]:
@@ -91,7 +91,7 @@ def keeps_parameters(options: Sequence[tuple[str, bytes]]) -> bool:
 
 def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Tlsd:
     """Make the stage.  Raises UsageError."""
-    carrier = cast("Carrier", surroundings.tls_carrier())
+    carrier = cast("EngineStarter", surroundings.tls_carrier())
     return Tlsd(engine_options(options), keeps_parameters(options), carrier)
 
 

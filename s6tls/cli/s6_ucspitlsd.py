@@ -12,14 +12,14 @@ from s6tls.stages.ucspitlsd import Ucspitlsd
 from s6tls.tls.delayed import PROGRAM
 
 if TYPE_CHECKING:
-    from s6tls.stages.tlsd import Carrier
+    from s6tls.stages.tlsd import EngineStarter
 
 SYNOPSIS = Synopsis(PROGRAM, s6_tlsd.SYNOPSIS.options, s6_tlsd.SYNOPSIS.words)
 
 
 def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Ucspitlsd:
     """Make the stage.  Raises UsageError."""
-    carrier = cast("Carrier", surroundings.tls_carrier())
+    carrier = cast("EngineStarter", surroundings.tls_carrier())
     return Ucspitlsd(s6_tlsd.engine_options(options), s6_tlsd.keeps_parameters(options), carrier)
 
 

@@ -21,7 +21,7 @@ from s6tls.accessrules.errors import shown
 from s6tls.pki import Unusable
 from s6tls.pki.parsing import authorities, chain, private_key, reason, revocations, use_keypair
 from s6tls.tls import policy
-from s6tls.tls.credentials import Material, Options
+from s6tls.tls.credentials import ClientCertificate, Credentials, SessionOptions, SniLevel
 from s6tls.tls.policy import SessionPolicy
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
@@ -36,31 +36,31 @@ class BadConfiguration(Exception):
     """A key or certificate that cannot be used; the message says which and why."""
 
 
-def build(material: Material, options: Options) -> SSL.Context:
+def build(credentials: Credentials, options: SessionOptions) -> SSL.Context:
     """Make the context for one set of parameters.
 
     Raises BadConfiguration for keys and certificates that do not parse or do not match.
     """
     try:
-        return _built(material, options)
+        return _built(credentials, options)
     except Unusable as error:
         raise BadConfiguration(str(error)) from error
 
 
-def _built(material: Material, options: Options) -> SSL.Context:
-    clients = _clients(material) if options.client_certificate else None
+def _built(credentials: Credentials, options: SessionOptions) -> SSL.Context:
+    clients = None if options.client_certificate is ClientCertificate.NONE else _clients(credentials)
     name = os.urandom(_SESSION_NAME_LENGTH)
     contexts: dict[bytes, SSL.Context] = {}
-    names = [server for server, _, _ in material.keypairs]
+    names = [keypair.server_name for keypair in credentials.keypairs]
     session_policy = SessionPolicy(
         valid_until=inf if clients is None else clients.valid_until,
         only=None if b"" in names else frozenset(names),
     )
-    for server, key, certificates in material.keypairs:
+    for server, key, certificates in credentials.keypairs:
         contexts[server] = _empty_context(name, clients, options, session_policy)
         which = shown(server)
         use_keypair(contexts[server], private_key(key, which), chain(certificates, which), which)
-    if not options.sni_level:
+    if options.sni_level is SniLevel.NONE:
         # With this the library keeps the name in the session, and a TLS 1.2 session that resumes still has it.
         contexts[b""].set_tlsext_servername_callback(lambda _: None)
         return contexts[b""]
@@ -89,16 +89,16 @@ class _Clients:
         return min((ends for ends in all_ends if ends > time.time()), default=inf)
 
 
-def _clients(material: Material) -> _Clients:
+def _clients(credentials: Credentials) -> _Clients:
     # In a directory of CAs most are there twice, under a name and under a hash.
-    trusted = dict.fromkeys(found for which, data in material.trusted for found in authorities(data, which))
+    trusted = dict.fromkeys(found for which, data in credentials.trusted for found in authorities(data, which))
     if not trusted:
         raise BadConfiguration("unable to check client certificates: there is no CA in CADIR")
-    return _Clients(list(trusted), [found for which, data in material.revoked for found in revocations(data, which)])
+    return _Clients(list(trusted), [found for which, data in credentials.revoked for found in revocations(data, which)])
 
 
 def _empty_context(
-    session_name: bytes, clients: _Clients | None, options: Options, session_policy: SessionPolicy
+    session_name: bytes, clients: _Clients | None, options: SessionOptions, session_policy: SessionPolicy
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -111,7 +111,7 @@ def _empty_context(
     if options.alpn:
         context.set_alpn_select_callback(_choose_protocol(options.alpn))
     if clients is not None:
-        _ask_for_certificate(context, clients, options.client_certificate == "mandatory")
+        _ask_for_certificate(context, clients, options.client_certificate is ClientCertificate.MANDATORY)
     context.set_app_data(session_policy)
     return context
 

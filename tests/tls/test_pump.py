@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from s6tls.tls import context
-from s6tls.tls.credentials import Options
+from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.pump import CHUNK, MOST_TO_NETWORK, MOST_TO_PROGRAM, RECORDS, Pump, TLSFailure
 from tests.tls import keyupdates, pki
 from tests.tls.keyupdates import KeyUpdates
@@ -40,7 +40,7 @@ STEPS = (
 
 @functools.cache
 def server_context() -> SSL.Context:
-    return context.build(pki.material(default=pki.pair()), Options())
+    return context.build(pki.credentials(default=pki.pair()), SessionOptions())
 
 
 @functools.cache

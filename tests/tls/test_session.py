@@ -19,7 +19,7 @@ from OpenSSL import SSL
 
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls import context, session
-from s6tls.tls.credentials import Options
+from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
@@ -35,7 +35,7 @@ EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
 
 @functools.cache
 def server_context() -> SSL.Context:
-    return context.build(pki.material(default=pki.pair()), Options())
+    return context.build(pki.credentials(default=pki.pair()), SessionOptions())
 
 
 def data_of(size: int) -> bytes:

@@ -45,7 +45,7 @@ class Surroundings(Protocol):
         """Whether what is made for the chain will serve many connections."""
 
     def tls_carrier(self) -> object:
-        """Return what puts TLS engines behind connections (an `s6tls.stages.tlsd.Carrier`)."""
+        """Return what puts TLS engines behind connections (an `s6tls.stages.tlsd.EngineStarter`)."""
 
     def outpost(self) -> Outpost:
         """Return what reads strangers' words ahead of TLS."""
@@ -59,9 +59,9 @@ class Command:
 
     def tls_carrier(self) -> object:
         """An engine is a child of this process."""
-        from s6tls.tls.child import ChildEngine
+        from s6tls.tls.child import ForkedEngine
 
-        return ChildEngine()
+        return ForkedEngine()
 
     def outpost(self) -> Outpost:
         """An outpost that ends when this process becomes the next program."""

@@ -20,7 +20,7 @@ from s6tls.ucspi.log import log_refusal
 from s6tls.ucspi.superserver import Limits, Supervisor
 
 if TYPE_CHECKING:
-    from s6tls.tls.pools import Hosts
+    from s6tls.tls.pools import EnginePools
 
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
@@ -49,18 +49,18 @@ class Server:
             raise UsageError("--isolation is either connection or worker")
         self._isolation = isolation.decode()
         self._reactor = Reactor()
-        self._hosts: Hosts | None = None
+        self._pools: EnginePools | None = None
         self._outpost: Outpost | None = None
         self._stages, self._words = chain.parse(argv, self)
 
     def tls_carrier(self) -> object:
         """Sessions live in processes that outlive one connection."""
-        if self._hosts is None:
+        if self._pools is None:
             from s6tls.tls.pool import Isolation
-            from s6tls.tls.pools import Hosts
+            from s6tls.tls.pools import EnginePools
 
-            self._hosts = Hosts(self._reactor, Isolation(self._isolation))
-        return self._hosts
+            self._pools = EnginePools(self._reactor, Isolation(self._isolation))
+        return self._pools
 
     def outpost(self) -> Outpost:
         """One outpost serves all connections."""
@@ -81,7 +81,7 @@ class Server:
         redirect_to_null(0)
         for stage in self._stages:
             _prepare(stage, env, verbosity)
-        reaped = self._hosts.reaped if self._hosts is not None else None
+        reaped = self._pools.reaped if self._pools is not None else None
 
         if bounds.drain:
             systemd.adopt_orphans()
@@ -110,8 +110,8 @@ class Server:
 
     def _close(self) -> None:
         """Let the processes that serve all connections end when they have nothing left to do."""
-        if self._hosts is not None:
-            self._hosts.close()
+        if self._pools is not None:
+            self._pools.close()
         if self._outpost is not None:
             self._outpost.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from s6tls.helper.reply import Reply
 from s6tls.stages.tlsd import Tlsd
-from s6tls.tls.credentials import Options, Sources
+from s6tls.tls.credentials import SessionOptions, TlsParameters
 from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Image, Refused
 
@@ -30,27 +30,27 @@ TOLD = b"SSL_PROTOCOL=TLSv1.3\0SSL_CIPHER=x\0\0"
 
 @dataclass
 class Holder:
-    """A carrier that keeps what it is given, for the test to play the engine; or refuses."""
+    """Keeps what is submitted, for the test to play the engine; or refuses."""
 
     refuse: bool = False
-    carried: list[tuple[Descriptors, str]] = field(default_factory=list)
+    submitted: list[tuple[Descriptors, str]] = field(default_factory=list)
 
-    def prepare(self, sources: Sources, options: Options) -> None:
+    def prepare(self, parameters: TlsParameters) -> None:
         """Nothing is needed."""
 
-    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
+    def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         if self.refuse:
             raise Refused("s6-tlsd-io", 96, "no")
-        self.carried.append((fds, peer))
+        self.submitted.append((fds, peer))
         return lambda: 97
 
     def notify(self, data: bytes) -> None:
-        os.write(self.carried[0][0].notify, data)
+        os.write(self.submitted[0][0].numbers[-1], data)
 
     def end(self) -> None:
-        for fds, _ in self.carried:
+        for fds, _ in self.submitted:
             fds.close()
-        self.carried.clear()
+        self.submitted.clear()
 
 
 @pytest.fixture
@@ -69,14 +69,14 @@ def image() -> Iterator[Image]:
 
 
 def apply(engine: Holder, image: Image, keep: bool = False) -> Reply:
-    handshake = Tlsd(Options(), keep, engine).apply(image)
+    handshake = Tlsd(SessionOptions(), keep, engine).apply(image)
     os.set_blocking(handshake.fd, False)
     return handshake
 
 
 def test_the_program_waits_for_the_handshake(engine: Holder, image: Image) -> None:
     handshake = apply(engine, image)
-    assert engine.carried[0][1] == "192.0.2.1_4711"
+    assert engine.submitted[0][1] == "192.0.2.1_4711"
     assert not handshake.resume()
     engine.notify(TOLD[:10])
     assert not handshake.resume()
@@ -98,7 +98,7 @@ def test_variables_of_the_session_replace_what_was_there(engine: Holder, image: 
 
 def test_the_program_talks_to_the_engine(engine: Holder, image: Image) -> None:
     apply(engine, image).close()
-    fds = engine.carried[0][0]
+    fds = engine.submitted[0][0]
     os.write(fds.to_program, b"request")
     os.write(image.stdout, b"answer")
     assert (os.read(image.stdin, 100), os.read(fds.from_program, 100)) == (b"request", b"answer")
@@ -136,7 +136,7 @@ def test_an_engine_that_never_stops_talking_is_111(engine: Holder, image: Image)
 def test_a_refusal_leaves_the_connection_to_the_caller_and_no_pipe_behind(image: Image) -> None:
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(Refused) as refused:
-        Tlsd(Options(), False, Holder(refuse=True)).apply(image)
+        Tlsd(SessionOptions(), False, Holder(refuse=True)).apply(image)
     assert refused.value.code == 96
     assert set(os.listdir("/proc/self/fd")) == before
     os.fstat(image.stdin)

@@ -14,24 +14,24 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
 from s6tls.tls.context import BadConfiguration, build
-from s6tls.tls.credentials import Options
+from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
 from s6tls.tls.policy import SessionPolicy
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.tls import pki
 from tests.tls.memory import NAMES, VERSIONS, Client, client_context, drain, shake_hands
 from tests.tls.pki import Pair, revocations
 
-MANDATORY = Options(client_certificate="mandatory")
-OPTIONAL = Options(client_certificate="optional")
+MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
+OPTIONAL = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
 EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
 GOOD = pki.pair("good.example", by="clients")
 BAD = pki.pair("bad.example", by="clients")
 LISTED = revocations(BAD, by="clients")
 
 
-def server(*trusted: str, revoked: bytes = b"", options: Options = MANDATORY) -> SSL.Context:
+def server(*trusted: str, revoked: bytes = b"", options: SessionOptions = MANDATORY) -> SSL.Context:
     roots = tuple(pki.root(name) for name in trusted or ("clients",))
-    return build(pki.material(default=pki.pair(), trusted=roots, revoked=revoked), options)
+    return build(pki.credentials(default=pki.pair(), trusted=roots, revoked=revoked), options)
 
 
 def connect(server: SSL.Context, client: SSL.Context, session: SSL.Session | None = None) -> Client:
@@ -68,7 +68,9 @@ def issue(name: str, until: datetime.datetime) -> Pair:
 @EACH_VERSION
 @pytest.mark.parametrize("der", [False, True], ids=["PEM", "DER"])
 @pytest.mark.parametrize("options", [MANDATORY, OPTIONAL], ids=["mandatory", "optional"])
-def test_a_revoked_certificate_is_refused_and_the_others_are_not(options: Options, der: bool, version: int) -> None:
+def test_a_revoked_certificate_is_refused_and_the_others_are_not(
+    options: SessionOptions, der: bool, version: int
+) -> None:
     strict = server(revoked=revocations(BAD, by="clients", der=der), options=options)
     connect(strict, client_context(version, certificate=GOOD))
     assert rejection_reason(strict, BAD, version) == "certificate verify failed: cert revoked"
@@ -137,14 +139,14 @@ def test_a_broken_file_of_lists_is_refused_by_name(revoked: bytes) -> None:
 
 
 def test_a_broken_authority_is_named() -> None:
-    broken = pki.material(default=pki.pair(), trusted=(pki.root(), b"garbage"))
+    broken = pki.credentials(default=pki.pair(), trusted=(pki.root(), b"garbage"))
     with pytest.raises(BadConfiguration, match=r"^unable to read CA /cas/1: ."):
         build(broken, MANDATORY)
 
 
 def test_no_authority_at_all_is_refused() -> None:
     with pytest.raises(BadConfiguration, match="no CA in CADIR"):
-        build(pki.material(default=pki.pair()), OPTIONAL)
+        build(pki.credentials(default=pki.pair()), OPTIONAL)
 
 
 # Reasons
@@ -189,7 +191,7 @@ def test_more_authorities_than_a_client_may_want_to_hear_of_are_not_told() -> No
         for key in [ec.generate_private_key(ec.SECP256R1())]
         for number in range(300)
     )
-    many = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"), roots)), MANDATORY)
+    many = build(pki.credentials(default=pki.pair(), trusted=(pki.root("clients"), roots)), MANDATORY)
     assert connect(many, client_context(certificate=GOOD)).connection.get_client_ca_list() == []
 
 
@@ -232,7 +234,7 @@ def test_tickets_count_until_the_first_of_what_is_in_force_runs_out() -> None:
 
 @EACH_VERSION
 def test_a_ticket_opens_no_name_that_is_not_served(version: int) -> None:
-    named = build(pki.material((b"a.example", pki.pair("a.example"))), Options(sni_level=2))
+    named = build(pki.credentials((b"a.example", pki.pair("a.example"))), SessionOptions(sni_level=SniLevel.MANDATORY))
     client = client_context(version)
     talking = Client(client, b"a.example")
     shake_hands(Pump(named), talking)
@@ -251,7 +253,7 @@ def test_a_ticket_opens_no_name_that_is_not_served(version: int) -> None:
 
 def test_a_star_alone_covers_names_of_one_label() -> None:
     pair = pki.pair("*.example")
-    named = build(pki.material((b"*", pair)), Options(sni_level=2))
+    named = build(pki.credentials((b"*", pair)), SessionOptions(sni_level=SniLevel.MANDATORY))
     shake_hands(Pump(named), Client(client_context(), b"localhost"))
     for asked in (b"a.example", None):
         with pytest.raises(TLSFailure):
@@ -260,15 +262,15 @@ def test_a_star_alone_covers_names_of_one_label() -> None:
 
 # Protocols (ALPN)
 
-H2_FIRST = Options(alpn=(b"h2", b"http/1.1"))
+H2_FIRST = SessionOptions(alpn=(b"h2", b"http/1.1"))
 
 
-def agreed(options: Options, *offered: bytes, version: int = SSL.TLS1_3_VERSION) -> bytes:
+def agreed(options: SessionOptions, *offered: bytes, version: int = SSL.TLS1_3_VERSION) -> bytes:
     """Return the protocol that server and client both take to be agreed on."""
     client = client_context(version)
     if offered:
         client.set_alpn_protos(list(offered))
-    pump = Pump(build(pki.material((b"server.example", pki.pair()), default=pki.pair("x.example")), options))
+    pump = Pump(build(pki.credentials((b"server.example", pki.pair()), default=pki.pair("x.example")), options))
     talking = Client(client)
     shake_hands(pump, talking)
     assert talking.connection.get_alpn_proto_negotiated() == pump.connection.get_alpn_proto_negotiated()
@@ -276,9 +278,9 @@ def agreed(options: Options, *offered: bytes, version: int = SSL.TLS1_3_VERSION)
 
 
 @EACH_VERSION
-@pytest.mark.parametrize("sni_level", [0, 1])
-def test_the_first_of_our_protocols_that_the_client_has_is_agreed_on(version: int, sni_level: int) -> None:
-    options = Options(alpn=H2_FIRST.alpn, sni_level=sni_level)
+@pytest.mark.parametrize("sni_level", [SniLevel.NONE, SniLevel.OPTIONAL])
+def test_the_first_of_our_protocols_that_the_client_has_is_agreed_on(version: int, sni_level: SniLevel) -> None:
+    options = SessionOptions(alpn=H2_FIRST.alpn, sni_level=sni_level)
     assert agreed(options, b"http/1.1", b"h2", version=version) == b"h2"
     assert agreed(options, b"http/1.0", b"http/1.1", version=version) == b"http/1.1"
 
@@ -288,14 +290,14 @@ def test_who_offers_no_protocol_is_served_without() -> None:
 
 
 def test_without_protocols_of_our_own_what_a_client_offers_is_ignored() -> None:
-    assert agreed(Options(), b"h2") == b""
+    assert agreed(SessionOptions(), b"h2") == b""
 
 
 @EACH_VERSION
 def test_who_offers_only_other_protocols_is_told_so_and_refused(version: int) -> None:
     client = client_context(version)
     client.set_alpn_protos([b"smtp"])
-    strict = build(pki.material(default=pki.pair()), H2_FIRST)
+    strict = build(pki.credentials(default=pki.pair()), H2_FIRST)
     for _ in range(2):
         pump, talking = Pump(strict), Client(client)
         with pytest.raises(TLSFailure, match=r"^no application protocol in common$") as failure:
