@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -87,6 +88,21 @@ def test_ids_that_cannot_be_taken_are_111_before_any_file_is_parsed() -> None:
     with pytest.raises(Refused, match="unable to drop privileges") as refused:
         engine.confine_and_load(pki.parameters(identity=impossible), pki.credentials(default=Pair(b"", b"")))
     assert refused.value.code == 111
+
+
+def test_a_session_that_cannot_begin_closes_its_descriptors_once() -> None:
+    """Their numbers may be another session's by then."""
+    context = engine.confine_and_load(pki.parameters(), pki.credentials(default=pki.pair()))
+    ours, theirs = socket.socketpair()
+    (app_in, to_app), plain_file = os.pipe(), os.open(__file__, os.O_RDONLY)
+    net = ours.detach()
+    assert engine.run(context, SessionOptions(), Descriptors(net, net, plain_file, to_app)) == 111
+    others = [os.open("/dev/null", os.O_RDONLY) for _ in range(10)]
+    assert net in others
+    gc.collect()
+    for fd in [*others, app_in]:
+        os.close(fd)
+    theirs.close()
 
 
 @pytest.mark.parametrize("path", ["/dev/null", __file__])

@@ -9,9 +9,10 @@ import time
 import pytest
 from OpenSSL import SSL
 
-from s6tls.tls import warmup
+from s6tls.tls import variables, warmup
 from s6tls.tls.context import build
 from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
+from s6tls.tls.pump import Pump
 from tests.tls import pki
 
 CASES = {
@@ -40,6 +41,18 @@ def test_no_descriptor_is_left_and_nobody_is_waited_for(
     assert held() == before
     assert time.monotonic() - start < warmup._TIMEOUT_S
     assert capfd.readouterr().err == ""
+
+
+def test_the_sessions_are_whole_and_of_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions: list[str] = []
+
+    def note(pump: Pump) -> bytes:
+        versions.append(pump.connection.get_protocol_version_name())
+        return variables.notification(pump)
+
+    monkeypatch.setattr(warmup, "notification", note)
+    warmup.warm_up(CASES["ordinary"], SessionOptions())
+    assert len(versions) == warmup._TIMES and set(versions) == {"TLSv1.2", "TLSv1.3"}
 
 
 @pytest.mark.parametrize("room", range(20))
