@@ -1,4 +1,4 @@
-"""Servers of pools, and parameters for them."""
+"""Servers of pools and parameters for them; a session with all around it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from s6tls.tls.credentials import TlsParameters
 from s6tls.tls.pool import Isolation
 from tests.tls import pki
 from tests.tls.pools import Server, with_files
+from tests.tls.sessions import World
 
 
 @pytest.fixture(params=Isolation, ids=lambda isolation: isolation.value)
@@ -30,3 +31,10 @@ def connection_server() -> Iterator[Server]:
 @pytest.fixture
 def parameters(tmp_path: Path) -> TlsParameters:
     return with_files(tmp_path, pki.pair())
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()

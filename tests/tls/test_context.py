@@ -1,8 +1,7 @@
-"""What a context accepts as key and certificate, what it serves to whom, and which tickets it takes."""
+"""What a context accepts as key and certificate, and what it serves to whom."""
 
 from __future__ import annotations
 
-import datetime
 import functools
 
 import pytest
@@ -15,13 +14,20 @@ from s6tls.tls.context import BadConfiguration, build
 from s6tls.tls.credentials import ClientCertificate, Credentials, SessionOptions, SniLevel
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.tls import pki
-from tests.tls.memory import NAMES, VERSIONS, Client, client_context, feed, shake_hands, take
+from tests.tls.memory import (
+    EACH_VERSION,
+    NAMES,
+    Client,
+    client_context,
+    connect,
+    drain,
+    shake_hands,
+)
 from tests.tls.pki import Pair
 
 DEFAULT = SessionOptions()
 MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
 OPTIONAL = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
-EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
 
 
 @functools.cache
@@ -32,21 +38,6 @@ def rsa_key(bits: int = 2048) -> rsa.RSAPrivateKey:
 @functools.cache
 def dsa_key() -> dsa.DSAPrivateKey:
     return dsa.generate_private_key(1024)
-
-
-def connect(
-    server: SSL.Context,
-    client: SSL.Context | None = None,
-    name: bytes | None = b"server.example",
-    session: SSL.Session | None = None,
-) -> Client:
-    """Carry a session as far as the first bytes in both directions.  Raises TLSFailure or SSL.Error."""
-    pump, talking = Pump(server), Client(client or client_context(), name, session)
-    shake_hands(pump, talking)
-    talking.connection.send(b"hello")
-    feed(pump, talking.said())
-    assert take(pump) == b"hello"
-    return talking
 
 
 def served(client: Client) -> x509.Certificate:
@@ -230,63 +221,6 @@ def test_the_server_s_order_of_preference_counts() -> None:
     assert connect(server, client).connection.get_cipher_name() == "ECDHE-ECDSA-AES256-GCM-SHA384"
 
 
-# Clients' certificates
-
-
-@EACH_VERSION
-@pytest.mark.parametrize("options", [MANDATORY, OPTIONAL], ids=["mandatory", "optional"])
-def test_a_client_certificate_of_the_right_authority_is_welcome(options: SessionOptions, version: int) -> None:
-    server = build(pki.credentials(default=pki.pair(), trusted=(pki.root("clients"),)), options)
-    connect(server, client_context(version, certificate=pki.pair("client.example", by="clients")))
-
-
-@EACH_VERSION
-def test_a_client_without_certificate_is_welcome_only_where_it_is_optional(version: int) -> None:
-    credentials = pki.credentials(default=pki.pair(), trusted=(pki.root("clients"),))
-    connect(build(credentials, OPTIONAL), client_context(version))
-    with pytest.raises(TLSFailure, match="peer did not return a certificate") as failure:
-        connect(build(credentials, MANDATORY), client_context(version))
-    assert failure.value.during_handshake
-
-
-@EACH_VERSION
-@pytest.mark.parametrize("options", [MANDATORY, OPTIONAL], ids=["mandatory", "optional"])
-def test_a_client_certificate_of_another_authority_is_refused_even_where_it_is_optional(
-    options: SessionOptions, version: int
-) -> None:
-    server = build(pki.credentials(default=pki.pair(), trusted=(pki.root("clients"),)), options)
-    with pytest.raises(TLSFailure, match="certificate verify failed") as failure:
-        connect(server, client_context(version, certificate=pki.pair("client.example", by="strangers")))
-    assert failure.value.during_handshake
-
-
-def test_an_expired_client_certificate_is_refused() -> None:
-    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-    issued = pki.authority("clients").issue_cert("client.example", not_after=yesterday)
-    expired = Pair(issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
-    server = build(pki.credentials(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
-    with pytest.raises(TLSFailure, match="certificate verify failed"):
-        connect(server, client_context(certificate=expired))
-
-
-def test_the_client_is_told_each_acceptable_authority_once() -> None:
-    trusted = (pki.root("clients"), pki.root("partners") + pki.root("clients"))
-    client = connect(build(pki.credentials(default=pki.pair(), trusted=trusted), OPTIONAL))
-    assert len(client.connection.get_client_ca_list()) == 2
-
-
-def test_each_of_several_authorities_is_trusted() -> None:
-    trusted = (pki.root("clients") + pki.root("partners"), pki.root("others"))
-    server = build(pki.credentials(default=pki.pair(), trusted=trusted), MANDATORY)
-    for by in ("clients", "partners", "others"):
-        connect(server, client_context(certificate=pki.pair("client.example", by=by)))
-
-
-def test_without_client_certificates_none_is_asked_for() -> None:
-    client = connect(build(pki.credentials(default=pki.pair()), DEFAULT))
-    assert client.connection.get_client_ca_list() == []
-
-
 # Server names
 
 NAMED = (
@@ -348,78 +282,49 @@ def test_a_client_certificate_is_demanded_whatever_name_is_asked_for(version: in
                 connect(server, client, asked)
 
 
-# Resumption
+# Protocols (ALPN)
+
+H2_FIRST = SessionOptions(alpn=(b"h2", b"http/1.1"))
 
 
-def ticket(server: SSL.Context, client: SSL.Context, name: bytes = b"server.example") -> SSL.Session:
-    connection = connect(server, client, name).connection
-    session = connection.get_session()
-    connection.shutdown()  # OpenSSL does not resume a session that was not ended
-    assert session is not None
-    return session
-
-
-@EACH_VERSION
-def test_a_session_resumes_with_the_context_that_gave_the_ticket(version: int) -> None:
-    server = build(pki.credentials(default=pki.pair()), DEFAULT)
+def agreed(options: SessionOptions, *offered: bytes, version: int = SSL.TLS1_3_VERSION) -> bytes:
+    """Return the protocol that server and client both take to be agreed on."""
     client = client_context(version)
-    again = connect(server, client, session=ticket(server, client))
-    assert again.resumed
+    if offered:
+        client.set_alpn_protos(list(offered))
+    pump = Pump(build(pki.credentials((b"server.example", pki.pair()), default=pki.pair("x.example")), options))
+    talking = Client(client)
+    shake_hands(pump, talking)
+    assert talking.connection.get_alpn_proto_negotiated() == pump.connection.get_alpn_proto_negotiated()
+    return pump.connection.get_alpn_proto_negotiated()
 
 
 @EACH_VERSION
-def test_a_session_under_a_name_resumes_under_that_name(version: int) -> None:
-    server = build(pki.credentials(*NAMED, default=pki.pair()), SessionOptions(sni_level=SniLevel.OPTIONAL))
+@pytest.mark.parametrize("sni_level", [SniLevel.NONE, SniLevel.OPTIONAL])
+def test_the_first_of_our_protocols_that_the_client_has_is_agreed_on(version: int, sni_level: SniLevel) -> None:
+    options = SessionOptions(alpn=H2_FIRST.alpn, sni_level=sni_level)
+    assert agreed(options, b"http/1.1", b"h2", version=version) == b"h2"
+    assert agreed(options, b"http/1.0", b"http/1.1", version=version) == b"http/1.1"
+
+
+def test_who_offers_no_protocol_is_served_without() -> None:
+    assert agreed(H2_FIRST) == b""
+
+
+def test_without_protocols_of_our_own_what_a_client_offers_is_ignored() -> None:
+    assert agreed(SessionOptions(), b"h2") == b""
+
+
+@EACH_VERSION
+def test_who_offers_only_other_protocols_is_told_so_and_refused(version: int) -> None:
     client = client_context(version)
-    assert connect(server, client, b"a.example", ticket(server, client, b"a.example")).resumed
-
-
-def test_a_session_resumed_under_another_name_has_that_name() -> None:
-    # TLS 1.3 ties a session to no name (RFC 8446, 4.6.1); in TLS 1.2 OpenSSL keeps to the session's own.
-    server = build(pki.credentials(*NAMED, default=pki.pair()), SessionOptions(sni_level=SniLevel.OPTIONAL))
-    client = client_context(SSL.TLS1_3_VERSION)
-    pump, elsewhere = Pump(server), Client(client, b"x.b.example", ticket(server, client, b"a.example"))
-    shake_hands(pump, elsewhere)
-    assert pump.connection.get_servername() == b"x.b.example"
-
-
-@EACH_VERSION
-def test_a_resumed_session_still_has_the_client_s_certificate(version: int) -> None:
-    server = build(pki.credentials(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
-    client = client_context(version, certificate=pki.pair("client.example", by="clients"))
-    pump = Pump(server)
-    again = Client(client, session=ticket(server, client))
-    shake_hands(pump, again)
-    assert again.resumed
-    assert pump.connection.get_peer_certificate(as_cryptography=True) is not None
-
-
-@EACH_VERSION
-def test_a_ticket_is_worth_nothing_to_another_context_even_of_the_same_parameters(version: int) -> None:
-    credentials = pki.credentials(default=pki.pair())
-    client = client_context(version)
-    session = ticket(build(credentials, DEFAULT), client)
-    assert not connect(build(credentials, DEFAULT), client, session=session).resumed
-
-
-@EACH_VERSION
-@pytest.mark.parametrize("by", ["clients", ""])
-def test_a_ticket_got_under_laxer_parameters_does_not_stand_in_for_a_certificate(version: int, by: str) -> None:
-    lax = build(pki.credentials(default=pki.pair(), trusted=(pki.root("strangers"),)), OPTIONAL)
-    strict = build(pki.credentials(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
-    stranger = client_context(version, certificate=pki.pair("client.example", by="strangers") if by else None)
-    with pytest.raises(TLSFailure):
-        connect(strict, stranger, session=ticket(lax, stranger))
-
-
-def test_a_client_cannot_renegotiate() -> None:
-    pump, client = Pump(build(pki.credentials(default=pki.pair()), DEFAULT)), Client(client_context(SSL.TLS1_2_VERSION))
-    shake_hands(pump, client)
-    client.connection.renegotiate()
-    with pytest.raises(SSL.WantReadError):
-        client.connection.do_handshake()
-    feed(pump, client.said())
-    assert not take(pump)
-    with pytest.raises(SSL.Error, match="no renegotiation"):
-        shake_hands(pump, client)
-        client.hear(b"".join(pump.to_network))
+    client.set_alpn_protos([b"smtp"])
+    strict = build(pki.credentials(default=pki.pair()), H2_FIRST)
+    for _ in range(2):
+        pump, talking = Pump(strict), Client(client)
+        with pytest.raises(TLSFailure, match=r"^no application protocol in common$") as failure:
+            shake_hands(pump, talking)
+        assert failure.value.during_handshake
+        with pytest.raises(SSL.Error, match="no application protocol"):
+            talking.hear(drain(pump))
+        shake_hands(Pump(strict), Client(client_context(version)))  # and nothing of it is left for the next
