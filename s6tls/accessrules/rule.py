@@ -17,22 +17,9 @@ if TYPE_CHECKING:
     Stamp = tuple[int, int, int, int, int]
 
 
-_TICKS_NS = 50_000_000
-"""The kernel's clock for files moves every 1 to 10 milliseconds."""
-
-
 def stamp_of(status: os.stat_result) -> Stamp:
     """Return what changes when a file does: device, inode, size, mtime and ctime (ns)."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def is_stable(stamp: Stamp, now: int) -> bool:
-    """Tell whether a change of the file after `now` (ns since 1970) is sure to show in another stamp.
-
-    A file's time moves in ticks: one that was written within the last few may be written again
-    without any outward change.
-    """
-    return abs(now - stamp[-1]) > _TICKS_NS
 
 
 class Verdict(enum.Enum):

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
-from s6tls.accessrules.rule import is_stable, stamp_of
+from s6tls.accessrules.rule import stamp_of
 
 Question = Callable[[RuleSet], Decision]
+
+_TICKS = 50_000_000  # nanoseconds; the kernel's clock for files moves every 1 to 10 milliseconds
 
 
 class Rules(Protocol):
@@ -34,16 +36,20 @@ class CdbSource:
     def __init__(self, path: bytes, private: bool) -> None:
         self.path, self._private = path, private
         self._rules: RuleSet | None = None
-        self._is_stable = False
+        self._settled = False
 
     def ask(self, question: Question) -> Decision:
         """Put a question to the rules.  Raises OSError when the file cannot be opened or is no cdb."""
         return question(self._current())
 
     def _current(self) -> RuleSet:
-        """Return the rules of the file as it is now; one that is not stable is read again until it is."""
+        """Return the rules of the file as it is now.
+
+        A file's time moves in ticks: one that was written within the last few may be written again
+        without any outward change.  It is read again until its time is old enough to tell.
+        """
         if self._rules is not None:
-            if self._is_stable and self._rules.stamp == stamp_of(os.stat(self.path)):
+            if self._settled and self._rules.stamp == stamp_of(os.stat(self.path)):
                 return self._rules
             self._rules.close()
             self._rules = None
@@ -53,7 +59,7 @@ class CdbSource:
         except RuleSetError as error:
             raise OSError(str(error)) from error
         stamp = self._rules.stamp
-        self._is_stable = stamp is not None and is_stable(stamp, now)
+        self._settled = stamp is not None and abs(now - stamp[-1]) > _TICKS
         return self._rules
 
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.errors import shown
 from s6tls.accessrules.ids import BadId, parse_id
-from s6tls.accessrules.rule import stamp_of
+from s6tls.accessrules.stamp import stamp_of
 from s6tls.pki import Unusable, files
 from s6tls.posix.identity import Identity
 from s6tls.ucspi.image import Refused
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
 PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = 96

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.rule import is_stable
+from s6tls.accessrules.stamp import is_stable
 from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, TlsParameters
@@ -20,7 +20,7 @@ from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import Refused
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
 _MOST_POOLS = 64
 
@@ -148,5 +148,5 @@ def _is_current(entry: _Entry, paths: CredentialPaths, stamps: tuple[Stamp, ...]
 
 
 def _are_stable(stamps: tuple[Stamp, ...]) -> bool:
-    now = time.time_ns()
-    return all(is_stable(stamp, now) for stamp in stamps)
+    now_ns = time.time_ns()
+    return all(is_stable(stamp, now_ns) for stamp in stamps)

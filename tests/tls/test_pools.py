@@ -23,7 +23,7 @@ from tests.tls.pki import Pair
 from tests.tls.pools import Connection, Server, eventually, with_files
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
 
 # Sessions

@@ -149,7 +149,7 @@ def test_an_unchanged_file_is_not_read_again(site: Site, monkeypatch: pytest.Mon
     site.install("allow")
     source = CdbSource(os.fsencode(site.cdb), private=True)
     opened = len(os.listdir("/proc/self/fd"))
-    while not source._is_stable:
+    while not source._settled:
         assert says(source) == ALLOW
     first = source._rules
     assert all(says(source) == ALLOW for _ in range(100))
