@@ -7,7 +7,7 @@ from typing import NoReturn
 from s6tls.cli.frame.chain import Runtime, run_link
 from s6tls.cli.frame.options import UNUSED_VERBOSITY, Given, Option, Synopsis, UsageError
 from s6tls.stages.tlsd import Tlsd
-from s6tls.tls.credentials import Options
+from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
 
 ENGINE_OPTIONS = (
     Option(
@@ -60,23 +60,30 @@ KEEP_OPTIONS = (
 SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, *KEEP_OPTIONS), "prog...")
 
 
-def engine_options(given: Given) -> Options:
+def engine_options(given: Given) -> SessionOptions:
     """Read what the engine must know.  Raises UsageError."""
-    return Options(
+    return SessionOptions(
         close_notify=given.flag("S"),
         demand_close_notify=given.flag("J"),
-        client_certificate="optional" if given.flag("Y") else "mandatory" if given.flag("y") else "",
+        client_certificate=_client_certificate(given),
         sni_level=_sni_level(given),
-        handshake_timeout=given.number("K", 0),
+        handshake_timeout_ms=given.number("K", 0),
         alpn=_protocols(given.value("alpn")),
     )
 
 
-def _sni_level(given: Given) -> int:
+def _client_certificate(given: Given) -> ClientCertificate:
+    """Read -y and -Y."""
+    if given.flag("Y"):
+        return ClientCertificate.OPTIONAL
+    return ClientCertificate.MANDATORY if given.flag("y") else ClientCertificate.NONE
+
+
+def _sni_level(given: Given) -> SniLevel:
     """Read -k, --sni and --mandatory-sni.  Raises UsageError."""
     if given.flag("sni"):
-        return 1
-    return 2 if given.flag("mandatory-sni") else min(given.number("k", 0), 2)
+        return SniLevel.OPTIONAL
+    return SniLevel.MANDATORY if given.flag("mandatory-sni") else SniLevel(min(given.number("k", 0), 2))
 
 
 def _protocols(value: bytes | None) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ from s6tls.cli.frame.options import UNUSED_VERBOSITY, Option, Synopsis, UsageErr
 from s6tls.cli.frame.program import run, unable_to
 from s6tls.cli.s6_tlsd import ENGINE_OPTIONS, engine_options
 from s6tls.posix.process import initial_environment
-from s6tls.tls.credentials import Sources
+from s6tls.tls.credentials import TlsParameters
 from s6tls.tls.ends import Descriptors
 
 SYNOPSIS = Synopsis(
@@ -33,19 +33,21 @@ def body(argv: list[bytes]) -> int:
     given = SYNOPSIS.read(argv)
     given.number("v", 1)
     fdr, fdw = (number("a descriptor", word, 3, 2**20) for word in given.words)
-    notify = given.number("d", -1, 3, 2**20)
+    notify = given.number("d", 3, 3, 2**20) if given.value("d") is not None else None
     if len({fdr, fdw, notify}) < 3:
         raise UsageError("the descriptors must be different ones")
-    for fd in {fdr, fdw, notify} - {-1}:
+    fds = Descriptors(0, 1, fdr, fdw, notify)
+    for fd in fds.numbers[2:]:
         with unable_to(f"use descriptor {fd}"):
             os.fstat(fd)
     options = engine_options(given)
-    sources = Sources.from_environment(initial_environment(), options)
-    material = sources.read()
+    parameters = TlsParameters.from_environment(initial_environment(), options)
+    credentials = parameters.paths.read()
 
     from s6tls.tls import engine
 
-    return engine.run(engine.settle(material, options, sources.identity), options, Descriptors(0, 1, fdr, fdw, notify))
+    context = engine.confine_and_load(parameters, credentials)
+    return engine.run(context, options, fds)
 
 
 def main() -> NoReturn:

@@ -89,7 +89,7 @@ class Pump:
     )
 
     def __init__(self, context: SSL.Context, close_notify: bool = False, demand_close_notify: bool = False) -> None:
-        self.connection = policy.begin(context)
+        self.connection = policy.new_session(context)
         self._close_notify = close_notify
         self._demand_close_notify = demand_close_notify
         self._boundaries = Boundaries()
@@ -120,7 +120,7 @@ class Pump:
         self.withheld = data[passed:]
         was_established = self.established
         try:
-            if not was_established and policy.is_choosy(self.connection):
+            if not was_established and policy.checks_names(self.connection):
                 self._said += data[: min(passed, CHUNK - len(self._said))]
             self.connection.bio_write(data[:passed])
             self._take_in()
@@ -183,8 +183,8 @@ class Pump:
         """Have the library do what it can.  Raises what it raises, in the end WantReadError; or TLSFailure."""
         if not self.established:
             self.connection.do_handshake()
-            if objection := policy.objection(self.connection, self._said):
-                raise TLSFailure(objection, during_handshake=True)
+            if reason := policy.rejection_reason(self.connection, self._said):
+                raise TLSFailure(reason, during_handshake=True)
             self.established = True
         while True:
             self.to_program.append(self.connection.recv(_RECORD))
@@ -201,7 +201,7 @@ class Pump:
         reason = _reason(error)
         if " alert " in reason and self._has_half_closed:
             return self._hear_end(Event.CLIENT_ENDED)
-        told = ": ".join(filter(None, (reason, policy.remark(self.connection))))
+        told = ": ".join(filter(None, (reason, policy.verify_error(self.connection))))
         return self._fail(TLSFailure(told, during_handshake=not self.established))
 
     @property

@@ -25,7 +25,7 @@ from s6tls.ucspi.log import log_start
 from s6tls.ucspi.spawn import execute
 
 if TYPE_CHECKING:
-    from s6tls.stages.tlsd import Carrier
+    from s6tls.stages.tlsd import EngineStarter
 
 _LINKS = {
     b"proxy-server": "s6tls.cli.proxy_server",
@@ -47,7 +47,7 @@ class Runtime(Protocol):
     def long_lived(self) -> bool:
         """Whether what is made for the chain will serve many connections."""
 
-    def tls_carrier(self) -> Carrier:
+    def tls_carrier(self) -> EngineStarter:
         """Return what puts TLS engines behind connections."""
 
     def lookup_helper(self) -> LookupHelper:
@@ -60,11 +60,11 @@ class OneShot:
 
     long_lived: bool = False
 
-    def tls_carrier(self) -> Carrier:
+    def tls_carrier(self) -> EngineStarter:
         """An engine is a child of this process."""
-        from s6tls.tls.child import ChildEngine
+        from s6tls.tls.child import ForkedEngine
 
-        return ChildEngine()
+        return ForkedEngine()
 
     def lookup_helper(self) -> LookupHelper:
         """A helper that ends when this process becomes the next program."""

@@ -22,8 +22,8 @@ from s6tls.ucspi.log import Log, log_exit
 from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
-    from s6tls.stages.tlsd import Carrier
-    from s6tls.tls.pools import Hosts
+    from s6tls.stages.tlsd import EngineStarter
+    from s6tls.tls.pools import EnginePools
 
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
@@ -73,18 +73,18 @@ class LongLived:
         """Read the chain in `argv`; `isolation` is one of ISOLATION's words.  Raises UsageError."""
         self._isolation = isolation
         self._reactor = Reactor()
-        self._hosts: Hosts | None = None
+        self._pools: EnginePools | None = None
         self._lookup_helper: LookupHelper | None = None
         self._stages, self._words = chain.parse(argv, self)
 
-    def tls_carrier(self) -> Carrier:
+    def tls_carrier(self) -> EngineStarter:
         """Sessions live in processes that outlive one connection."""
-        if self._hosts is None:
+        if self._pools is None:
             from s6tls.tls.pool import Isolation
-            from s6tls.tls.pools import Hosts
+            from s6tls.tls.pools import EnginePools
 
-            self._hosts = Hosts(self._reactor, Isolation(self._isolation))
-        return self._hosts
+            self._pools = EnginePools(self._reactor, Isolation(self._isolation))
+        return self._pools
 
     def lookup_helper(self) -> LookupHelper:
         """One helper serves all connections."""
@@ -120,13 +120,13 @@ class LongLived:
 
     def reaped(self, pid: int, status: int) -> None:
         """Take note of the end of a child that was no connection's program."""
-        if self._hosts is not None:
-            self._hosts.reaped(pid, status)
+        if self._pools is not None:
+            self._pools.reaped(pid, status)
 
     def close(self) -> None:
         """Let the processes that serve all connections end when they have nothing left to do."""
-        if self._hosts is not None:
-            self._hosts.close()
+        if self._pools is not None:
+            self._pools.close()
         if self._lookup_helper is not None:
             self._lookup_helper.close()
 
@@ -161,7 +161,7 @@ class Preparing(Protocol):
     """A stage that has something to do ahead of the first client."""
 
     def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that come with this environment.  Raises Refused."""
+        """Get ready for clients that come with this environment.  Raises StageExit."""
 
 
 def limits(given: Given) -> Limits:

@@ -22,7 +22,7 @@ from OpenSSL import SSL, crypto
 
 from s6tls.helper import reply
 from s6tls.tls import context, variables
-from s6tls.tls.credentials import SESSION_VARIABLES, Options
+from s6tls.tls.credentials import SESSION_VARIABLES, ClientCertificate, SessionOptions
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.tls import pki
 from tests.tls.memory import NAMES, VERSIONS, Client, client_context, shake_hands
@@ -37,8 +37,8 @@ OTHER_TAGS = (0x13, 0x14, 0x16, 0x1C, 0x1E)
 
 @functools.cache
 def server_context() -> SSL.Context:
-    options = Options(client_certificate="optional")
-    return context.build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), options)
+    options = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
+    return context.build(pki.credentials(default=pki.pair(), trusted=(pki.root("clients"),)), options)
 
 
 @functools.cache
@@ -307,7 +307,10 @@ def test_the_most_that_can_be_told_fits_into_a_reply() -> None:
         .sign(authority_key(), hashes.SHA256())
         .public_bytes(Encoding.PEM)
     )
-    server = context.build(pki.material(default=pki.pair(), trusted=(root,)), Options(client_certificate="mandatory"))
+    server = context.build(
+        pki.credentials(default=pki.pair(), trusted=(root,)),
+        SessionOptions(client_certificate=ClientCertificate.MANDATORY),
+    )
     names = [x509.DNSName(f"n{number}.example") for number in range(2000)]
     variables = told(issue(subject, names, issuer), b"s" * 255, server=server)
     assert_harmless(variables)
