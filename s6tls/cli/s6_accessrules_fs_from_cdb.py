@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from s6tls.accessrules.decompile import decompile
-from s6tls.accessrules.deferred_signals import Interrupted, Interruption
+from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
 from s6tls.accessrules.errors import RuleSetError, shown
 from s6tls.cli.frame.options import Synopsis, UsageError
 from s6tls.cli.frame.program import SYSTEM, Failure, run
@@ -24,7 +24,7 @@ def decompile_from(argv: list[bytes]) -> int:
         raise UsageError
     directory, cdbfile = words[:2]
     try:
-        with Interruption() as interruption:
+        with DeferredSignals() as interruption:
             decompile(directory, cdbfile, warn=_warn, checkpoint=interruption.checkpoint)
     except RuleSetError as error:
         raise Failure(SYSTEM, f"unable to decompile {shown(cdbfile)}: {error}") from error

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import name_keys, uidgid_keys
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.lint.findings import Finding, Severity
-from s6tls.audit.lint.run import of_contents
+from s6tls.audit.lint.run import of_loaded
 from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.tls.credentials import Options, Sources
 from s6tls.ucspi.image import Image, Refused
@@ -26,7 +26,7 @@ EVERYBODY = {b"ip4/0.0.0.0_0": DENY, b"ip6/::_0": DENY}
 
 
 def lint(rules: spaces.Rules, is_tree: bool = False) -> list[Finding]:
-    return list(of_contents(Contents.of(rules.items(), is_tree=is_tree)))
+    return list(of_loaded(LoadedRules.of(rules.items(), is_tree=is_tree)))
 
 
 def codes(rules: spaces.Rules) -> list[tuple[str, bytes | None]]:

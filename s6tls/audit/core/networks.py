@@ -38,6 +38,11 @@ class Family(enum.Enum):
 
     # Cached, since audits ask for them millions of times.
 
+    @classmethod
+    def of(cls, packed: bytes) -> Family:
+        """Return the family of an address of 4 or 16 bytes."""
+        return cls.IP4 if len(packed) == 4 else cls.IP6
+
     @cached_property
     def octets(self) -> int:
         """How many bytes an address has."""
@@ -110,7 +115,7 @@ class Network(NamedTuple):
 def parse_address_number(text: str | bytes) -> tuple[Family, int]:
     """Return the family and the number of an address in its strict form.  Raises AddressError."""
     packed = parse_address(text)
-    return (Family.IP4 if len(packed) == 4 else Family.IP6), int.from_bytes(packed, "big")
+    return Family.of(packed), int.from_bytes(packed, "big")
 
 
 def parse_cidr(text: str) -> Network:

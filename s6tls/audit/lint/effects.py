@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
 
 
-def findings(contents: Contents) -> Iterator[Finding]:
+def findings(loaded: LoadedRules) -> Iterator[Finding]:
     """Yield environments that no record holds, texts to run that may be cut, wrong ids, and halves of keypairs."""
     seen: dict[Rule, list[Finding]] = {}
-    for key, rule in contents.rules.items():
+    for key, rule in loaded.rules.items():
         if rule.env or rule.exec:
             if rule not in seen:
-                seen[rule] = list(_of_rule(rule, contents.is_tree))
+                seen[rule] = list(_of_rule(rule, loaded.is_tree))
             for found in seen[rule]:
                 yield Finding(found.code, found.severity, key, found.message, found.remedy)
 

@@ -20,7 +20,7 @@ from s6tls.audit.lint.findings import Finding, Severity, with_others
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
 
     Problem = tuple[str, Severity, str, str]
 
@@ -67,11 +67,11 @@ class Execlineb:
         return done.stdout
 
 
-def findings(contents: Contents, progress: Progress = silent) -> Iterator[Finding]:
+def findings(loaded: LoadedRules, progress: Progress = silent) -> Iterator[Finding]:
     """Yield what is wrong with the texts that rules run: each text once, with the first rule that has it."""
     users: dict[bytes, bytes] = {}
     count: Counter[bytes] = Counter()
-    for key, rule in contents.rules.items():
+    for key, rule in loaded.rules.items():
         if rule.exec:
             users.setdefault(rule.exec, key)
             count[rule.exec] += 1

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.pki.parsing import Key
 
 
@@ -52,12 +52,12 @@ class Problem(NamedTuple):
 
 
 def findings(
-    contents: Contents, days: int, progress: Progress = silent, now: datetime.datetime | None = None
+    loaded: LoadedRules, days: int, progress: Progress = silent, now: datetime.datetime | None = None
 ) -> Iterator[Finding]:
     """Yield what is wrong with the files that rules name, or will be within `days`, each with its first rule."""
     users: dict[Uses, bytes] = {}
     count: Counter[Uses] = Counter()
-    for key, rule in contents.rules.items():
+    for key, rule in loaded.rules.items():
         if rule.env:
             for uses in _uses(rule):
                 users.setdefault(uses, key)

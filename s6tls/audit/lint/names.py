@@ -16,7 +16,7 @@ from s6tls.audit.lint.findings import Finding, Severity
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
 
 FAMILIES = (b"ip4", b"ip6", b"reversedns", b"uid", b"gid")
 _ADDRESS_FAMILIES = {family.value.encode(): family for family in Family}
@@ -30,13 +30,13 @@ class Problem(NamedTuple):
     remedy: str
 
 
-def findings(contents: Contents, can_match: Collection[bytes] = (), progress: Progress = silent) -> Iterator[Finding]:
+def findings(loaded: LoadedRules, can_match: Collection[bytes] = (), progress: Progress = silent) -> Iterator[Finding]:
     """Yield an error for each rule that can never match, and a warning for each family that is not looked into.
 
     `can_match` are keys of which it is known that they can.
     """
     strangers: Counter[bytes] = Counter()
-    for key in counted(contents.rules, "names looked at", progress):
+    for key in counted(loaded.rules, "names looked at", progress):
         if key in can_match:
             continue
         family, slash, name = key.partition(b"/")

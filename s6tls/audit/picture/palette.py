@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.errors import shown
-from s6tls.audit.core.partition import NOBODY
+from s6tls.audit.core.partition import NO_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
-    from s6tls.audit.core.partition import Space
+    from s6tls.audit.core.loaded import LoadedRules
+    from s6tls.audit.core.partition import Partition
 
     Setting = tuple[tuple[bytes, bytes], ...]
 
@@ -53,19 +53,19 @@ class Colouring:
     """A way to colour decisions.
 
     `mixed` are, by rank, the indexes of the swatches for places with several outcomes.  `shade` is given the index of
-    the rule in its space, or NOBODY, and the rule.
+    the rule in its partition, or NO_RULE, and the rule.
     """
 
     swatches: tuple[Swatch, ...]
     mixed: tuple[int, ...]
     shade: Callable[[int, Rule | None], Shade]
 
-    def shades(self, space: Space) -> list[Shade]:
-        """Return the shade of each rule's decision, and last of that of NOBODY."""
-        return [*(self.shade(index, rule) for index, rule in enumerate(space.rules)), self.shade(NOBODY, None)]
+    def shades(self, partition: Partition) -> list[Shade]:
+        """Return the shade of each rule's decision, and last of that of NO_RULE."""
+        return [*(self.shade(index, rule) for index, rule in enumerate(partition.rules)), self.shade(NO_RULE, None)]
 
 
-def by_verdict(_: Contents) -> Colouring:
+def by_verdict(_: LoadedRules) -> Colouring:
     """Colour by who gets in."""
     swatches = (
         Swatch(_BLUE, "allowed", 1),
@@ -82,24 +82,24 @@ def by_verdict(_: Contents) -> Colouring:
     return Colouring(swatches, (4, 3), shade)
 
 
-def by_certificate(contents: Contents) -> Colouring:
+def by_certificate(loaded: LoadedRules) -> Colouring:
     """Colour by the certificate that a client gets: what rules set CERTFILE and CERTFILE:NAME to."""
-    return _by_setting(contents, "certificate", lambda name: name.partition(b":")[0] == b"CERTFILE")
+    return _by_setting(loaded, "certificate", lambda name: name.partition(b":")[0] == b"CERTFILE")
 
 
-def by_user(contents: Contents) -> Colouring:
+def by_user(loaded: LoadedRules) -> Colouring:
     """Colour by the user that a client's program runs as: what rules set UID and GID to."""
-    return _by_setting(contents, "user", lambda name: name in (b"UID", b"GID"))
+    return _by_setting(loaded, "user", lambda name: name in (b"UID", b"GID"))
 
 
-def _by_setting(contents: Contents, noun: str, concerns: Callable[[bytes], bool]) -> Colouring:
+def _by_setting(loaded: LoadedRules, noun: str, concerns: Callable[[bytes], bool]) -> Colouring:
     """Colour by what rules set some variables to, the settings that most rules make each in a colour of its own."""
 
     def setting(rule: Rule) -> Setting:
         return tuple((name, value) for name, value in rule.env if value is not None and concerns(name))
 
-    settings = {rule: setting(rule) for rule in set(contents.rules.values()) if rule.allow}
-    counts = Counter(settings[rule] for key, rule in contents.rules.items() if rule.allow and _is_of_address(key))
+    settings = {rule: setting(rule) for rule in set(loaded.rules.values()) if rule.allow}
+    counts = Counter(settings[rule] for key, rule in loaded.rules.items() if rule.allow and _is_of_address(key))
     del counts[()]
     ranked = sorted(counts, key=lambda found: (-counts[found], found))
     named = [Swatch(colour, _described(made), 1) for colour, made in zip(_CYCLE, ranked, strict=False)]
@@ -132,7 +132,7 @@ def _described(setting: Setting) -> str:
     return " ".join(f"{shown(name)}={shown(value)}" for name, value in setting)
 
 
-def by_rule(_: Contents) -> Colouring:
+def by_rule(_: LoadedRules) -> Colouring:
     """Colour by the rule that decides: neighbours mostly differ, for colours are taken in turn."""
     turns = len(_CYCLE)
     swatches = (
@@ -145,7 +145,7 @@ def by_rule(_: Contents) -> Colouring:
 
     def shade(index: int, rule: Rule | None) -> Shade:
         if rule is None:
-            return Shade(2 * turns, NOBODY)
+            return Shade(2 * turns, NO_RULE)
         return Shade(index % turns + (0 if rule.allow else turns), index)
 
     return Colouring(swatches, (2 * turns + 1, 2 * turns + 2), shade)

@@ -10,7 +10,7 @@ from s6tls.audit.core.networks import Family
 from s6tls.audit.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.wording import Json
 
 
@@ -38,25 +38,25 @@ class Coverage:
         }
 
 
-def coverage(contents: Contents, family: Family, progress: Progress = silent) -> Coverage:
+def coverage(loaded: LoadedRules, family: Family, progress: Progress = silent) -> Coverage:
     """Count the addresses of a family; rules come in the order of their networks, those that cannot match last."""
-    space = contents.space(family, progress)
-    decided = space.decided()
+    partition = loaded.partition(family, progress)
+    decided = partition.decided()
     undecided = decided.pop()
-    allow = sum(addresses for rule, addresses in zip(space.rules, decided, strict=True) if rule.allow)
-    rules = dict(zip(space.keys, decided, strict=True))
+    allow = sum(addresses for rule, addresses in zip(partition.rules, decided, strict=True) if rule.allow)
+    rules = dict(zip(partition.keys, decided, strict=True))
     named = family.value.encode() + b"/"
-    for key in contents.rules:
+    for key in loaded.rules:
         if key.startswith(named):
             rules.setdefault(key, 0)
     return Coverage(family, allow, family.size - allow - undecided, undecided, rules)
 
 
-def count_others(contents: Contents) -> dict[str, int]:
+def count_others(loaded: LoadedRules) -> dict[str, int]:
     """Return how many rules there are of each family that has no addresses, by the names of the families."""
     counts: dict[str, int] = {}
     families = {family.value for family in Family}
-    for key in contents.rules:
+    for key in loaded.rules:
         family = wording.text(key.partition(b"/")[0])
         if family not in families:
             counts[family] = counts.get(family, 0) + 1

@@ -12,7 +12,7 @@ from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.rule import Rule, Verdict
 from s6tls.accessrules.ruleset import open_backend
 from s6tls.audit.core import wording
-from s6tls.audit.core.loaded import settled_env
+from s6tls.audit.core.loaded import normalised_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -87,7 +87,7 @@ class Explainer:
         needs_name = decision.verdict is Verdict.NOTFOUND and name is None and self._names_matter()
         shown_name = None if name is None else wording.text(os.fsencode(name))
         made = tuple(_up_to(decision.rule, probes))
-        decision = replace(decision, env=settled_env(decision.env))
+        decision = replace(decision, env=normalised_env(decision.env))
         return Explanation(keys.address_text(packed).decode(), shown_name, made, decision, needs_name)
 
     def _names_matter(self) -> bool:

@@ -14,7 +14,7 @@ from s6tls.audit.questions.coverage import share
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.lint.findings import Finding
     from s6tls.audit.questions.coverage import Coverage
 
@@ -31,14 +31,14 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def summary(contents: Contents, findings: Sequence[Finding]) -> str:
+def summary(loaded: LoadedRules, findings: Sequence[Finding]) -> str:
     """Return what the set is, and how many rules and findings it has."""
-    counts = Counter((key.partition(b"/")[0], rule.allow) for key, rule in contents.rules.items())
+    counts = Counter((key.partition(b"/")[0], rule.allow) for key, rule in loaded.rules.items())
     names = sorted({family for family, _ in counts}, key=lambda name: (name not in _FAMILIES, name))
     found = Counter(finding.severity for finding in findings)
     facts = {
-        "Form": "directory tree" if contents.is_tree else "cdb file",
-        "Rules": f"{len(contents.rules):,}",
+        "Form": "directory tree" if loaded.is_tree else "cdb file",
+        "Rules": f"{len(loaded.rules):,}",
         **{f"{severity.word.capitalize()}s": f"{found[severity]:,}" for severity in reversed(Severity)},
     }
     rows = [

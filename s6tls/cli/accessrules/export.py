@@ -15,7 +15,7 @@ from s6tls.cli.frame.program import USAGE, Failure
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
 
 SYNOPSIS = Synopsis(
     "s6-accessrules export",
@@ -69,7 +69,7 @@ def body(argv: list[bytes]) -> int:
     return 0
 
 
-def _made(format_: str, contents: Contents, allow: bool, daemon: str) -> str:
+def _made(format_: str, contents: LoadedRules, allow: bool, daemon: str) -> str:
     if format_ == "text":
         return text.write(Entry(key, rule) for key, rule in contents.rules.items())
     if format_ == "cidr":

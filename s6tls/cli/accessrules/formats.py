@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from s6tls.audit.core.wording import Json
-    from s6tls.audit.formats.entries import Fault
+    from s6tls.audit.formats.entries import Diagnostic
 
 MOST_FAULTS = 100
 
@@ -56,7 +56,7 @@ def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Itera
         raise Failure(USAGE, f"unable to take {names}: {count(len(lines), 'line')} refused") from None
 
 
-def located(fault: Fault, paths: list[bytes]) -> Json:
+def located(fault: Diagnostic, paths: list[bytes]) -> Json:
     """Return a fault as JSON has it."""
     return {"file": wording.text(paths[fault.file]), "line": fault.line, "message": fault.message}
 

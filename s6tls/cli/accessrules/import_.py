@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import shown
 from s6tls.audit.core import wording
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.save import write
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.cli.accessrules.common import JSON, count, interruptible, say_json, spare, writing
@@ -113,6 +113,6 @@ def _write(out: bytes | None, parsed: Parsed, widest: int) -> None:
     if out is None or not out.endswith((b".cdb", b"/")):
         write_text(text.write(parsed.entries, parsed.trailing), out, widest)
         return
-    contents = Contents.of(parsed.rules, is_tree=out.endswith(b"/"))
+    contents = LoadedRules.of(parsed.rules, is_tree=out.endswith(b"/"))
     with interruptible() as interruption, writing(out):
         write(out.rstrip(b"/") or b"/", contents, checkpoint=interruption.checkpoint)

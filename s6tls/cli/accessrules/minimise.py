@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE
-from s6tls.accessrules.deferred_signals import Interruption
+from s6tls.accessrules.deferred_signals import DeferredSignals
 from s6tls.accessrules.errors import AddressError, shown
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import parse_cidr
@@ -19,7 +19,7 @@ from s6tls.cli.frame.options import Option, Synopsis, UsageError
 from s6tls.cli.frame.program import SYSTEM, Failure
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Network
     from s6tls.audit.core.progress import Progress
     from s6tls.audit.minimise.minimise import Minimised
@@ -81,21 +81,21 @@ def _budget(options: list[tuple[str, bytes]]) -> Budget:
 def _write(
     out: bytes,
     small: Minimised,
-    old: Contents,
+    old: LoadedRules,
     budget: Budget,
     mode: int,
     tell: Progress,
-    interruption: Interruption,
+    interruption: DeferredSignals,
 ) -> list[Difference]:
     """Write the smaller set, and return what the comparison of what was written with the old one shows."""
     changed: list[Difference] = []
 
-    def check(written: Contents) -> None:
+    def check(written: LoadedRules) -> None:
         changed.extend(proof(old, written, budget, progress=tell))
 
     try:
         with writing(out):
-            write(out, small.contents, mode=mode, check=check, progress=tell, checkpoint=interruption.checkpoint)
+            write(out, small.loaded, mode=mode, check=check, progress=tell, checkpoint=interruption.checkpoint)
     except Unproven as error:
         raise Failure(SYSTEM, f"unable to write {shown(out)}: what was written decides otherwise: {error}") from error
     return changed

@@ -14,7 +14,7 @@ from s6tls.cli.frame.options import Option, Synopsis, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.logs.replay import Flip
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ def body(argv: list[bytes]) -> int:
     return FINDINGS if replay.flipped else 0
 
 
-def _tell(replay: Replay, contents: Contents) -> None:
+def _tell(replay: Replay, contents: LoadedRules) -> None:
     say(f"lines: {replay.lines:,}, {replay.unread:,} without an address")
     say(
         f"clients: {len(replay.clients):,}"
