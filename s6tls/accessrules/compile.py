@@ -9,8 +9,9 @@ import cdbx
 
 from s6tls.accessrules import fs, record
 from s6tls.accessrules.atomic import replace_atomically
-from s6tls.accessrules.errors import RuleSetError, UsageProblem, refuse, shown
+from s6tls.accessrules.errors import RuleSetError, UsageProblem, refuse
 from s6tls.accessrules.record import MAX_EXEC
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

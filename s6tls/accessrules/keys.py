@@ -32,7 +32,8 @@ import struct
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.errors import AddressError
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

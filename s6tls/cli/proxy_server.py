@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.chain import Surroundings, run_link
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, number
 from s6tls.stages.proxy import ProxyServer, Remember, parse_prefixes

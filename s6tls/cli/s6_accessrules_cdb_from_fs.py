@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree, write_cdb
 from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
-from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
+from s6tls.accessrules.errors import RuleSetError, UsageProblem
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, file_mode
 from s6tls.cli.frame.program import SYSTEM, USAGE, Failure, run
 from s6tls.ucspi.log import log

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from s6tls.accessrules.decompile import decompile
 from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
-from s6tls.accessrules.errors import RuleSetError, shown
+from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.options import Synopsis, UsageError
 from s6tls.cli.frame.program import SYSTEM, Failure, run
 from s6tls.ucspi.log import log

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from typing import NoReturn
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.cli import s6_applyuidgid
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force
 from s6tls.cli.frame.program import USAGE, Failure, run, unable_to

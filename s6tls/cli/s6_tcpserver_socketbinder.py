@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, number
 from s6tls.cli.frame.program import run, unable_to
 from s6tls.posix.process import initial_environment

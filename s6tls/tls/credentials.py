@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import shown
 from s6tls.accessrules.ids import BadId, parse_id
 from s6tls.accessrules.rule import stamp_of
+from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files
 from s6tls.posix.identity import Identity
 from s6tls.ucspi.image import Refused

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.rule import ALLOW, DENY
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core.networks import Family, Network, parse_address_number, parse_cidr
 
 if TYPE_CHECKING:
@@ -233,4 +233,4 @@ def _network_of(key: bytes) -> Network:
                 return Network(family, *family.parse_name(name))
             except AddressError as error:
                 raise LineError(f"no address can match it: {error}") from error
-    raise LineError(f"the format has no rules of family {wording.text(family_name)}")
+    raise LineError(f"the format has no rules of family {decoded(family_name)}")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
-from s6tls.accessrules.errors import UsageProblem, shown
+from s6tls.accessrules.errors import UsageProblem
 from s6tls.accessrules.rule import Rule
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, Network, prefixes
 from s6tls.audit.formats.entries import (
     BadText,

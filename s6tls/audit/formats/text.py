@@ -27,8 +27,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
-from s6tls.accessrules.errors import AddressError, UsageProblem, shown
+from s6tls.accessrules.errors import AddressError, UsageProblem
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, parse_cidr
 from s6tls.audit.formats.entries import BadText, Diagnostic, Entry, LineError, Parsed, Provenance, clean, each_line
 from s6tls.audit.lint.names import problem

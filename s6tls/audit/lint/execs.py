@@ -13,7 +13,7 @@ import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity, with_others
 

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded
 
 if TYPE_CHECKING:
     from s6tls.audit.core.wording import Json
@@ -48,7 +48,7 @@ class Finding:
         return {
             "code": self.code,
             "severity": self.severity.word,
-            "rule": None if self.rule is None else wording.text(self.rule),
+            "rule": None if self.rule is None else decoded(self.rule),
             "message": self.message,
             "remedy": self.remedy,
         }

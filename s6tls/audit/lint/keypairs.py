@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity, with_others
 from s6tls.pki import Kind, Unusable, files, parsing

@@ -6,9 +6,10 @@ import difflib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.hostnames import normalised
 from s6tls.accessrules.ids import HIGHEST, BadId, parse_id
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, InexactName
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity

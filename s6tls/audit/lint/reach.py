@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import shown
 from s6tls.accessrules.keys import name_keys
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.partition import NO_RULE
 from s6tls.audit.lint.findings import Finding, Severity

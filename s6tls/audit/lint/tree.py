@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules import envdir
 from s6tls.accessrules.envdir import MAX_FILE
-from s6tls.accessrules.errors import shown
 from s6tls.accessrules.fs import DIRECTORY
 from s6tls.accessrules.record import MAX_EXEC
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity
 

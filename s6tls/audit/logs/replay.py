@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.keys import address_text
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.progress import Progress, counted, silent
@@ -134,8 +135,8 @@ class Replay:
             "allow": self.verdicts["allow"],
             "deny": self.verdicts["deny"],
             "undecided": self.verdicts["notfound"],
-            "rules": {wording.text(key): hits for key, hits in self.rules.most_common()},
-            "unused": [wording.text(key) for key in self.unused()],
+            "rules": {decoded(key): hits for key, hits in self.rules.most_common()},
+            "unused": [decoded(key) for key in self.unused()],
             "undecided_clients": {address_text(packed).decode(): hits for packed, hits in self.undecided.items()},
         }
         if self.compares:

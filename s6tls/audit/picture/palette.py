@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.partition import NO_RULE
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import printable, shown
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.partition import NO_RULE
 from s6tls.audit.core.progress import Progress, silent
@@ -114,7 +114,7 @@ def scene(
 
     IPv4 gets 2**order columns and rows.  Takes seconds for a million rules.
     """
-    title = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in title)
+    title = printable(title)
     if against is None:
         colours = palette.COLOURINGS[colour_by](loaded)
         surveys = [Survey.of(loaded, colours, family, progress) for family in Family]

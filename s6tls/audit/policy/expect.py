@@ -60,7 +60,7 @@ class Violation:
             "counterexample": self.counterexample,
             "addresses": self.addresses,
             "prefixes": self.prefixes,
-            "got": wording.decision(self.key, self.rule),
+            "got": wording.decision_json(self.key, self.rule),
         }
 
     def lines(self) -> list[str]:

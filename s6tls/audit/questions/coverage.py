@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.progress import Progress, silent
 
@@ -34,7 +34,7 @@ class Coverage:
             "allow": self.allow,
             "deny": self.deny,
             "undecided": self.undecided,
-            "rules": {wording.text(key): addresses for key, addresses in self.rules.items()},
+            "rules": {decoded(key): addresses for key, addresses in self.rules.items()},
         }
 
 
@@ -57,7 +57,7 @@ def count_others(loaded: LoadedRules) -> dict[str, int]:
     counts: dict[str, int] = {}
     families = {family.value for family in Family}
     for key in loaded.rules:
-        family = wording.text(key.partition(b"/")[0])
+        family = decoded(key.partition(b"/")[0])
         if family not in families:
             counts[family] = counts.get(family, 0) + 1
     return dict(sorted(counts.items()))

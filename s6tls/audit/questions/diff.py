@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar
 
 from s6tls.accessrules.keys import name_keys
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core.networks import Family, prefixes
 from s6tls.audit.core.partition import Partition, merge_intervals
 from s6tls.audit.core.progress import Progress, counted, silent
@@ -104,11 +104,11 @@ class OtherDifference:
     @property
     def family_name(self) -> str:
         """What stands before the slash in the key."""
-        return wording.text(self.key.partition(b"/")[0])
+        return decoded(self.key.partition(b"/")[0])
 
     def each_prefix(self) -> Iterator[str]:
         """Yield what stands in the place of prefixes: the name of the rule."""
-        yield wording.text(self.key.partition(b"/")[2])
+        yield decoded(self.key.partition(b"/")[2])
 
     def json(self) -> Json:
         """Return the difference in the shape of those of addresses, which nobody can count here."""

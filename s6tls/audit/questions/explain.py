@@ -11,6 +11,7 @@ from s6tls.accessrules import RuleSet, keys
 from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.rule import Rule, Verdict
 from s6tls.accessrules.ruleset import open_backend
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.core.loaded import normalised_env
 
@@ -46,12 +47,12 @@ class Explanation:
 
     def json(self) -> Json:
         """Return the explanation as JSON has it."""
-        decided = wording.decision(self.decision.rule, self.rule)
+        decided = wording.decision_json(self.decision.rule, self.rule)
         return {
             "address": self.address,
             "verdict": decided["verdict"],
             "rule": decided["rule"],
-            "probes": [wording.text(key) for key in self.probes],
+            "probes": [decoded(key) for key in self.probes],
             "env": decided["env"],
             "exec": decided["exec"],
             "needs_name": self.needs_name,
@@ -85,7 +86,7 @@ class Explainer:
         if decision.verdict is Verdict.ERROR:
             raise RuleSetError(decision.error)
         needs_name = decision.verdict is Verdict.NOTFOUND and name is None and self._names_matter()
-        shown_name = None if name is None else wording.text(os.fsencode(name))
+        shown_name = None if name is None else decoded(os.fsencode(name))
         made = tuple(_up_to(decision.rule, probes))
         decision = replace(decision, env=normalised_env(decision.env))
         return Explanation(keys.address_text(packed).decode(), shown_name, made, decision, needs_name)

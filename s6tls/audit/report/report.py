@@ -16,6 +16,7 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from s6tls.accessrules.text import decoded, printable
 from s6tls.audit.core import wording
 from s6tls.audit.core.loaded import opened
 from s6tls.audit.core.networks import Family
@@ -53,7 +54,7 @@ def report(path: str | bytes, *, progress: Progress = silent) -> Report:
 
     The same rules under the same name make the same page.  Raises OSError or RuleSetError if a rule cannot be read.
     """
-    name = sections.visible(wording.text(os.path.basename(os.path.abspath(os.fsencode(path)))))
+    name = printable(decoded(os.path.basename(os.path.abspath(os.fsencode(path)))))
     with opened(path) as backend:
         loaded, findings = examine(path, backend, strict=True, progress=progress)
     covered = [coverage(loaded, family, progress) for family in Family]
@@ -97,7 +98,7 @@ def _embedded(loaded: LoadedRules, covered: list[Coverage]) -> str:
     for key, rule, count in _ordered(loaded, covered):
         if not _is_text(key):
             opaque.append(len(keys))
-        keys.append(wording.text(key))
+        keys.append(decoded(key))
         outcome.append(outcomes.setdefault(rule, len(outcomes)))
         decided.append(None if count is None else str(count))
     data = {
@@ -120,7 +121,7 @@ def _ordered(loaded: LoadedRules, covered: list[Coverage]) -> Iterator[tuple[byt
 
 
 def _outcome(rule: Rule) -> dict[str, Any]:
-    decision = wording.decision(None, rule)
+    decision = wording.decision_json(None, rule)
     return {name: decision[name] for name in ("verdict", "env", "exec")}
 
 

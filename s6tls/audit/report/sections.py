@@ -7,7 +7,7 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded, printable
 from s6tls.audit.lint.findings import Severity
 from s6tls.audit.questions.coverage import share
 
@@ -26,11 +26,6 @@ _IN_SIGHT = 3
 _FAMILIES = {b"ip4": "IPv4", b"ip6": "IPv6", b"reversedns": "host names", b"uid": "users", b"gid": "groups"}
 
 
-def visible(text: str) -> str:
-    """Return `text` with escapes for control characters and for what turns the direction of text."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def summary(loaded: LoadedRules, findings: Sequence[Finding]) -> str:
     """Return what the set is, and how many rules and findings it has."""
     counts = Counter((key.partition(b"/")[0], rule.allow) for key, rule in loaded.rules.items())
@@ -42,7 +37,7 @@ def summary(loaded: LoadedRules, findings: Sequence[Finding]) -> str:
         **{f"{severity.word.capitalize()}s": f"{found[severity]:,}" for severity in reversed(Severity)},
     }
     rows = [
-        (_FAMILIES.get(name, visible(wording.text(name))), counts[name, True] + counts[name, False], counts[name, True])
+        (_FAMILIES.get(name, printable(decoded(name))), counts[name, True] + counts[name, False], counts[name, True])
         for name in names
     ]
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -89,9 +84,9 @@ def _kind(severity: Severity, code: str, items: list[Finding]) -> str:
 def _finding(finding: Finding) -> str:
     rule = ""
     if finding.rule is not None:
-        key = wording.text(finding.rule)
-        rule = f'<p><a href="#rules" data-rule="{escape(key)}"><code>{escape(visible(key))}</code></a></p>'
-    message, remedy = escape(visible(finding.message)), escape(visible(finding.remedy))
+        key = decoded(finding.rule)
+        rule = f'<p><a href="#rules" data-rule="{escape(key)}"><code>{escape(printable(key))}</code></a></p>'
+    message, remedy = escape(printable(finding.message)), escape(printable(finding.remedy))
     return f'<li>{rule}<p>{message}.</p><p class="remedy">Remedy: {remedy}.</p></li>'
 
 

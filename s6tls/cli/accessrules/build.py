@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE, write_cdb
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
 from s6tls.audit.formats import expiry, text
 from s6tls.cli.accessrules.common import JSON, interruptible, say_json, spare, writing
@@ -50,17 +50,17 @@ def body(argv: list[bytes]) -> int:
         write_cdb(out, rules, mode=mode, checkpoint=interruption.checkpoint)
     if as_json:
         left_out = [_json(entry, by) for entry, by in expired]
-        say_json({"out": wording.text(out), "rules": len(kept), "expired": left_out})
+        say_json({"out": decoded(out), "rules": len(kept), "expired": left_out})
     return 0
 
 
 def _json(entry: Entry, by: Entry | None) -> Json:
     return {
         "line": entry.line,
-        "rule": wording.text(entry.key),
+        "rule": decoded(entry.key),
         "verdict": wording.verdict(entry.rule),
         "expires": str(entry.provenance.expires),
-        "instead": None if by is None else {"rule": wording.text(by.key), "verdict": wording.verdict(by.rule)},
+        "instead": None if by is None else {"rule": decoded(by.key), "verdict": wording.verdict(by.rule)},
     }
 
 

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from s6tls.accessrules.atomic import replace_atomically
 from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
-from s6tls.accessrules.errors import RuleSetError, shown
+from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.text import printable, shown
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.cli.frame.options import Option, UsageError
@@ -116,11 +117,6 @@ def say_json(value: Any) -> None:
     """Write a value to stdout as one line of JSON."""
     json.dump(value, sys.stdout)
     sys.stdout.write("\n")
-
-
-def printable(text: str) -> str:
-    """Return `text` as one line that moves no cursor: control characters stand as escapes."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def count(number: int, what: str) -> str:

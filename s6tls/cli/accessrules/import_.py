@@ -6,7 +6,7 @@ from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.save import write
@@ -75,14 +75,14 @@ def body(argv: list[bytes]) -> int:
     if as_json:
         said: Json = {"rules": [_json(entry) for entry in parsed.entries]}
         if out is not None:
-            said = {"out": wording.text(out), "rules": len(parsed.entries)}
+            said = {"out": decoded(out), "rules": len(parsed.entries)}
         say_json({**said, "unreached": [located(remark, paths) for remark in parsed.remarks]})
     return 0
 
 
 def _json(entry: Entry) -> Json:
     about = entry.provenance
-    decided = wording.decision(entry.key, entry.rule)
+    decided = wording.decision_json(entry.key, entry.rule)
     return {
         "key": decided.pop("rule"),
         **decided,

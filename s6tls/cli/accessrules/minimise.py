@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE
 from s6tls.accessrules.deferred_signals import DeferredSignals
-from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.errors import AddressError
+from s6tls.accessrules.text import shown
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import parse_cidr
 from s6tls.audit.core.save import is_cdb, write

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from s6tls.accessrules.keys import address_text
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.logs.replay import Replay
 from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, load, progress, reading, say, say_json
@@ -70,7 +71,7 @@ def _tell(replay: Replay, contents: LoadedRules) -> None:
         say(f"flipped: {count(replay.flipped, 'hit')}")
 
     def rule(key: bytes) -> tuple[str, str]:
-        return wording.text(key), wording.summary(contents.rules[key])
+        return decoded(key), wording.summary(contents.rules[key])
 
     _show(("hits", "rule", "decision"), replay.rules.most_common(), lambda used: (used[1], *rule(used[0])))
     _show(("unused rule", "decision"), replay.unused(), rule)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 
 
 class UsageError(Exception):
