@@ -117,8 +117,8 @@ def test_a_broken_rule_is_an_error(tmp_path: Path) -> None:
 
 
 def test_of_many_findings_of_a_kind_some_are_left_to_lint() -> None:
-    some = [Finding("odd", Severity.NOTE, b"ip4/%d" % number, "it is <odd>", "none") for number in range(250)]
-    text = sections.findings([*some, Finding("bad", Severity.ERROR, None, "it is bad", "none")])
+    some = [Finding("odd", Severity.NOTE, "it is <odd>", "none", b"ip4/%d" % number) for number in range(250)]
+    text = sections.findings([*some, Finding("bad", Severity.ERROR, "it is bad", "none")])
     assert text.index("it is bad") < text.index("it is &lt;odd&gt;")
     assert text.count("<li>") == 1 + sections.MOST_OF_A_KIND
     assert "150 more of this kind are not in this page" in text

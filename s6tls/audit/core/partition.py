@@ -42,7 +42,7 @@ class Partition:
     def __init__(self, rules: Mapping[bytes, Rule], family: Family, *, progress: Progress = silent) -> None:
         """Sort out rules by their keys; `LoadedRules.partition` does so once."""
         self.family = family
-        named = family.value.encode() + b"/"
+        named = family.prefix
         found: list[tuple[int, int, bytes]] = []
         for key in counted(rules, f"{family.value} keys read", progress):
             if key.startswith(named):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.rule import ALLOW, DENY
 from s6tls.accessrules.text import decoded, shown
-from s6tls.audit.core.networks import Family, Network, parse_address_number, parse_cidr
+from s6tls.audit.core.networks import Family, Network, family_name, parse_address_number, parse_cidr, split_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -226,11 +226,10 @@ def networks_of(
 
 
 def _network_of(key: bytes) -> Network:
-    family_name, _, name = key.partition(b"/")
-    for family in Family:
-        if family.value.encode() == family_name:
-            try:
-                return Network(family, *family.parse_name(name))
-            except AddressError as error:
-                raise LineError(f"no address can match it: {error}") from error
-    raise LineError(f"the format has no rules of family {decoded(family_name)}")
+    family, name = split_key(key)
+    if family is None:
+        raise LineError(f"the format has no rules of family {decoded(family_name(key))}")
+    try:
+        return Network(family, *family.parse_name(name))
+    except AddressError as error:
+        raise LineError(f"no address can match it: {error}") from error

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.keys import ANY_NAME, BY_NAME
 from s6tls.audit.core.networks import Family, Network, parse_cidr, prefixes
 from s6tls.audit.formats.entries import (
     EVERYTHING,
@@ -137,8 +138,8 @@ class _Reader:
         parsed = first_match(said for said in self._statements if said.rule.allow)
         for name, (line, _, _) in self._names.items():
             if not name.startswith("."):
-                parsed.entries.append(Entry(b"reversedns/" + name.encode(), plain_rule(True), line=line))
-        parsed.entries.append(Entry(b"reversedns/@", plain_rule(False)))
+                parsed.entries.append(Entry(BY_NAME + name.encode(), plain_rule(True), line=line))
+        parsed.entries.append(Entry(ANY_NAME, plain_rule(False)))
         return parsed
 
 

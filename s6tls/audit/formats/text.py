@@ -27,12 +27,12 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
-from s6tls.accessrules.errors import AddressError, UsageProblem
+from s6tls.accessrules.errors import UsageProblem
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
 from s6tls.accessrules.text import shown
-from s6tls.audit.core.networks import Family, parse_cidr
+from s6tls.audit.core.networks import Family, family_name, parse_cidr, split_key
 from s6tls.audit.formats.entries import BadText, Diagnostic, Entry, LineError, Parsed, Provenance, clean, each_line
-from s6tls.audit.lint.names import problem
+from s6tls.audit.lint.names import unmatchable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -141,10 +141,10 @@ def _key(family: str, name: str) -> bytes:
         return key
     if not _PLAIN_FAMILY.fullmatch(family):
         raise LineError(f"not the name of a family: {family}")
-    value = _value(name)
-    if found := problem(family.encode(), value):
-        raise LineError(f"{family} {name} can never match: {found.message}: {found.remedy}")
-    return family.encode() + b"/" + value
+    key = family.encode() + b"/" + _value(name)
+    if found := unmatchable(key):
+        raise LineError(f"{family} {name} {found.message}: {found.remedy}")
+    return key
 
 
 def _variable(word: str) -> bytes:
@@ -221,18 +221,13 @@ def _line(entry: Entry) -> str:
 
 
 def _about(key: bytes) -> str:
-    family, slash, name = key.partition(b"/")
-    known = _FAMILIES.get(family.decode("latin-1"))
-    if known is not None and slash:
-        try:
-            return f"{known.value} {known.cidr(*known.parse_name(name))}"
-        except AddressError:
-            return f"key {_string(key) or _quoted(key)}"
-    plain = family.decode("latin-1")
-    is_plain = plain != "key" and plain.isascii() and _PLAIN_FAMILY.fullmatch(plain)
-    if not (slash and name and is_plain) or problem(family, name):
+    family, name = split_key(key)
+    other = family_name(key).decode("latin-1")
+    if unmatchable(key) or other == "key" or not (name and other.isascii() and _PLAIN_FAMILY.fullmatch(other)):
         return f"key {_string(key) or _quoted(key)}"
-    return f"{plain} {_string(name)}"
+    if family is not None:
+        return f"{family.value} {family.cidr(*family.parse_name(name))}"
+    return f"{other} {_string(name)}"
 
 
 def _name(name: bytes) -> str:

@@ -26,7 +26,7 @@ def findings(loaded: LoadedRules) -> Iterator[Finding]:
             if rule not in seen:
                 seen[rule] = list(_of_rule(rule, loaded.is_tree))
             for found in seen[rule]:
-                yield Finding(found.code, found.severity, key, found.message, found.remedy)
+                yield found.at(key)
 
 
 def _of_rule(rule: Rule, is_tree: bool) -> Iterator[Finding]:
@@ -34,10 +34,10 @@ def _of_rule(rule: Rule, is_tree: bool) -> Iterator[Finding]:
         record.encode(rule)
     except UsageProblem as error:
         remedy = "set fewer or shorter variables: no cdb can hold it"
-        yield Finding("env-too-large", Severity.ERROR, None, str(error), remedy)
+        yield Finding("env-too-large", Severity.ERROR, str(error), remedy)
     if len(rule.exec) == MAX_EXEC and not is_tree:  # of a tree, the size of the file tells more
         message = f"exec takes exactly {MAX_EXEC} bytes, where compilers cut longer ones"
-        yield Finding("exec-cut", Severity.WARNING, None, message, "see that its end is there, or put it in a script")
+        yield Finding("exec-cut", Severity.WARNING, message, "see that its end is there, or put it in a script")
     yield from _bad_ids(rule)
     yield from _half_pairs(rule)
 
@@ -50,7 +50,7 @@ def _bad_ids(rule: Rule) -> Iterator[Finding]:
             except BadId as error:
                 message = f"sets {shown(name)} to no id ({error}): a server that takes it from there refuses the client"
                 remedy = f"write numbers from 0 to {HIGHEST}" + (", with commas between" if name == b"GIDLIST" else "")
-                yield Finding("bad-id", Severity.ERROR, None, message, remedy)
+                yield Finding("bad-id", Severity.ERROR, message, remedy)
 
 
 def _half_pairs(rule: Rule) -> Iterator[Finding]:
@@ -65,7 +65,6 @@ def _half_pairs(rule: Rule) -> Iterator[Finding]:
             yield Finding(
                 "half-keypair",
                 Severity.WARNING,
-                None,
                 f"sets {shown(name)} but not {shown(other)}: that of the server's environment need not match",
                 f"set {shown(other)} in the same rule",
             )

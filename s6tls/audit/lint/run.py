@@ -1,8 +1,7 @@
 """What is wrong with a rule set, or odd about it.
 
-Each kind of finding has a module: `lint_names`, `lint_reach` and `lint_effects` look at the rules in memory,
-`lint_tree` and `lint_cdb` at what only one of the forms shows, and `lint_execs` and `lint_keypairs` at the
-programs and files that rules name.
+Each kind of finding has a module: `names`, `reach` and `effects` look at the rules in memory, `tree` and `cdb` at what
+only one of the forms shows, and `execs` and `keypairs` at the programs and files that rules name.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def examine(
     if not loaded.rules and not faults:
         message = "has no rules: every client is denied"
         found.append(
-            Finding("no-rules", Severity.WARNING, None, message, "add rules, or name the directory that has families")
+            Finding("no-rules", Severity.WARNING, message, "add rules, or name the directory that has families")
         )
     if loaded.is_tree:
         found += tree.findings(path, backend.descriptor, faults, progress)
@@ -85,4 +84,4 @@ def _fault(key: bytes, error: RuleSetError) -> Finding:
     """Make a finding of what reading has complained of: a rule, or a file where a family belongs."""
     rule = key if b"/" in key else None
     remedy = "see to its owner, its permissions and its kind" if rule else "remove it, or begin its name with a dot"
-    return Finding("unreadable", Severity.ERROR, rule, f"{error}: clients that come to it are refused", remedy)
+    return Finding("unreadable", Severity.ERROR, f"{error}: clients that come to it are refused", remedy, rule)

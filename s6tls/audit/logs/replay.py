@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.keys import address_text
+from s6tls.accessrules.keys import BY_NAME, address_text
 from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import Family
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 CLIENTS = 1 << 20
 """How many clients are remembered by their addresses."""
-
-BY_NAME = b"reversedns/"
 
 
 class Flip(NamedTuple):

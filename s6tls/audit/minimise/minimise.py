@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.audit.core.loaded import LoadedRules
-from s6tls.audit.core.networks import Family
+from s6tls.audit.core.networks import Family, split_key
 from s6tls.audit.core.partition import Partition
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.minimise import ortc
@@ -68,8 +68,7 @@ def minimise(loaded: LoadedRules, budget: Budget = NO_BUDGET, *, progress: Progr
 
     With a budget, decisions may change as it says, and then there may be fewer rules still.
     """
-    prefixes = tuple(family.value.encode() + b"/" for family in Family)
-    others = {key: rule for key, rule in loaded.rules.items() if not key.startswith(prefixes)}
+    others = {key: rule for key, rule in loaded.rules.items() if split_key(key)[0] is None}
     kept: dict[bytes, Rule] = {}
     counts: dict[Family, tuple[int, int]] = {}
     addressed = dead = 0
@@ -82,7 +81,7 @@ def minimise(loaded: LoadedRules, budget: Budget = NO_BUDGET, *, progress: Progr
         if budget.addresses > spent:
             found, changed = aggregate(found, family, budget.less(spent), progress=progress)
             spent += changed
-        before = sum(key.startswith(family.value.encode() + b"/") for key in loaded.rules)
+        before = sum(key.startswith(family.prefix) for key in loaded.rules)
         dead += before - len(partition)
         addressed += before
         counts[family] = before, len(found)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.text import shown
+from s6tls.audit.core.networks import split_key
 from s6tls.audit.core.partition import NO_RULE
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _by_setting(loaded: LoadedRules, noun: str, concerns: Callable[[bytes], bool
         return tuple((name, value) for name, value in rule.env if value is not None and concerns(name))
 
     settings = {rule: setting(rule) for rule in set(loaded.rules.values()) if rule.allow}
-    counts = Counter(settings[rule] for key, rule in loaded.rules.items() if rule.allow and _is_of_address(key))
+    counts = Counter(settings[rule] for key, rule in loaded.rules.items() if rule.allow and split_key(key)[0])
     del counts[()]
     ranked = sorted(counts, key=lambda found: (-counts[found], found))
     named = [Swatch(colour, _described(made), 1) for colour, made in zip(_CYCLE, ranked, strict=False)]
@@ -122,10 +123,6 @@ def _by_setting(loaded: LoadedRules, noun: str, concerns: Callable[[bytes], bool
         return Shade(min(numbers[made], others), numbers[made]) if made else Shade(others + 1, -3)
 
     return Colouring(swatches, (others + 4, others + 5), shade)
-
-
-def _is_of_address(key: bytes) -> bool:
-    return key.partition(b"/")[0] in (b"ip4", b"ip6")
 
 
 def _described(setting: Setting) -> str:

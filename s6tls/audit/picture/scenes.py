@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.text import printable, shown
-from s6tls.audit.core.networks import Family
+from s6tls.audit.core.networks import Family, split_key
 from s6tls.audit.core.partition import NO_RULE
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.picture import hilbert, palette
@@ -271,7 +271,7 @@ def _draw_legend(legend: tuple[Entry, ...], top: float) -> Iterator[Rectangle | 
     y = top + 2 * _LEGEND_ROW
     yield Text(_RIGHT, y, 12, "Addresses", colour=FAINT_TEXT)
     for family, end in ends.items():
-        yield Text(end, y, 12, f"IPv{family.value[-1]}", "end", FAINT_TEXT)
+        yield Text(end, y, 12, family.label, "end", FAINT_TEXT)
     for entry in legend:
         y += _LEGEND_ROW
         width = 24 / len(entry.colours)
@@ -287,7 +287,7 @@ def _draw_legend(legend: tuple[Entry, ...], top: float) -> Iterator[Rectangle | 
 
 def _name(key: bytes) -> str:
     """Return the key of a rule without its family."""
-    return shown(key.partition(b"/")[2])
+    return shown(split_key(key)[1])
 
 
 def _rules(number: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import decoded
-from s6tls.audit.core.networks import Family
+from s6tls.audit.core.networks import Family, family_name, split_key
 from s6tls.audit.core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ def coverage(loaded: LoadedRules, family: Family, progress: Progress = silent) -
     undecided = decided.pop()
     allow = sum(addresses for rule, addresses in zip(partition.rules, decided, strict=True) if rule.allow)
     rules = dict(zip(partition.keys, decided, strict=True))
-    named = family.value.encode() + b"/"
     for key in loaded.rules:
-        if key.startswith(named):
+        if key.startswith(family.prefix):
             rules.setdefault(key, 0)
     return Coverage(family, allow, family.size - allow - undecided, undecided, rules)
 
@@ -55,10 +54,9 @@ def coverage(loaded: LoadedRules, family: Family, progress: Progress = silent) -
 def count_others(loaded: LoadedRules) -> dict[str, int]:
     """Return how many rules there are of each family that has no addresses, by the names of the families."""
     counts: dict[str, int] = {}
-    families = {family.value for family in Family}
     for key in loaded.rules:
-        family = decoded(key.partition(b"/")[0])
-        if family not in families:
+        if split_key(key)[0] is None:
+            family = decoded(family_name(key))
             counts[family] = counts.get(family, 0) + 1
     return dict(sorted(counts.items()))
 

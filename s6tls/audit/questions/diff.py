@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar
 
-from s6tls.accessrules.keys import name_keys
+from s6tls.accessrules.keys import BY_NAME, name_keys
 from s6tls.accessrules.text import decoded
-from s6tls.audit.core.networks import Family, prefixes
+from s6tls.audit.core.networks import Family, family_name, prefixes, split_key
 from s6tls.audit.core.partition import Partition, merge_intervals
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.core.wording import Decided
@@ -104,11 +104,11 @@ class OtherDifference:
     @property
     def family_name(self) -> str:
         """What stands before the slash in the key."""
-        return decoded(self.key.partition(b"/")[0])
+        return decoded(family_name(self.key))
 
     def each_prefix(self) -> Iterator[str]:
         """Yield what stands in the place of prefixes: the name of the rule."""
-        yield decoded(self.key.partition(b"/")[2])
+        yield decoded(split_key(self.key)[1])
 
     def json(self) -> Json:
         """Return the difference in the shape of those of addresses, which nobody can count here."""
@@ -161,11 +161,10 @@ def other_differences(old: LoadedRules, new: LoadedRules) -> list[OtherDifferenc
     Rules by host name are compared by what is decided about their names, so that a rule which changes nothing is no
     difference.  All others are compared one by one.
     """
-    addresses = tuple(family.value.encode() + b"/" for family in Family)
-    keys = sorted(key for key in {*old.rules, *new.rules} if not key.startswith(addresses))
+    keys = sorted(key for key in {*old.rules, *new.rules} if split_key(key)[0] is None)
     found = []
     for key in keys:
-        probes = _name_probes(key) if key.startswith(b"reversedns/") else [key]
+        probes = _name_probes(key) if key.startswith(BY_NAME) else [key]
         before, after = _decided(old, probes), _decided(new, probes)
         if before.rule != after.rule:
             found.append(OtherDifference(key, before, after))
@@ -178,7 +177,7 @@ def _name_probes(key: bytes) -> list[bytes]:
     Any host name whose first hit, in either set, is `key` goes on with these.  So two sets which agree about the names
     of all rules agree about all names.
     """
-    name = key.removeprefix(b"reversedns/")
+    name = key.removeprefix(BY_NAME)
     probes = list(name_keys(name + b"."))  # of two final dots, one is part of the name
     return probes if probes[0] == key else []
 

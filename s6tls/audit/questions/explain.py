@@ -96,7 +96,7 @@ class Explainer:
         if self._has_names is None:
             broken: list[bytes] = []
             sound = (key for key, _ in self._backend.rules(lambda key, _: broken.append(key)))
-            self._has_names = any(key.startswith(b"reversedns/") for key in chain(sound, broken))
+            self._has_names = any(key.startswith(keys.BY_NAME) for key in chain(sound, broken))
         return self._has_names
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import decoded, printable
+from s6tls.audit.core.networks import Family, family_name
 from s6tls.audit.lint.findings import Severity
 from s6tls.audit.questions.coverage import share
 
@@ -23,12 +24,17 @@ MOST_OF_A_KIND = 100
 
 _IN_SIGHT = 3
 
-_FAMILIES = {b"ip4": "IPv4", b"ip6": "IPv6", b"reversedns": "host names", b"uid": "users", b"gid": "groups"}
+_FAMILIES = {
+    **{family.value.encode(): family.label for family in Family},
+    b"reversedns": "host names",
+    b"uid": "users",
+    b"gid": "groups",
+}
 
 
 def summary(loaded: LoadedRules, findings: Sequence[Finding]) -> str:
     """Return what the set is, and how many rules and findings it has."""
-    counts = Counter((key.partition(b"/")[0], rule.allow) for key, rule in loaded.rules.items())
+    counts = Counter((family_name(key), rule.allow) for key, rule in loaded.rules.items())
     names = sorted({family for family, _ in counts}, key=lambda name: (name not in _FAMILIES, name))
     found = Counter(finding.severity for finding in findings)
     facts = {
@@ -98,7 +104,7 @@ def coverage(covered: Sequence[Coverage]) -> str:
 def _coverage(found: Coverage) -> str:
     counts = {"allow": found.allow, "deny": found.deny, "undecided": found.undecided}
     size = found.family.size
-    title = _FAMILIES[found.family.value.encode()]
+    title = found.family.label
     bar, rows, left = "", "", 0.0
     for word, count in counts.items():
         width = 100 * count / size

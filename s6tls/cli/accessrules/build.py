@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules.compile import DEFAULT_MODE, write_cdb
 from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
+from s6tls.audit.core.networks import family_name
 from s6tls.audit.formats import expiry, text
 from s6tls.cli.accessrules.common import JSON, interruptible, say_json, spare, writing
 from s6tls.cli.accessrules.formats import parsing
@@ -69,7 +70,7 @@ def _warn(source: bytes, entry: Entry, by: Entry | None) -> None:
     message = f"{shown(source)}:{entry.line}: {rule} expired on {entry.provenance.expires} and is left out"
     if by is not None:
         message += f": {shown(by.key)} ({wording.verdict(by.rule)}) decides in its place"
-    elif kind := KINDS.get(entry.key.partition(b"/")[0]):
+    elif kind := KINDS.get(family_name(entry.key)):
         message += f": no wider rule by {kind} is left"
     log(SYNOPSIS.program, "warning", message)
 
