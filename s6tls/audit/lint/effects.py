@@ -48,9 +48,12 @@ def _bad_ids(rule: Rule) -> Iterator[Finding]:
             try:
                 IN_ENVIRONMENT[name](value)
             except BadId as error:
-                message = f"sets {shown(name)} to no id ({error}): a server that takes it from there refuses the client"
+                # Only a service with -U takes ids from UID, GID and GIDLIST; a program may have its own use for them.
+                severity = Severity.ERROR if name.startswith(b"TLS_") else Severity.WARNING
+                server = "a server" if severity is Severity.ERROR else "a server with -U"
+                message = f"sets {shown(name)} to no id ({error}): {server} refuses the client"
                 remedy = f"write numbers from 0 to {HIGHEST}" + (", with commas between" if name == b"GIDLIST" else "")
-                yield Finding("bad-id", Severity.ERROR, message, remedy)
+                yield Finding("bad-id", severity, message, remedy)
 
 
 def _half_pairs(rule: Rule) -> Iterator[Finding]:
