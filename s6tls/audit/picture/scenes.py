@@ -110,7 +110,7 @@ def scene(
     title: str = "Rules",
     progress: Progress = silent,
 ) -> Scene:
-    """Map a rule set, coloured by one of `colouring.COLOURINGS`, or what changes if `against` takes its place.
+    """Map a rule set, coloured by one of `palette.COLOURINGS`, or what changes if `against` takes its place.
 
     IPv4 gets 2**order columns and rows.  Takes seconds for a million rules.
     """
