@@ -63,7 +63,7 @@ def objection(connection: SSL.Connection, said: bytes) -> str:
         if admission.only is not None and not _asks_for_one_of(admission.only, said):
             return _NOT_SERVED
         certificate = connection.get_peer_certificate()
-        now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime()).encode()
+        now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time())).encode()
         if certificate is not None and (certificate.get_notAfter() or b"") < now:
             return "certificate verify failed: cert has expired"
     return ""
