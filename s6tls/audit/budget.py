@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from s6tls.audit.networks import Family, Range
 
+__all__ = ["Budget"]
+
 
 @dataclass(frozen=True)
 class Budget:

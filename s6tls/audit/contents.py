@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from s6tls.accessrules.ruleset import AnyBackend
     from s6tls.audit.networks import Family
 
+__all__ = ["Contents"]
 
 @dataclass
 class Contents:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from s6tls.audit.answer import Json
     from s6tls.audit.contents import Contents
 
+__all__ = ["coverage", "Coverage"]
+
 
 @dataclass(frozen=True)
 class Coverage:

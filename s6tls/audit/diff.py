@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from s6tls.audit.contents import Contents
     from s6tls.audit.networks import Range
 
+__all__ = ["differences", "other_differences", "Difference", "OtherDifference"]
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

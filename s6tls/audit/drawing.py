@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from s6tls.audit.mapping import Scene, Shape, Text
     from s6tls.audit.treemap import Area
 
+__all__ = ["svg", "png"]
+
 _HALO = 2.5
 _LINE_OPACITY = "80"
 _FONTS = "Helvetica, Arial, 'Liberation Sans', sans-serif"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from s6tls.audit.expectations import Expectation
     from s6tls.audit.networks import Range
 
+__all__ = ["violations", "Violation"]
+
 _FEW = 4
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from s6tls.accessrules.rule import Env
     from s6tls.audit.networks import Network
 
+__all__ = ["parse", "Expectation", "BadExpectations"]
+
 WANTS = ("allow", "deny", "only")
 _KEYS = (*WANTS, "about", "env", "exec")
 _SHOWN = 100

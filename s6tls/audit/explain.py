@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from s6tls.accessrules.rule import Decision
     from s6tls.audit.answer import Json
 
+__all__ = ["Explainer", "Explanation"]
+
 
 @dataclass(frozen=True)
 class Explanation:

@@ -11,6 +11,8 @@ from s6tls.audit import answer
 if TYPE_CHECKING:
     from s6tls.audit.answer import Json
 
+__all__ = ["Finding", "Severity"]
+
 
 class Severity(enum.IntEnum):
     """How bad a finding is; the worse, the greater.

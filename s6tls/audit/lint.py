@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from s6tls.accessrules.errors import RuleSetError
     from s6tls.accessrules.ruleset import AnyBackend
 
+__all__ = ["lint"]
+
 
 def lint(
     path: str | bytes, *, least: Severity = Severity.NOTE, days: int | None = None, progress: Progress = silent

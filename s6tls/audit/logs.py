@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Blocks = Iterator[list[bytes]]
 
+__all__ = ["Log", "LogError"]
+
 FIELDS = (
     "remote_addr",
     "client_ip",

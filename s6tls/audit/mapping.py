@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from s6tls.audit.charting import Block, Plane, Tile
     from s6tls.audit.contents import Contents
 
+__all__ = ["scene", "Scene"]
+
 COARSE = 8
 """The order of a map of 256 columns and rows: a cell is a /16."""
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from s6tls.audit.budget import Budget
     from s6tls.audit.diff import Difference
 
+__all__ = ["minimise", "proof", "Minimised", "Unproven"]
+
 
 class Unproven(Exception):
     """A smaller rule set decides otherwise than it may.  This would be a mistake in this program, or a broken disk."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Range = tuple[int, int]
 
+__all__ = ["Family"]
+
 
 class InexactName(AddressError):
     """The name of a rule means a network, but is not the text that lookups ask for, which is `exact`.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from s6tls.audit.contents import Contents
     from s6tls.audit.logs import Log
 
+__all__ = ["Replay", "Flip"]
+
 CLIENTS = 1 << 20
 """How many clients are remembered by their addresses."""
 

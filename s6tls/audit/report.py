@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from s6tls.audit.coverage import Coverage
     from s6tls.audit.findings import Finding
 
+__all__ = ["report", "Report"]
+
 
 @dataclass(frozen=True)
 class Report:

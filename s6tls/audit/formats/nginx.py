@@ -24,6 +24,8 @@ from s6tls.audit.networks import Network, parse_cidr
 if TYPE_CHECKING:
     from s6tls.audit.contents import Contents
 
+__all__ = ["parse", "write"]
+
 _DIRECTIVE = re.compile(r"[ \t]*(allow|deny)[ \t]+([^ \t;]+)[ \t]*;[ \t]*")
 
 
