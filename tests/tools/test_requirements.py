@@ -13,7 +13,13 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
-LOCKS = {"run": [], "audit": ["audit"], "test": ["audit", "test"], "lowest": ["audit", "test"], "fuzz": ["fuzz"]}
+LOCKS = {
+    "run": [],
+    "audit": ["audit"],
+    "test": ["audit", "test"],
+    "lowest": ["audit", "test"],
+    "fuzz": ["audit", "fuzz"],
+}
 
 _LOCKED = re.compile(r"^(\S+)==(\S+)(?: ;[^\\]*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
 
