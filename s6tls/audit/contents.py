@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Contents"]
 
+
 @dataclass
 class Contents:
     """The rules of a rule set by their keys (``b"ip4/10.0.0.0_8"``), in its order.
