@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from s6tls.accessrules.rule import Rule
 
+__all__ = ["compile_tree", "read_tree", "write_cdb"]
+
 DEFAULT_MODE = 0o600
 
 

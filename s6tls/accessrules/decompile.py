@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from s6tls.accessrules.rule import Env, Rule
 
+__all__ = ["decompile", "write_tree"]
+
 
 def decompile(
     directory: str | bytes,

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -193,8 +194,8 @@ def _cell(value: object) -> str:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
-    """Show how far long work has come, on stderr if that is a terminal."""
-    if not os.isatty(2) or os.environ.get("TERM") == "dumb":
+    """Show how far long work has come, on stderr if that is a terminal and `rich` is installed."""
+    if not os.isatty(2) or os.environ.get("TERM") == "dumb" or find_spec("rich") is None:
         yield silent
         return
     from rich.console import Console
