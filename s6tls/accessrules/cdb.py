@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import cdbx
 
 from s6tls.accessrules import cdbfile, record
-from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
+from s6tls.accessrules.errors import MalformedRecord, RuleSetError
 from s6tls.accessrules.stamp import stamp_of
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

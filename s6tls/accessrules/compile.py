@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import cdbx
 
 from s6tls.accessrules import fs, record
-from s6tls.accessrules.atomic import replacing
-from s6tls.accessrules.errors import RuleSetError, UsageProblem, refuse, shown
+from s6tls.accessrules.atomic import replace_atomically
+from s6tls.accessrules.errors import RuleSetError, UsageProblem, refuse
 from s6tls.accessrules.record import MAX_EXEC
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from s6tls.accessrules.rule import Rule
+
+__all__ = ["compile_tree", "read_tree", "write_cdb"]
 
 DEFAULT_MODE = 0o600
 
@@ -61,7 +64,7 @@ def write_cdb(
     Raises UsageProblem if an environment is too large, RuleSetError if the rules do not fit into a cdb, and
     OSError if the file cannot be written, or if something other than a file is there.
     """
-    with replacing(os.fsencode(cdbfile)) as temporary:
+    with replace_atomically(os.fsencode(cdbfile)) as temporary:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             maker = cdbx.CDB.make(descriptor, mmap=False)

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules import envdir, record
 from s6tls.accessrules.cdbfile import open_file, records
-from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
+from s6tls.accessrules.errors import MalformedRecord, RuleSetError
 from s6tls.accessrules.fs import DIRECTORY
 from s6tls.accessrules.rule import ALLOW
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from s6tls.accessrules.rule import Env, Rule
+
+__all__ = ["decompile", "write_tree"]
 
 
 def decompile(

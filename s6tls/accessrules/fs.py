@@ -13,9 +13,10 @@ import stat
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import envdir
-from s6tls.accessrules.errors import RuleSetError, shown
+from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.record import MAX_EXEC
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

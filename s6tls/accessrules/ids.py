@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.chain import Runtime, run_link
 from s6tls.cli.frame.options import UNUSED_VERBOSITY, Given, Option, Synopsis, UsageError
 from s6tls.stages.proxy import ProxyServer, Remember, parse_prefixes

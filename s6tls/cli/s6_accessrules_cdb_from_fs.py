@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree, write_cdb
-from s6tls.accessrules.deferred_signals import Interrupted, Interruption
-from s6tls.accessrules.errors import RuleSetError, UsageProblem, shown
+from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
+from s6tls.accessrules.errors import RuleSetError, UsageProblem
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.options import Option, Synopsis, file_mode
 from s6tls.cli.frame.program import Failure, run
 from s6tls.posix.exitcodes import ExitCode
@@ -71,7 +72,7 @@ def compile_from(argv: list[bytes]) -> int:
 
 def _compile(compiler: Callable[..., None], cdbfile: bytes, mode: int, expected: Expected) -> None:
     try:
-        with Interruption() as interruption:
+        with DeferredSignals() as interruption:
             halt = interruption.checkpoint
             check = partial(_refuse_surprises, expected, halt) if expected else lambda _: None
             compiler(mode=mode, checkpoint=halt, check=check)
@@ -95,17 +96,17 @@ def _expectations(files: list[bytes]) -> Expected:
 
 def _refuse_surprises(expected: Expected, checkpoint: Callable[[], None], compiled: bytes) -> None:
     """Judge a compiled file by what is expected of it.  Raises Failure."""
-    from s6tls.audit.core.loaded import Contents
-    from s6tls.audit.policy.expect import Judge
+    from s6tls.audit.core.loaded import LoadedRules
+    from s6tls.audit.policy.expect import violations_of
     from s6tls.cli.accessrules.expect import tally
 
     def told(_what: str, _done: int) -> None:
         checkpoint()
 
-    judge = Judge(Contents.load(compiled, progress=told), progress=told)
+    loaded = LoadedRules.load(compiled, progress=told)
     failing = 0
     for file, expectation in expected:
-        violations = list(judge.violations(expectation))
+        violations = list(violations_of(expectation, loaded, progress=told))
         for violation in violations:
             log(SYNOPSIS.program, "error", f"{shown(file)}: {'; '.join(violation.lines())}")
         failing += bool(violations)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from s6tls.accessrules.decompile import decompile
-from s6tls.accessrules.deferred_signals import Interrupted, Interruption
-from s6tls.accessrules.errors import RuleSetError, shown
+from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
+from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.options import Synopsis
 from s6tls.cli.frame.program import Failure, run
 from s6tls.posix.exitcodes import ExitCode
@@ -22,7 +23,7 @@ def decompile_from(argv: list[bytes]) -> int:
     """Decompile what these words say.  Returns 0 or raises what `run` turns into an exit code."""
     directory, cdbfile = SYNOPSIS.read(argv).words
     try:
-        with Interruption() as interruption:
+        with DeferredSignals() as interruption:
             decompile(directory, cdbfile, warn=_warn, checkpoint=interruption.checkpoint)
     except RuleSetError as error:
         raise Failure(ExitCode.SYSTEM, f"unable to decompile {shown(cdbfile)}: {error}") from error

@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 from typing import NoReturn
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.cli import s6_applyuidgid
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import Failure, run, unable_to

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import NoReturn
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError, number
 from s6tls.cli.frame.program import run, unable_to
 from s6tls.posix.process import initial_environment

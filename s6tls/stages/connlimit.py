@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import Image, StageExit
 

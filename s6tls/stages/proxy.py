@@ -11,8 +11,8 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from s6tls.accessrules.errors import shown
 from s6tls.accessrules.keys import parse_address
+from s6tls.accessrules.text import shown
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Reply

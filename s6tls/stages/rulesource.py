@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
-from s6tls.accessrules.errors import shown
 from s6tls.accessrules.stamp import is_stable, stamp_of
+from s6tls.accessrules.text import shown
 from s6tls.ucspi.image import StageExit
 
 Probe = Callable[[RuleSet], Decision]

@@ -17,7 +17,7 @@ from math import inf
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable
 from s6tls.pki.parsing import authorities, chain, private_key, reason, revocations, use_keypair
 from s6tls.tls import policy

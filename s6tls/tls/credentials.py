@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import shown
 from s6tls.accessrules.ids import BadId, parse_id
 from s6tls.accessrules.stamp import stamp_of
+from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity

@@ -6,6 +6,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from s6tls.accessrules.text import printable_ascii
+
 if TYPE_CHECKING:
     from s6tls.ucspi.image import Image, StageExit
 
@@ -16,9 +18,7 @@ def log(program: str, kind: str, message: str) -> None:
     Whatever the message quotes, it stays one line: what is not printable ASCII stands as an escape.
     """
     with contextlib.suppress(OSError, MemoryError):
-        if not (message.isascii() and message.isprintable()):
-            message = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in message)
-        os.write(2, f"{program}: {kind}: {message}\n".encode())
+        os.write(2, f"{program}: {kind}: {printable_ascii(message)}\n".encode())
 
 
 class Log:

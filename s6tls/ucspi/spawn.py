@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.process import RESETTABLE, default_signals, fork, search

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.picture import hilbert, render, scenes
 from s6tls.audit.picture.palette import COLOURINGS
@@ -41,7 +41,7 @@ def cells_of(scene: scenes.Scene) -> scenes.Cells:
     return next(shape for shape in scene.shapes if isinstance(shape, scenes.Cells))
 
 
-def random_contents(number: int, most: int = 24) -> Contents:
+def random_contents(number: int, most: int = 24) -> LoadedRules:
     """Rules spread over both families, the same every time."""
     rules = {}
     for index in range(number):
@@ -49,7 +49,7 @@ def random_contents(number: int, most: int = 24) -> Contents:
         length = 4 + mixed % (most - 3)
         rules[Family.IP4.key(mixed >> 32 - length << 32 - length, length)] = Rule(index % 3 > 0)
         rules[Family.IP6.key((0x2000 << 112) + (mixed << 80), 48)] = Rule(index % 2 > 0)
-    return Contents.of(rules.items())
+    return LoadedRules.of(rules.items())
 
 
 @settings(max_examples=12)
@@ -59,7 +59,7 @@ def test_pixels_have_the_colours_of_their_addresses(chosen: dict[tuple[int, int]
         Family.IP4.key(number >> 8 - length << 32 - length, length): Rule(allow)
         for (number, length), allow in chosen.items()
     }
-    scene = scenes.scene(Contents.of(rules.items()), order=5)
+    scene = scenes.scene(LoadedRules.of(rules.items()), order=5)
     image = opened(bare(scene))
     area = cells_of(scene).area
     for number in range(256):
@@ -72,7 +72,7 @@ def test_pixels_have_the_colours_of_their_addresses(chosen: dict[tuple[int, int]
 
 def test_a_pixel_of_a_fine_map_is_a_20() -> None:
     rules = {b"ip4/0.0.0.0_0": DENY, b"ip4/10.32.16.0_20": ALLOW, b"ip4/192.0.2.1_32": ALLOW}
-    scene = scenes.scene(Contents.of(rules.items()), order=scenes.FINE)
+    scene = scenes.scene(LoadedRules.of(rules.items()), order=scenes.FINE)
     image = opened(bare(scene))
     area = cells_of(scene).area
 
@@ -113,7 +113,7 @@ def test_hostile_text_stays_text() -> None:
         HOSTILE: Rule(True),
     }
     for colour_by in COLOURINGS:
-        scene = scenes.scene(Contents.of(rules.items()), colour_by, title="<&\"'>")
+        scene = scenes.scene(LoadedRules.of(rules.items()), colour_by, title="<&\"'>")
         root = parsed(scene)
         assert not list(root.iter(f"{SVG}script"))
         assert "<script>" in "".join(entry.label for entry in scene.legend) or colour_by in ("verdict", "rule")
@@ -124,14 +124,14 @@ def test_hostile_text_stays_text() -> None:
 @given(st.text(max_size=40))
 @example("\x08\ud800\uffff]]>")
 def test_any_title_is_drawn(title: str) -> None:
-    scene = scenes.scene(Contents({}), order=2, title=title)
+    scene = scenes.scene(LoadedRules({}), order=2, title=title)
     titles = tuple(shape for shape in scene.shapes if isinstance(shape, scenes.Text))[:1]
     assert next(text.text or "" for text in parsed(scene).iter(f"{SVG}text")) == titles[0].text
     opened(replace(scene, height=40, shapes=titles))
 
 
 def test_svg_speaks_to_who_cannot_see_it_and_to_who_points_at_it() -> None:
-    contents = Contents.of([(b"ip4/10.0.0.0_8", ALLOW), (b"ip6/2001:db8::_32", DENY)])
+    contents = LoadedRules.of([(b"ip4/10.0.0.0_8", ALLOW), (b"ip6/2001:db8::_32", DENY)])
     root = parsed(scenes.scene(contents, title="Mine"))
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-label"].startswith("Mine. Addresses allowed: 16777216 ip4; denied: ")
@@ -152,7 +152,7 @@ def test_many_rules_make_no_large_map() -> None:
 
 
 def test_ipv6_pixels_have_the_colours_of_their_tiles() -> None:
-    contents = Contents.of([(b"ip6/::_1", ALLOW), (b"ip6/8000::_1", DENY)])
+    contents = LoadedRules.of([(b"ip6/::_1", ALLOW), (b"ip6/8000::_1", DENY)])
     scene = scenes.scene(contents, order=2)
     image = opened(scene)
     tiles = [shape for shape in scene.shapes if isinstance(shape, scenes.Rectangle) and "ip6/" in shape.title]

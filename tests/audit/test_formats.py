@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.formats import cidrlist, expiry, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import BadText, Entry, Parsed, Provenance, Unsayable
@@ -167,7 +167,7 @@ def test_any_text_is_read_or_refused(data: bytes) -> None:
 @given(spaces.rule_sets(PLAIN, most=6))
 @settings(max_examples=40)
 def test_verdicts_come_back_from_every_format(rules: spaces.Rules) -> None:
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     agree(nginx.parse(nginx.write(contents).encode()), rules)
     agree(hostsaccess.parse(hostsaccess.write(contents, daemon="ftpd").encode(), daemon="ftpd"), rules)
     for lists in (cidrlist, haproxy):
@@ -189,7 +189,7 @@ def test_verdicts_come_back_from_every_format(rules: spaces.Rules) -> None:
 @pytest.mark.parametrize("module", [tcprules, hostsaccess, cidrlist, haproxy, nginx])
 def test_what_no_other_format_can_say(rule: tuple[bytes, Rule], module: object) -> None:
     with pytest.raises(Unsayable) as raised:
-        module.write(Contents.of([rule]))  # type: ignore[attr-defined]
+        module.write(LoadedRules.of([rule]))  # type: ignore[attr-defined]
     assert [key for key, _ in raised.value.reasons] == [rule[0]]
 
 
@@ -304,7 +304,7 @@ def test_hosts_without_a_newline_at_the_end() -> None:
 
 
 def test_an_address_in_hosts_has_no_mask() -> None:
-    assert hostsaccess.write(Contents.of([(b"ip4/10.0.0.1_32", Rule(True))])).startswith("ALL : 10.0.0.1 : allow\n")
+    assert hostsaccess.write(LoadedRules.of([(b"ip4/10.0.0.1_32", Rule(True))])).startswith("ALL : 10.0.0.1 : allow\n")
 
 
 def test_lists_of_haproxy_in_both_families() -> None:
@@ -315,7 +315,7 @@ def test_lists_of_haproxy_in_both_families() -> None:
         (b"ip6/::a00:0_104", Rule(True)),
     ]
     assert [line for line, _ in refused(haproxy.parse, b"#" * 16_001 + b"\n 10.0.0.1\n10.0.0.2 \n # x\n")] == [1, 3, 4]
-    rules = Contents.of([(b"ip4/10.0.0.0_8", Rule(True)), (b"ip6/::_0", Rule(True))])
+    rules = LoadedRules.of([(b"ip4/10.0.0.0_8", Rule(True)), (b"ip6/::_0", Rule(True))])
     written = haproxy.write(rules).splitlines()
     assert "::ffff:10.0.0.0/104" in written and "::/0" not in written and "8000::/1" in written
 
@@ -430,7 +430,7 @@ def test_imported_tcprules_decide_as_tcprulescheck_does(tmp_path: Path, lines: l
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_tcprulescheck_decides_as_what_was_exported(tmp_path: Path, rules: spaces.Rules, data: st.DataObject) -> None:
     rules = {key: rule for key, rule in rules.items() if key.startswith(b"ip4/")}
-    written = tcprules.write(Contents.of(rules.items()))
+    written = tcprules.write(LoadedRules.of(rules.items()))
     again = dict(tcprules.parse(written.encode()).rules)
     for number in spaces.clients(Family.IP4):
         client = Family.IP4.text(number)
@@ -476,4 +476,4 @@ def test_tcprules_refuses(line: str) -> None:
 )
 def test_tcprules_cannot_say(key: bytes, rule: Rule) -> None:
     with pytest.raises(Unsayable):
-        tcprules.write(Contents.of([(key, rule)]))
+        tcprules.write(LoadedRules.of([(key, rule)]))

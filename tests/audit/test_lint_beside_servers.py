@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.lint import keypairs
 from s6tls.audit.lint.findings import Severity
 from s6tls.tls.context import BadConfiguration, build
@@ -65,7 +65,7 @@ def _server_says(env: dict[bytes, bytes]) -> str:
 
 
 def _lint_says(env: dict[bytes, bytes]) -> str:
-    contents = Contents.of([(b"ip4/0.0.0.0_0", Rule(True, tuple(env.items())))])
+    contents = LoadedRules.of([(b"ip4/0.0.0.0_0", Rule(True, tuple(env.items())))])
     errors = [found for found in keypairs.findings(contents, 0) if found.severity is Severity.ERROR]
     return "; ".join(found.message for found in errors if found.code not in LATER)
 

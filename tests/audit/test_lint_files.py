@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.lint import execs, keypairs
 from s6tls.audit.lint.execs import Execlineb, Unparsable
 from s6tls.audit.lint.findings import Finding
@@ -27,8 +27,8 @@ from tests.tls import pki
 NOW = datetime.datetime.now(datetime.UTC)
 
 
-def contents(*rules: Rule) -> Contents:
-    return Contents.of((b"ip4/10.0.0.%d_32" % number, rule) for number, rule in enumerate(rules))
+def contents(*rules: Rule) -> LoadedRules:
+    return LoadedRules.of((b"ip4/10.0.0.%d_32" % number, rule) for number, rule in enumerate(rules))
 
 
 # Keys and certificates

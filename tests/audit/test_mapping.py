@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.progress import silent
 from s6tls.audit.picture import hilbert, scenes
@@ -69,7 +69,7 @@ def cell_labels(survey: Survey) -> list[str]:
 
 @given(wide_rule_sets(), st.sampled_from(sorted(COLOURINGS)))
 def test_cells_agree_with_brute_force(rules: spaces.Rules, colour_by: str) -> None:
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     survey = Survey.of(contents, COLOURINGS[colour_by](contents), Family.IP4, silent)
     labels = cell_labels(survey)
     for cell, label in enumerate(labels):
@@ -84,7 +84,7 @@ def test_cells_agree_with_brute_force(rules: spaces.Rules, colour_by: str) -> No
 
 @given(wide_rule_sets(), st.sampled_from(sorted(COLOURINGS)))
 def test_the_legend_counts_all_addresses(rules: spaces.Rules, colour_by: str) -> None:
-    scene = scenes.scene(Contents.of(rules.items()), colour_by, order=ORDER)
+    scene = scenes.scene(LoadedRules.of(rules.items()), colour_by, order=ORDER)
     expected: dict[str, int] = {}
     for number in range(256):
         label = described(colour_by, *decide(rules, number))
@@ -115,7 +115,7 @@ def changed(before: Rule | None, after: Rule | None) -> str:
 
 @given(wide_rule_sets(), wide_rule_sets())
 def test_cells_of_changes_agree_with_brute_force(old: spaces.Rules, new: spaces.Rules) -> None:
-    survey = Survey.of_changes(Contents.of(old.items()), Contents.of(new.items()), Family.IP4, silent)
+    survey = Survey.of_changes(LoadedRules.of(old.items()), LoadedRules.of(new.items()), Family.IP4, silent)
     for cell, label in enumerate(cell_labels(survey)):
         numbers = range(16 * cell, 16 * cell + 16)
         outcomes = {changed(decide(old, number)[1], decide(new, number)[1]) for number in numbers}
@@ -131,7 +131,7 @@ def test_cells_of_changes_agree_with_brute_force(old: spaces.Rules, new: spaces.
 
 def test_a_single_address_that_is_allowed_shows() -> None:
     rules = {b"ip4/0.0.0.0_0": Rule(False), b"ip4/10.20.30.40_32": Rule(True)}
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     survey = Survey.of(contents, COLOURINGS["verdict"](contents), Family.IP4, silent)
     chart = plane(survey, scenes.COARSE)
     labels = [survey.swatches[swatch].label for swatch in chart.cells]
@@ -141,10 +141,10 @@ def test_a_single_address_that_is_allowed_shows() -> None:
 
 def test_the_decisions_of_blocks() -> None:
     rules = {b"ip4/8.0.0.0_6": Rule(True), b"ip4/10.1.0.0_16": Rule(False), b"ip4/10.1.1.0_24": Rule(True)}
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     survey = Survey.of(contents, COLOURINGS["verdict"](contents), Family.IP4, silent)
     block = plane(survey, ORDER).blocks[10]
-    assert (survey.space.key(block.owner), block.inside, block.first_inside) == (
+    assert (survey.partition.key(block.rule), block.inside, block.first_inside) == (
         b"ip4/8.0.0.0_6",
         2,
         b"ip4/10.1.0.0_16",
@@ -164,31 +164,31 @@ def all_tiles(tile: Tile) -> list[Tile]:
 
 @given(spaces.rule_sets(), spaces.families)
 def test_every_rule_has_a_tile_within_that_of_the_next_wider_one(rules: spaces.Rules, family: Family) -> None:
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     survey = Survey.of(contents, COLOURINGS["verdict"](contents), family, silent)
     whole = tiling(survey)
-    space = contents.space(family)
+    partition = contents.partition(family)
     parents = {
         (inner.number, inner.length): (tile.number, tile.length) if tile.rules else None
         for tile in all_tiles(whole)
         for inner in tile.tiles
     }
-    networks = list(zip(space.numbers, space.lengths, strict=True))
+    networks = list(zip(partition.numbers, partition.lengths, strict=True))
     assert parents == {
         network: None if parent < 0 else networks[parent]
-        for network, parent in zip(networks, space.parents(), strict=True)
+        for network, parent in zip(networks, partition.parents(), strict=True)
     }
-    decided = dict(zip(networks, space.decided(), strict=False))
+    decided = dict(zip(networks, partition.decided(), strict=False))
     for tile in all_tiles(whole)[1:]:
         rule = contents.rules[family.key(tile.number, tile.length)]
         verdict = 0 if rule.allow else 1
         assert tile.swatch == (verdict if decided[tile.number, tile.length] else None)
-    assert whole.weight == len(space)
+    assert whole.weight == len(partition)
 
 
 @given(spaces.rule_sets(), spaces.families, st.integers(1, 8))
 def test_rules_put_together_agree_with_brute_force(rules: spaces.Rules, family: Family, most: int) -> None:
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     survey = Survey.of(contents, COLOURINGS["verdict"](contents), family, silent)
     whole = tiling(survey, most)
     tiles = all_tiles(whole)[1:]
@@ -212,8 +212,8 @@ def addresses(tile: Tile, family: Family) -> range:
 
 
 def test_tiles_of_a_change_are_those_of_both_sets() -> None:
-    old = Contents.of([(b"ip6/2001:db8::_32", Rule(True))])
-    new = Contents.of([(b"ip6/2001:db8:1::_48", Rule(False))])
+    old = LoadedRules.of([(b"ip6/2001:db8::_32", Rule(True))])
+    new = LoadedRules.of([(b"ip6/2001:db8:1::_48", Rule(False))])
     survey = Survey.of_changes(old, new, Family.IP6, silent)
     outer = tiling(survey).tiles[0]
     labels = [survey.swatches[tile.swatch or 0].label for tile in (outer, *outer.tiles)]
@@ -229,7 +229,7 @@ def test_the_most_common_settings_have_colours_of_their_own() -> None:
         for copy in range(9 - number):
             rule = Rule(True, ((b"CERTFILE", b"/%d.pem" % number),))
             rules[Family.IP4.key((number << 8 | copy) << 16, 16)] = rule
-    scene = scenes.scene(Contents.of(rules.items()), "certificate", order=ORDER)
+    scene = scenes.scene(LoadedRules.of(rules.items()), "certificate", order=ORDER)
     assert [entry.label for entry in scene.legend if entry.counts[Family.IP4]] == [
         *(f"CERTFILE=/{number}.pem" for number in range(6)),
         "other certificates (3)",
@@ -240,7 +240,7 @@ def test_the_most_common_settings_have_colours_of_their_own() -> None:
 
 def test_certificates_for_names_count_too() -> None:
     rule = Rule(True, ((b"CERTFILE:example.org", b"/a\n.pem"), (b"CERTFILES", b"/b.pem")))
-    scene = scenes.scene(Contents.of([(b"ip4/0.0.0.0_0", rule)]), "certificate", order=ORDER)
+    scene = scenes.scene(LoadedRules.of([(b"ip4/0.0.0.0_0", rule)]), "certificate", order=ORDER)
     assert by_label(scene, Family.IP4) == {"CERTFILE:example.org=/a\\x0a.pem": 2**32}
 
 
@@ -256,7 +256,7 @@ def test_what_becomes_of_a_decision(before: Rule | None, after: Rule | None) -> 
 
 
 def test_cells_stand_where_the_curve_has_them() -> None:
-    scene = scenes.scene(Contents.of([(b"ip4/192.0.0.0_2", Rule(True))]), order=scenes.COARSE)
+    scene = scenes.scene(LoadedRules.of([(b"ip4/192.0.0.0_2", Rule(True))]), order=scenes.COARSE)
     (cells,) = [shape for shape in scene.shapes if isinstance(shape, scenes.Cells)]
     x, y, width, height = hilbert.box(192 << 24, 2, 32)
     for row in range(256):
@@ -267,7 +267,7 @@ def test_cells_stand_where_the_curve_has_them() -> None:
 
 def test_wide_rules_are_named_where_they_decide() -> None:
     rules = {b"ip4/0.0.0.0_0": Rule(False), b"ip4/10.0.0.0_8": Rule(True), b"ip4/11.1.0.0_16": Rule(True)}
-    scene = scenes.scene(Contents.of(rules.items()))
+    scene = scenes.scene(LoadedRules.of(rules.items()))
     texts = {shape.text: shape for shape in scene.shapes if isinstance(shape, scenes.Text)}
     number, name = texts["10"], texts["10.0.0.0_8"]
     assert abs(name.x - number.x - 28) < 1 and 0 < name.y - number.y < 64
@@ -277,7 +277,7 @@ def test_wide_rules_are_named_where_they_decide() -> None:
 @settings(max_examples=30)
 @given(spaces.rule_sets(most=40))
 def test_labels_do_not_overlap(rules: spaces.Rules) -> None:
-    scene = scenes.scene(Contents.of(rules.items()), order=ORDER)
+    scene = scenes.scene(LoadedRules.of(rules.items()), order=ORDER)
     lines: dict[float, list[tuple[float, float]]] = {}
     for shape in scene.shapes:
         if isinstance(shape, scenes.Text):
@@ -290,14 +290,14 @@ def test_labels_do_not_overlap(rules: spaces.Rules) -> None:
 
 
 def test_a_map_of_nothing() -> None:
-    scene = scenes.scene(Contents({}))
+    scene = scenes.scene(LoadedRules({}))
     assert [(entry.label, entry.counts) for entry in scene.legend] == [
         ("undecided", {Family.IP4: 2**32, Family.IP6: 2**128})
     ]
 
 
 def test_text_stands_out_from_every_colour() -> None:
-    colours = {swatch.colour for make in COLOURINGS.values() for swatch in make(Contents({})).swatches}
+    colours = {swatch.colour for make in COLOURINGS.values() for swatch in make(LoadedRules({})).swatches}
     for colour in colours:
         assert contrast(colour, scenes.text_colour(colour)) >= 4, colour
 
@@ -315,7 +315,7 @@ def luminance(colour: str) -> float:
 
 
 def test_swatches_are_told_apart() -> None:
-    contents = Contents.of([(b"ip4/0.0.0.0_0", CERTIFICATE)])
+    contents = LoadedRules.of([(b"ip4/0.0.0.0_0", CERTIFICATE)])
     for make in COLOURINGS.values():
         swatches: tuple[Swatch, ...] = make(contents).swatches
         assert len({swatch.colour for swatch in swatches}) == len(swatches)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from s6tls.accessrules import MalformedRecord, Rule, RuleSetError
 from s6tls.accessrules.compile import write_cdb
 from s6tls.accessrules.errors import AddressError
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family, Network, cidrs, joined, parse_cidr, prefixes
-from s6tls.audit.core.partition import Locator, overlaid
+from s6tls.audit.core.partition import IntervalIndex, merge_intervals
 from tests.accessrules import trees
 from tests.audit import spaces
 
@@ -96,7 +96,7 @@ def test_ranges_that_touch_are_joined() -> None:
     assert cidrs(Family.IP4, [(0, 1), (1, 4), (5, 6)]) == ["0.0.0.0/30", "0.0.0.5/32"]
 
 
-# Contents
+# Rules in memory
 
 
 @given(trees.rule_sets)
@@ -104,7 +104,7 @@ def test_both_forms_have_the_same_contents(tmp_path_factory: pytest.TempPathFact
     place = os.fsencode(tmp_path_factory.mktemp("forms"))
     trees.write_tree(place + b"/tree", rules)
     write_cdb(place + b"/cdb", rules.items())
-    tree, cdb = Contents.load(place + b"/tree"), Contents.load(place + b"/cdb")
+    tree, cdb = LoadedRules.load(place + b"/tree"), LoadedRules.load(place + b"/cdb")
     assert tree.is_tree and not cdb.is_tree
     assert tree.rules == cdb.rules == rules
 
@@ -112,14 +112,14 @@ def test_both_forms_have_the_same_contents(tmp_path_factory: pytest.TempPathFact
 def test_rules_that_decide_equally_are_equal() -> None:
     one = Rule(True, ((b"A", b"1"), (b"B", None)))
     other = Rule(True, ((b"B", b"2"), (b"A", b"1"), (b"B", None)))
-    kept = Contents.of([(b"ip4/0.0.0.0_0", one), (b"ip6/::_0", other)]).rules
+    kept = LoadedRules.of([(b"ip4/0.0.0.0_0", one), (b"ip6/::_0", other)]).rules
     assert kept[b"ip4/0.0.0.0_0"] is kept[b"ip6/::_0"]
 
 
 def test_of_several_records_with_one_key_that_counts_which_a_lookup_finds(tmp_path: Path) -> None:
     place = tmp_path / "rules.cdb"
     write_cdb(str(place), [(b"ip4/0.0.0.0_0", Rule(False)), (b"ip4/0.0.0.0_0", Rule(True))])
-    assert Contents.load(str(place)).rules == {b"ip4/0.0.0.0_0": Rule(False)}
+    assert LoadedRules.load(str(place)).rules == {b"ip4/0.0.0.0_0": Rule(False)}
 
 
 def test_faults_are_told_or_raised(tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ def test_faults_are_told_or_raised(tmp_path: Path) -> None:
             maker.add(key, value)
         maker.commit()
     with pytest.raises(MalformedRecord):
-        Contents.load(place)
+        LoadedRules.load(place)
     faults: list[bytes] = []
-    found = Contents.load(place, fault=lambda key, _: faults.append(key))
+    found = LoadedRules.load(place, fault=lambda key, _: faults.append(key))
     assert found.rules == {b"ip4/2.0.0.0_8": Rule(False)}
     assert faults == [b"ip4/1.0.0.0_8"]
 
@@ -144,7 +144,7 @@ def test_a_record_that_lookups_miss_is_a_fault(tmp_path: Path) -> None:
     table = whole.rindex(b"\0" * 16) if whole.endswith(b"\0" * 16) else len(whole) - 16
     place.write_bytes(whole[:table] + b"\0" * 16)
     with pytest.raises(RuleSetError, match=r"ip4/0\.0\.0\.0_0"):
-        Contents.load(str(place))
+        LoadedRules.load(str(place))
 
 
 def test_faults_of_a_tree(tmp_path: Path) -> None:
@@ -152,51 +152,51 @@ def test_faults_of_a_tree(tmp_path: Path) -> None:
     (tmp_path / "ip4" / "10.0.0.0_8").write_text("")
     (tmp_path / "stray").write_text("")
     with pytest.raises(RuleSetError):
-        Contents.load(str(tmp_path))
+        LoadedRules.load(str(tmp_path))
     faults: list[bytes] = []
-    assert Contents.load(str(tmp_path), fault=lambda key, _: faults.append(key)).rules == {}
+    assert LoadedRules.load(str(tmp_path), fault=lambda key, _: faults.append(key)).rules == {}
     assert faults == [b"ip4/10.0.0.0_8", b"stray"]
 
 
-# Spaces
+# Partitions
 
 
 @given(spaces.rule_sets(), spaces.families)
-def test_segments_and_counts_agree_with_brute_force(rules: spaces.Rules, family: Family) -> None:
-    space = Contents.of(rules.items()).space(family)
-    segments = list(space.segments())
-    assert segments[0].start == 0 and segments[-1].end == family.size
-    assert all(one.end == other.start for one, other in pairwise(segments))
-    assert all(one.owner != other.owner for one, other in pairwise(segments))
-    locator = Locator(space)
+def test_intervals_and_counts_agree_with_brute_force(rules: spaces.Rules, family: Family) -> None:
+    partition = LoadedRules.of(rules.items()).partition(family)
+    intervals = list(partition.intervals())
+    assert intervals[0].start == 0 and intervals[-1].end == family.size
+    assert all(one.end == other.start for one, other in pairwise(intervals))
+    assert all(one.rule != other.rule for one, other in pairwise(intervals))
+    locator = IntervalIndex(partition)
     for number in spaces.clients(family):
-        owner = locator.owner(number)
-        assert (space.key(owner), space.rule(owner)) == spaces.decide(rules, family, number)
-    counts = [0] * (len(space) + 1)
-    for start, end, owner in segments:
-        counts[owner] += end - start
-    assert space.decided() == counts
+        index = locator.rule_at(number)
+        assert (partition.key(index), partition.rule(index)) == spaces.decide(rules, family, number)
+    counts = [0] * (len(partition) + 1)
+    for start, end, index in intervals:
+        counts[index] += end - start
+    assert partition.decided() == counts
     assert sum(counts) == family.size
 
 
 @given(spaces.rule_sets(), spaces.families)
 def test_a_parent_decides_when_its_child_is_gone(rules: spaces.Rules, family: Family) -> None:
-    space = Contents.of(rules.items()).space(family)
-    for index, parent in enumerate(space.parents()):
-        shorter = {key: rule for key, rule in rules.items() if key not in space.keys[index:]}
-        assert spaces.decide(shorter, family, space.numbers[index])[0] == space.key(parent)
+    partition = LoadedRules.of(rules.items()).partition(family)
+    for index, parent in enumerate(partition.parents()):
+        shorter = {key: rule for key, rule in rules.items() if key not in partition.keys[index:]}
+        assert spaces.decide(shorter, family, partition.numbers[index])[0] == partition.key(parent)
 
 
 def test_rules_that_no_lookup_asks_for_decide_nothing() -> None:
-    contents = Contents.of([(b"ip4/10.0.0.1_8", Rule(True)), (b"ip6/::_0", Rule(True)), (b"uid/0", Rule(True))])
-    assert len(contents.space(Family.IP4)) == 0
-    assert contents.space(Family.IP6).keys == [b"ip6/::_0"]
+    contents = LoadedRules.of([(b"ip4/10.0.0.1_8", Rule(True)), (b"ip6/::_0", Rule(True)), (b"uid/0", Rule(True))])
+    assert len(contents.partition(Family.IP4)) == 0
+    assert contents.partition(Family.IP6).keys == [b"ip6/::_0"]
 
 
 def test_ranges_overlaid() -> None:
     one = [(0, 4, "a"), (4, 8, "b")]
     other = [(0, 1, 1), (1, 4, 2), (4, 5, 3), (5, 8, 4)]
     expected = [(0, 1, "a", 1), (1, 4, "a", 2), (4, 5, "b", 3), (5, 8, "b", 4)]
-    assert list(overlaid(one, other)) == expected
-    swapped = [(start, end, first, second) for start, end, second, first in overlaid(other, one)]
+    assert list(merge_intervals(one, other)) == expected
+    swapped = [(start, end, first, second) for start, end, second, first in merge_intervals(other, one)]
     assert swapped == expected

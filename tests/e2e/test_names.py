@@ -26,7 +26,7 @@ from tests.e2e.processes import await_that, descriptors, status
 from tests.e2e.site import ALLOW, DENY, Site, allow
 from tests.servers import BIN, PATH, PATIENCE, Server, read_all, server
 
-NOBODY = "65534"
+NO_RULE = "65534"
 SHOW = ("sh", "-c", 'echo "${TCPREMOTEHOST-none} ${TCPLOCALHOST-none} ${TCPREMOTEINFO-none}"')
 SILENT = "127.66."
 """Nobody answers for clients whose addresses begin like this."""
@@ -100,7 +100,7 @@ def nobodies(session: int) -> list[int]:
 
 
 def is_nobody(now: dict[str, str]) -> bool:
-    return now["Uid"].startswith(NOBODY) and not now["State"].startswith("Z")
+    return now["Uid"].startswith(NO_RULE) and not now["State"].startswith("Z")
 
 
 def helper(server: Server) -> int:
@@ -365,8 +365,8 @@ def test_the_helper_is_nobody_and_holds_nothing(puppet: Puppet) -> None:
     with serving(puppet.address) as server, stay(server, puppet, 1):
         pid = helper(server)
         now = status(pid)
-        assert now["Uid"].split() == [NOBODY] * 4
-        assert now["Gid"].split() == [NOBODY] * 4
+        assert now["Uid"].split() == [NO_RULE] * 4
+        assert now["Gid"].split() == [NO_RULE] * 4
         assert now["Groups"] == ""
         assert int(now["CapEff"], 16) == int(now["CapPrm"], 16) == 0
         theirs = descriptors(pid)

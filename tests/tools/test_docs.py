@@ -18,7 +18,7 @@ SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 SUBCOMMANDS = [f"s6-accessrules {name}" for name, _ in s6_accessrules.COMMANDS]
 EVERY = [*SCRIPTS, *SUBCOMMANDS]
 PAGES = [
-    ROOT / "README.md",
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")),
     *sorted(DOCS.glob("*.md")),
     *sorted((ROOT / "rules").rglob("*.md")),
     ROOT / "examples/README.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 import pytest
@@ -85,6 +86,15 @@ def test_a_drop_that_can_be_undone_is_none() -> None:
         Forgetful(1001, None).take()
 
     assert in_child(body) == repr(BadIdentity("user id is not the one asked for"))
+
+
+def test_a_capability_that_stays_and_brings_root_back_is_found() -> None:
+    def body() -> None:
+        set_securebits, no_setuid_fixup = 28, 1 << 2  # prctl(2), capabilities(7): ids change, capabilities stay
+        assert ctypes.CDLL(None).prctl(set_securebits, no_setuid_fixup, 0, 0, 0) == 0
+        Identity(1001, 1002).take()
+
+    assert in_child(body) == repr(BadIdentity("root could be had back"))
 
 
 VARIABLES = {b"UID": b"1001", b"GID": b"1002", b"GIDLIST": b"7,8"}

@@ -19,9 +19,9 @@ from s6tls.ucspi.spawn import execute, spawn
 from tests.servers import BIN
 from tests.ucspi.children import in_child, outcome_of
 
-NOBODY = Identity(65534, 65534)
+NO_RULE = Identity(65534, 65534)
 ENV = {b"PATH": b"/usr/bin:/bin", b"EMPTY": b"", b"BYTES": b"\xff\xfe =x", b"LINE": b"a\nb"}
-both_ways = pytest.mark.parametrize("identity", [None, NOBODY], ids=["posix_spawn", "fork"])
+both_ways = pytest.mark.parametrize("identity", [None, NO_RULE], ids=["posix_spawn", "fork"])
 
 
 def started(

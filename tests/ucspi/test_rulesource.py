@@ -115,6 +115,26 @@ def test_truncated_is_an_error_until_it_is_whole_again(site: Site) -> None:
     assert says(source) == ALLOW
 
 
+def test_a_file_that_is_truncated_while_it_is_copied_is_an_error(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.install("allow")
+    source = CdbSource(os.fsencode(site.cdb), private=True)
+    opened = len(os.listdir("/proc/self/fd"))
+    sendfile = os.sendfile
+
+    def copy_and_truncate(out: int, given: int, offset: int | None, count: int) -> int:
+        copied = sendfile(out, given, offset, count)
+        os.truncate(site.cdb, 0)
+        return copied
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "sendfile", copy_and_truncate)
+        with pytest.raises(OSError, match="cdb file changed while it was read"):
+            source.ask(lambda rules: rules.check_address(CLIENT))
+    assert len(os.listdir("/proc/self/fd")) == opened
+    site.install("allow")
+    assert says(source) == ALLOW
+
+
 def test_broken_missing_or_no_file_is_an_error_and_never_an_allow(site: Site, source: CdbSource) -> None:
     site.install("allow")
     whole = site.cdb.read_bytes()

@@ -6,8 +6,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE, write_cdb
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
+from s6tls.audit.core.networks import family_name
 from s6tls.audit.formats import expiry, text
 from s6tls.cli.accessrules.common import JSON, interruptible, refuse_overwriting, say_json, writing
 from s6tls.cli.accessrules.formats import parsing
@@ -49,17 +50,17 @@ def body(argv: list[bytes]) -> int:
         write_cdb(out, rules, mode=mode, checkpoint=interruption.checkpoint)
     if as_json:
         left_out = [_json(entry, by) for entry, by in expired]
-        say_json({"out": wording.text(out), "rules": len(kept), "expired": left_out})
+        say_json({"out": decoded(out), "rules": len(kept), "expired": left_out})
     return 0
 
 
 def _json(entry: Entry, by: Entry | None) -> Json:
     return {
         "line": entry.line,
-        "rule": wording.text(entry.key),
+        "rule": decoded(entry.key),
         "verdict": wording.verdict(entry.rule),
         "expires": str(entry.provenance.expires),
-        "instead": None if by is None else {"rule": wording.text(by.key), "verdict": wording.verdict(by.rule)},
+        "instead": None if by is None else {"rule": decoded(by.key), "verdict": wording.verdict(by.rule)},
     }
 
 
@@ -68,7 +69,7 @@ def _warn(source: bytes, entry: Entry, by: Entry | None) -> None:
     message = f"{shown(source)}:{entry.line}: {rule} expired on {entry.provenance.expires} and is left out"
     if by is not None:
         message += f": {shown(by.key)} ({wording.verdict(by.rule)}) decides in its place"
-    elif kind := KINDS.get(entry.key.partition(b"/")[0]):
+    elif kind := KINDS.get(family_name(entry.key)):
         message += f": no wider rule by {kind} is left"
     log(SYNOPSIS.program, "warning", message)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core.networks import Family
 from s6tls.audit.questions.coverage import count_others, coverage, share
 from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json
@@ -47,7 +47,7 @@ def _tell_family(found: Coverage) -> None:
     def row(counted: tuple[str | bytes, int]) -> tuple[object, ...]:
         """Return the cells for a word or a rule, and its addresses."""
         what, addresses = counted
-        return what if isinstance(what, str) else wording.text(what), addresses, share(addresses, size)
+        return what if isinstance(what, str) else decoded(what), addresses, share(addresses, size)
 
     table = Table(found.family.value, "addresses", "share", right=[1, 2])
     table.add([("allowed", found.allow), ("denied", found.deny), ("undecided", found.undecided)], row)

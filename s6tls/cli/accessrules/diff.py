@@ -7,6 +7,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.wording import Decided
@@ -138,4 +139,4 @@ def first_prefixes(difference: Difference) -> str:
 
 
 def _key(decided: Decided) -> str | None:
-    return None if decided.key is None else wording.text(decided.key)
+    return None if decided.key is None else decoded(decided.key)

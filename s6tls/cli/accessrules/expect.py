@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.audit.policy.expect import violations
 from s6tls.audit.policy.expectations import LARGEST, BadExpectations, Expectation, parse
 from s6tls.cli.accessrules.common import JSON, count, load, progress, reading, say, say_json

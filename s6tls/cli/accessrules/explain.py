@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.keys import address_text
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.questions.explain import Explainer, Explanation
 from s6tls.cli.accessrules import logs
@@ -80,12 +81,12 @@ def _in_one_line(explanation: Explanation) -> str:
 
 def _tell(explanation: Explanation) -> None:
     for key in explanation.probes:
-        say(f"probe {wording.text(key)}")
+        say(f"probe {decoded(key)}")
     decision = explanation.decision
-    say(f"{explanation.address}: {wording.told(explanation.rule, decision.rule)}")
+    say(f"{explanation.address}: {wording.brief(explanation.rule, decision.rule)}")
     for name, value in decision.env:
-        say(f"  unsets {wording.text(name)}" if value is None else f"  sets {wording.text(name)}={wording.text(value)}")
+        say(f"  unsets {decoded(name)}" if value is None else f"  sets {decoded(name)}={decoded(value)}")
     if decision.exec:
-        say(f"  runs {wording.text(decision.exec)}")
+        say(f"  runs {decoded(decision.exec)}")
     if explanation.needs_name:
         say("  a host name is needed: no rule by address decides, and there are rules by name")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import shown
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
 from s6tls.cli.accessrules.common import JSON, count, load, progress, refuse_overwriting, say_json
@@ -17,7 +16,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
 
 SYNOPSIS = Synopsis(
     "s6-accessrules export",
@@ -59,17 +58,17 @@ def body(argv: list[bytes]) -> int:
         for key, why in unsayable.reasons[:MOST_FAULTS]:
             log(SYNOPSIS.program, "error", f"unable to export {shown(key)}: {why}")
         if as_json:
-            refused = [{"rule": wording.text(key), "message": why} for key, why in unsayable.reasons]
+            refused = [{"rule": decoded(key), "message": why} for key, why in unsayable.reasons]
             say_json({"refused": refused})
         lost = count(len(unsayable.reasons), "rule")
         raise Failure(ExitCode.USAGE, f"unable to export {shown(rules)}: {format_} cannot say {lost}") from None
     write_text(made, out, contents.mode)
     if as_json and out is not None:
-        say_json({"out": wording.text(out), "format": format_, "rules": len(contents.rules)})
+        say_json({"out": decoded(out), "format": format_, "rules": len(contents.rules)})
     return 0
 
 
-def _made(format_: str, contents: Contents, allow: bool, daemon: str) -> str:
+def _made(format_: str, contents: LoadedRules, allow: bool, daemon: str) -> str:
     if format_ == "text":
         return text.write(Entry(key, rule) for key, rule in contents.rules.items())
     if format_ == "cidr":

@@ -8,8 +8,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import shown
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.formats import hostsaccess
 from s6tls.audit.formats.entries import BadText
 from s6tls.cli.accessrules.common import count, reading, say_json, write_whole
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from s6tls.audit.core.wording import Json
-    from s6tls.audit.formats.entries import Fault
+    from s6tls.audit.formats.entries import Diagnostic
 
 MOST_FAULTS = 100
 
@@ -57,9 +56,9 @@ def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Itera
         raise Failure(ExitCode.USAGE, f"unable to take {names}: {count(len(lines), 'line')} refused") from None
 
 
-def located(fault: Fault, paths: list[bytes]) -> Json:
+def located(fault: Diagnostic, paths: list[bytes]) -> Json:
     """Return a fault as JSON has it."""
-    return {"file": wording.text(paths[fault.file]), "line": fault.line, "message": fault.message}
+    return {"file": decoded(paths[fault.file]), "line": fault.line, "message": fault.message}
 
 
 def write_text(text: str, out: bytes | None, widest: int) -> None:

@@ -6,9 +6,9 @@ from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.save import write
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.cli.accessrules.common import JSON, count, interruptible, refuse_overwriting, say_json, writing
@@ -78,14 +78,14 @@ def body(argv: list[bytes]) -> int:
     if as_json:
         said: Json = {"rules": [_json(entry) for entry in parsed.entries]}
         if out is not None:
-            said = {"out": wording.text(out), "rules": len(parsed.entries)}
+            said = {"out": decoded(out), "rules": len(parsed.entries)}
         say_json({**said, "unreached": [located(remark, paths) for remark in parsed.remarks]})
     return 0
 
 
 def _json(entry: Entry) -> Json:
     about = entry.provenance
-    decided = wording.decision(entry.key, entry.rule)
+    decided = wording.decision_json(entry.key, entry.rule)
     return {
         "key": decided.pop("rule"),
         **decided,
@@ -116,6 +116,6 @@ def _write(out: bytes | None, parsed: Parsed, widest: int) -> None:
     if out is None or not out.endswith((b".cdb", b"/")):
         write_text(text.write(parsed.entries, parsed.trailing), out, widest)
         return
-    contents = Contents.of(parsed.rules, is_tree=out.endswith(b"/"))
+    contents = LoadedRules.of(parsed.rules, is_tree=out.endswith(b"/"))
     with interruptible() as interruption, writing(out):
         write(out.rstrip(b"/") or b"/", contents, checkpoint=interruption.checkpoint)

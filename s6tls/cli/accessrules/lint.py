@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded
 from s6tls.audit.lint.findings import Severity
 from s6tls.audit.lint.run import lint
 from s6tls.cli.accessrules.common import JSON, Table, count, progress, reading, say, say_json
@@ -66,5 +66,5 @@ def _tell(findings: list[Finding]) -> None:
 
 
 def _row(finding: Finding) -> tuple[str | None, ...]:
-    rule = None if finding.rule is None else wording.text(finding.rule)
+    rule = None if finding.rule is None else decoded(finding.rule)
     return finding.severity.word, finding.code, rule, finding.message, finding.remedy

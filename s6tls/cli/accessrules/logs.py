@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.logs.formats import FORMATS, Log
 from s6tls.cli.accessrules.common import count, reading

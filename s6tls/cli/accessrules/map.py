@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from s6tls.accessrules.errors import shown
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core.networks import Family
 from s6tls.audit.picture import render
 from s6tls.audit.picture.palette import COLOURINGS
@@ -61,7 +60,7 @@ def _map(rules: bytes, given: Given, order: int) -> tuple[Scene, int]:
 
 def _json(out: bytes, drawn: Scene) -> dict[str, object]:
     return {
-        "out": wording.text(out),
+        "out": decoded(out),
         "families": {
             family.value: [
                 {"label": entry.label, "colours": list(entry.colours), "addresses": entry.counts[family]}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.compile import DEFAULT_MODE
-from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.errors import AddressError
+from s6tls.accessrules.text import shown
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import parse_cidr
 from s6tls.audit.core.save import is_cdb, write
@@ -22,7 +23,7 @@ from s6tls.posix.exitcodes import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.progress import Progress
     from s6tls.audit.minimise.minimise import Minimised
     from s6tls.audit.questions.diff import Difference
@@ -81,7 +82,7 @@ def _budget(given: Given) -> Budget:
 class _Writer:
     """Writes a smaller set than `old`, and proves that it decides otherwise only where `budget` lets it."""
 
-    old: Contents
+    old: LoadedRules
     budget: Budget
     progress: Progress
     checkpoint: Callable[[], None]
@@ -90,13 +91,13 @@ class _Writer:
         """Return what a comparison of what was written with the old set shows.  Raises Failure."""
         changed: list[Difference] = []
 
-        def check(written: Contents) -> None:
+        def check(written: LoadedRules) -> None:
             changed.extend(proof(self.old, written, self.budget, progress=self.progress))
 
         mode = DEFAULT_MODE if self.old.is_tree else self.old.mode
         try:
             with writing(out):
-                write(out, small.contents, mode=mode, check=check, progress=self.progress, checkpoint=self.checkpoint)
+                write(out, small.loaded, mode=mode, check=check, progress=self.progress, checkpoint=self.checkpoint)
         except Unproven as error:
             message = f"unable to write {shown(out)}: what was written decides otherwise: {error}"
             raise Failure(ExitCode.SYSTEM, message) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from s6tls.accessrules.keys import address_text
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.logs.replay import Replay
 from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, reading, say, say_json
@@ -15,7 +16,7 @@ from s6tls.posix.exitcodes import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.logs.replay import Flip
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ def body(argv: list[bytes]) -> int:
     return ExitCode.FINDINGS if replay.flipped else 0
 
 
-def _tell(replay: Replay, contents: Contents) -> None:
+def _tell(replay: Replay, contents: LoadedRules) -> None:
     say(f"lines: {replay.lines:,}, {replay.unread:,} without an address")
     say(
         f"clients: {len(replay.clients):,}"
@@ -68,7 +69,7 @@ def _tell(replay: Replay, contents: Contents) -> None:
         say(f"flipped: {count(replay.flipped, 'hit')}")
 
     def rule(key: bytes) -> tuple[str, str]:
-        return wording.text(key), wording.summary(contents.rules[key])
+        return decoded(key), wording.summary(contents.rules[key])
 
     _show(("hits", "rule", "decision"), replay.rules.most_common(), lambda used: (used[1], *rule(used[0])))
     _show(("unused rule", "decision"), replay.unused(), rule)

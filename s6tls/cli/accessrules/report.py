@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded
 from s6tls.audit.report.report import report
 from s6tls.cli.accessrules.common import JSON, count, progress, reading, refuse_overwriting, say, say_json, write_whole
 from s6tls.cli.frame.options import Synopsis
@@ -19,7 +19,7 @@ def body(argv: list[bytes]) -> int:
         made = report(rules, progress=tell)
     write_whole(out, made.html.encode(), made.mode)
     if given.flag("json"):
-        say_json({"out": wording.text(out), "rules": made.rules, "findings": len(made.findings)})
+        say_json({"out": decoded(out), "rules": made.rules, "findings": len(made.findings)})
     else:
-        say(f"{wording.text(out)}: {count(made.rules, 'rule')}, {count(len(made.findings), 'finding')}")
+        say(f"{decoded(out)}: {count(made.rules, 'rule')}, {count(len(made.findings), 'finding')}")
     return 0

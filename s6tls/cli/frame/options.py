@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 
 MOST = 2**32 - 1
 

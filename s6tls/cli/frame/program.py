@@ -18,6 +18,9 @@ from s6tls.posix.process import occupy_standard_descriptors
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log, log_exit
 
+_OF_AUDITS = {"PIL": "pillow", "rich": "rich", "zstandard": "zstandard"}
+"""What the extra `audit` has, by the names that are imported, and only where they are needed."""
+
 
 class Failure(Exception):
     """The program cannot go on: `code` is its exit code, the message completes ``PROGRAM: fatal:``."""
@@ -66,6 +69,9 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
     except OSError as error:
         log(program, "fatal", f"unable to go on: {error}")
         return ExitCode.SYSTEM
+    except ModuleNotFoundError as error:
+        log(program, "fatal", f"unable to go on: {_missing(error)}")
+        return ExitCode.SYSTEM
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except MemoryError:
@@ -74,3 +80,8 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
     except Exception as error:
         log(program, "fatal", f"unable to go on: {type(error).__name__}: {error}")
         return ExitCode.SYSTEM
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    package = str(error.name).partition(".")[0]
+    return f"{_OF_AUDITS[package]} is missing: install s6tls[audit]" if package in _OF_AUDITS else str(error)
