@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import MalformedRecord, Rule, RuleSetError
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from s6tls.accessrules.errors import AddressError
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family, Network, cidrs, joined, parse_cidr, prefixes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.compile import DEFAULT_MODE
+from s6tls.accessrules.cdb import DEFAULT_MODE
 from s6tls.accessrules.deferred_signals import DeferredSignals
 from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.text import shown
