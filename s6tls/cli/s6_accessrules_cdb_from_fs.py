@@ -7,7 +7,8 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.compile import DEFAULT_MODE, compile_tree, write_cdb
+from s6tls.accessrules.cdb import DEFAULT_MODE, write_cdb
+from s6tls.accessrules.compile import compile_tree
 from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
 from s6tls.accessrules.errors import RuleSetError, UsageProblem
 from s6tls.accessrules.text import shown
@@ -116,7 +117,7 @@ def _refuse_surprises(expected: Expected, checkpoint: Callable[[], None], compil
 
 def _faultless(directory: bytes) -> Iterable[tuple[bytes, Rule]]:
     """Read a tree once, and return its rules if lint finds no error.  Raises Failure."""
-    from s6tls.accessrules.fs import DIRECTORY, DirectoryBackend
+    from s6tls.accessrules.tree import DIRECTORY, DirectoryBackend
     from s6tls.audit.lint.findings import Severity
     from s6tls.audit.lint.run import examine
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from s6tls.accessrules import Rule, RuleSet, RuleSetError
-from s6tls.accessrules.compile import compile_tree, read_tree
+from s6tls.accessrules.compile import compile_tree
 from s6tls.accessrules.decompile import decompile
 from s6tls.accessrules.errors import UsageProblem
+from s6tls.accessrules.tree import read_tree
 from tests.accessrules import trees
 from tests.accessrules.trees import Rules
 

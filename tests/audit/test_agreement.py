@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.logs.formats import Log

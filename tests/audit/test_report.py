@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import MalformedRecord, Rule
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.audit.report import sections

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.core.loaded import LoadedRules
 from tests.accessrules import trees
 from tests.cli.commands import run, said

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from s6tls.accessrules import Decision, Rule, RuleSet, Verdict
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from s6tls.helper.helper import LookupHelper
 from s6tls.stages.access import Access, Lookups
 from s6tls.stages.connlimit import ConnLimit

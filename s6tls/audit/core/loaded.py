@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import refuse
-from s6tls.accessrules.fs import DirectoryBackend
 from s6tls.accessrules.ruleset import open_backend
+from s6tls.accessrules.tree import DirectoryBackend
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.partition import IntervalIndex, Partition
 from s6tls.audit.core.progress import Progress, counted, silent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.compile import DEFAULT_MODE, write_cdb
-from s6tls.accessrules.decompile import write_tree
+from s6tls.accessrules.cdb import DEFAULT_MODE, write_cdb
+from s6tls.accessrules.tree import write_tree
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.progress import Progress, silent
 

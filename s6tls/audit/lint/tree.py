@@ -6,16 +6,15 @@ permission to read counts as unreadable whoever looks.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import envdir
 from s6tls.accessrules.envdir import MAX_FILE
-from s6tls.accessrules.fs import DIRECTORY
 from s6tls.accessrules.keys import BY_NAME
 from s6tls.accessrules.record import MAX_EXEC
 from s6tls.accessrules.text import shown
+from s6tls.accessrules.tree import opened
 from s6tls.audit.core.networks import split_key
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity
@@ -43,7 +42,7 @@ def findings(
         if family.startswith(b".") or family in faulty:
             continue
         try:
-            with _opened(family, root) as rules:
+            with opened(family, root) as rules:
                 yield from _closed(family, None, rules)
                 for name in counted(sorted(_names(rules)), "rules of the tree looked at", progress):
                     key = family + b"/" + name
@@ -55,22 +54,13 @@ def findings(
             yield _unreadable(None, f"unable to read the family {shown(family)}: {error.strerror}")
 
 
-@contextlib.contextmanager
-def _opened(name: bytes, directory: int) -> Iterator[int]:
-    descriptor = os.open(name, DIRECTORY, dir_fd=directory)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _names(directory: int) -> list[bytes]:
     return [os.fsencode(name) for name in os.listdir(directory)]
 
 
 def _look(key: bytes, name: bytes, rules: int, reported: bool) -> Iterator[Finding]:
     try:
-        with _opened(name, rules) as directory:
+        with opened(name, rules) as directory:
             yield from _rule(key, directory, reported)
     except OSError as error:
         if not reported:
@@ -125,7 +115,7 @@ def _effects(key: bytes, entries: Entries, directory: int, reported: bool) -> It
     if b"env" not in entries:
         return
     try:
-        with _opened(b"env", directory) as env:
+        with opened(b"env", directory) as env:
             yield from _closed(b"env", key, env)
             for name in sorted(_names(env)):
                 yield from _variable(key, name, env)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.compile import DEFAULT_MODE, write_cdb
+from s6tls.accessrules.cdb import DEFAULT_MODE, write_cdb
 from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import family_name

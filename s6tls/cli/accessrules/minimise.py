@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.compile import DEFAULT_MODE
+from s6tls.accessrules.cdb import DEFAULT_MODE
 from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.text import shown
 from s6tls.audit.core import wording
