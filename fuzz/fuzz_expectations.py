@@ -10,11 +10,11 @@ import atheris
 
 with atheris.instrument_imports():
     from s6tls.accessrules import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.policy.expect import violations
     from s6tls.audit.policy.expectations import BadExpectations, parse
 
-RULES = Contents.of([(b"ip4/192.0.2.0_24", Rule(True, ((b"ROLE", b"staff"),))), (b"ip6/::_0", Rule(False))])
+RULES = LoadedRules.of([(b"ip4/192.0.2.0_24", Rule(True, ((b"ROLE", b"staff"),))), (b"ip6/::_0", Rule(False))])
 
 
 def one_input(data: bytes) -> None:

@@ -11,13 +11,13 @@ import atheris
 
 with atheris.instrument_imports():
     from s6tls.accessrules import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.lint.keypairs import findings
 
 FILE = os.memfd_create("file")
 PATH = b"/proc/self/fd/%d" % FILE
 RULES = [
-    Contents.of([(b"ip4/192.0.2.0_24", Rule(True, ((variable, PATH),)))])
+    LoadedRules.of([(b"ip4/192.0.2.0_24", Rule(True, ((variable, PATH),)))])
     for variable in (b"KEYFILE", b"CERTFILE", b"CAFILE", b"CRLFILE")
 ]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def replacing(target: bytes) -> Iterator[bytes]:
+def replace_atomically(target: bytes) -> Iterator[bytes]:
     """Hand over the name of a file to make, beside `target`, whose place it takes at the end of the block.
 
     If anything is raised, it goes, and `target` stays as it was.  Raises OSError, also if there is something that no

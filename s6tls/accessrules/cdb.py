@@ -1,4 +1,4 @@
-"""Rule sets as cdb files: the backend that looks rules up in one, or reads them all."""
+"""Rule sets as cdb files: written, and the backend that looks rules up in one, or reads them all."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING
 import cdbx
 
 from s6tls.accessrules import cdbfile, record
-from s6tls.accessrules.errors import MalformedRecord, RuleSetError, shown
-from s6tls.accessrules.rule import stamp_of
+from s6tls.accessrules.atomic import replace_atomically
+from s6tls.accessrules.errors import MalformedRecord, RuleSetError, UsageProblem
+from s6tls.accessrules.stamp import stamp_of
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from s6tls.accessrules.rule import Fault, Rule, Stamp
+    from s6tls.accessrules.rule import Fault, Rule
+    from s6tls.accessrules.stamp import Stamp
 
+__all__ = ["write_cdb"]
+
+DEFAULT_MODE = 0o600
 _MOST_STEPS = 1 << 32
 """So many slots are looked at in half a minute."""
 
@@ -90,3 +96,46 @@ class CdbBackend:
             else:
                 if rule is not None:
                     yield key, rule
+
+
+def write_cdb(
+    cdbfile: str | bytes,
+    rules: Iterable[tuple[bytes, Rule]],
+    *,
+    mode: int = DEFAULT_MODE,
+    checkpoint: Callable[[], None] = lambda: None,
+    check: Callable[[bytes], None] = lambda temporary: None,
+) -> None:
+    """Write rules with their keys into `cdbfile`, with these permissions.
+
+    A temporary file beside `cdbfile` takes its place at the very end; if anything is
+    raised before, it goes and `cdbfile` stays as it was.
+    `checkpoint` is called before each rule and before the end, and may raise to stop the work.
+    `check` is called with the path of the temporary file when it is complete, and may raise to keep the old `cdbfile`.
+
+    Raises UsageProblem if an environment is too large, RuleSetError if the rules do not fit into a cdb, and
+    OSError if the file cannot be written, or if something other than a file is there.
+    """
+    with replace_atomically(os.fsencode(cdbfile)) as temporary:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            maker = cdbx.CDB.make(descriptor, mmap=False)
+            for key, rule in rules:
+                checkpoint()
+                maker.add(key, _encode(key, rule))
+            maker.commit()
+            os.fsync(descriptor)
+            check(temporary)
+            os.fchmod(descriptor, mode)
+        except OverflowError as error:
+            raise RuleSetError("rule set does not fit into a cdb file of 4 GiB") from error
+        finally:
+            os.close(descriptor)
+        checkpoint()
+
+
+def _encode(key: bytes, rule: Rule) -> bytes:
+    try:
+        return record.encode(rule)
+    except UsageProblem as error:
+        raise UsageProblem(f"{shown(key)}: {error}") from error

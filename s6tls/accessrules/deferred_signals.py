@@ -16,7 +16,7 @@ class Interrupted(Exception):
     """A signal asks the work to stop."""
 
 
-class Interruption:
+class DeferredSignals:
     """While entered, SIGTERM, SIGINT and SIGHUP only take note; on leaving, one that came ends the process.
 
     A signal that was ignored before stays ignored.  For the main thread only.

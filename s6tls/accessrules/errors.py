@@ -19,11 +19,6 @@ class AddressError(ValueError):
     """A text is not an IPv4 or IPv6 address in its strict form."""
 
 
-def shown(text: bytes) -> str:
-    """Return `text` fit for one line of a message: what is not printable ASCII stands as an escape."""
-    return "".join(chr(c) if 32 <= c < 127 else f"\\x{c:02x}" for c in text)
-
-
 def refuse(_: bytes, error: RuleSetError) -> None:
     """Raise what is told of a rule that cannot be read."""
     raise error

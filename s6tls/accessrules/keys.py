@@ -32,7 +32,8 @@ import struct
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.errors import AddressError
+from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,12 @@ _IP4_STEPS = [
 _RUNS_OF_ZEROS = [b":0" * groups + b":" for groups in range(8, 1, -1)]
 
 _LONGEST_NAME = 255
+
+BY_NAME = b"reversedns/"
+"""What the keys of rules by host name begin with."""
+
+ANY_NAME = BY_NAME + b"@"
+"""The rule for all clients whose name no other rule has, or whose name is not known."""
 
 _Endings = tuple[list[bytes], list[bytes]]
 
@@ -192,9 +199,9 @@ def name_keys(name: bytes) -> Iterator[bytes]:
     more = b"."
     while more:
         if 0 < len(rest) <= _LONGEST_NAME and rest[0] != 0x2E and b"/" not in rest and b"\0" not in rest:
-            yield b"reversedns/" + rest
+            yield BY_NAME + rest
         _, more, rest = rest.partition(b".")
-    yield b"reversedns/@"
+    yield ANY_NAME
 
 
 def uidgid_keys(uid: int, gid: int, euid: int | None = None, egid: int | None = None) -> Iterator[bytes]:

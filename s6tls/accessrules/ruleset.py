@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from s6tls.accessrules.cdb import CdbBackend
-    from s6tls.accessrules.fs import DirectoryBackend
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
+    from s6tls.accessrules.tree import DirectoryBackend
 
     AnyBackend: TypeAlias = CdbBackend | DirectoryBackend
 
@@ -41,7 +41,7 @@ def open_backend(path: str | bytes, *, private: bool = False) -> AnyBackend:
     """
     descriptor = os.open(path, _OPEN)
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-        from s6tls.accessrules.fs import DirectoryBackend
+        from s6tls.accessrules.tree import DirectoryBackend
 
         return DirectoryBackend(descriptor)
     from s6tls.accessrules.cdb import CdbBackend
@@ -67,7 +67,7 @@ class RuleSet:
     @classmethod
     def open_dir(cls, path: str | bytes) -> RuleSet:
         """Open a directory tree, which will be read afresh at every question.  Raises OSError."""
-        from s6tls.accessrules.fs import DIRECTORY, DirectoryBackend
+        from s6tls.accessrules.tree import DIRECTORY, DirectoryBackend
 
         return cls(DirectoryBackend(os.open(path, DIRECTORY)))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from keyword import iskeyword
 from types import ModuleType
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.options import Synopsis, UsageError
 from s6tls.cli.frame.program import outcome, run
 from s6tls.posix.process import occupy_standard_descriptors

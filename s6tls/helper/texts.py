@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.identifiers import normalised
 
 _TOKEN = re.compile(rb"[A-Za-z0-9]+(?:[./+_-][A-Za-z0-9]+)*")
 _WORDS = re.compile(rb"[ -.0-\[\]-~]+")

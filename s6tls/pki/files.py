@@ -8,7 +8,7 @@ import re
 import stat
 from typing import NamedTuple
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.pki import Kind, Unusable
 
 LARGEST_FILE = 4 * 2**20

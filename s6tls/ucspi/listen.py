@@ -6,8 +6,9 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.keys import address_text, client_address, parse_address
+from s6tls.accessrules.text import shown
 
 
 @dataclass(frozen=True)

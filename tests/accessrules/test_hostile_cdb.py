@@ -22,7 +22,7 @@ import pytest
 
 from s6tls.accessrules import Rule, RuleSet, RuleSetError, Verdict, record
 from s6tls.accessrules.decompile import decompile
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from tests.accessrules import trees
 from tests.accessrules.test_decompile import write_cdb
 
@@ -159,4 +159,4 @@ def test_full_hash_tables_and_overlapping_ones_keep_no_audit_busy(tmp_path: Path
         header = b"".join(struct.pack("<II", end, number) for number in tables)
         (tmp_path / "cdb").write_bytes(header + records + table)
         with pytest.raises(RuleSetError, match=problem):
-            Contents.load(str(tmp_path / "cdb"), fault=lambda *_: None)
+            LoadedRules.load(str(tmp_path / "cdb"), fault=lambda *_: None)

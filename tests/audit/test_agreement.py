@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.core.loaded import Contents
+from s6tls.accessrules.cdb import write_cdb
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.logs.formats import Log
 from s6tls.audit.logs.replay import Replay
@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replayed(
-    place: Path, contents: Contents, numbers: range, family: Family, against: Contents | None = None
+    place: Path, contents: LoadedRules, numbers: range, family: Family, against: LoadedRules | None = None
 ) -> Replay:
     """Replay a log with one line for each of these addresses."""
     (place / "log").write_text("".join(f"{family.text(number)}\n" for number in numbers))
@@ -42,7 +42,7 @@ def test_replay_of_all_clients_counts_what_coverage_counts(place: Path, rules: s
     """All rules but those within the base network are taken away, so that its 256 addresses are all that matters."""
     base = spaces.BASES[family]
     inside = {key: rule for key, rule in rules.items() if int(key.rpartition(b"_")[2]) >= family.bits - 8}
-    contents = Contents.of(inside.items())
+    contents = LoadedRules.of(inside.items())
     found = coverage(contents, family)
     replay = replayed(place, contents, range(base, base + 256), family)
     assert (replay.verdicts["allow"], replay.verdicts["deny"]) == (found.allow, found.deny)
@@ -52,7 +52,7 @@ def test_replay_of_all_clients_counts_what_coverage_counts(place: Path, rules: s
 
 @given(spaces.rule_sets())
 def test_coverage_comes_to_all_addresses(rules: spaces.Rules) -> None:
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     for family in Family:
         found = coverage(contents, family)
         assert found.allow + found.deny + found.undecided == family.size
@@ -63,7 +63,7 @@ def test_coverage_comes_to_all_addresses(rules: spaces.Rules) -> None:
 def test_clients_flip_where_the_diff_says(
     place: Path, rules: spaces.Rules, others: spaces.Rules, family: Family
 ) -> None:
-    old, new = Contents.of(rules.items()), Contents.of(others.items())
+    old, new = LoadedRules.of(rules.items()), LoadedRules.of(others.items())
     clients = spaces.clients(family)
     flips = {flip.client for flip in replayed(place, old, clients, family, new).flips}
     ranges = [found for difference in differences(old, new, [family]) for found in difference.ranges]
@@ -72,20 +72,20 @@ def test_clients_flip_where_the_diff_says(
 
 @given(spaces.rule_sets())
 def test_a_minimised_set_differs_in_nothing(rules: spaces.Rules) -> None:
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     found = minimise(contents)
     assert found.after <= found.before == len(rules)
-    assert differences(contents, found.contents) == []
-    assert minimise(found.contents).after == found.after
+    assert differences(contents, found.loaded) == []
+    assert minimise(found.loaded).after == found.after
     for family in Family:
-        before, after = coverage(contents, family), coverage(found.contents, family)
+        before, after = coverage(contents, family), coverage(found.loaded, family)
         assert (before.allow, before.deny) == (after.allow, after.deny)
 
 
 @given(any_rule_sets)
 def test_minimising_leaves_other_families_alone(rules: spaces.Rules) -> None:
-    contents = Contents.of(rules.items())
-    found = minimise(contents).contents
+    contents = LoadedRules.of(rules.items())
+    found = minimise(contents).loaded
     assert differences(contents, found) == [] == other_differences(contents, found)
 
 
@@ -93,8 +93,8 @@ def test_minimising_leaves_other_families_alone(rules: spaces.Rules) -> None:
 def test_explanations_name_the_rules_that_spaces_name(place: Path, rules: spaces.Rules, family: Family) -> None:
     write_cdb(os.fsencode(place / "rules.cdb"), rules.items())
     explainer = Explainer(os.fsencode(place / "rules.cdb"))
-    space = Contents.of(rules.items()).space(family)
-    for start, end, owner in space.segments():
+    partition = LoadedRules.of(rules.items()).partition(family)
+    for start, end, index in partition.intervals():
         for number in (start, end - 1):
-            assert explainer.explain(family.text(number)).decision.rule == space.key(owner)
+            assert explainer.explain(family.text(number)).decision.rule == partition.key(index)
     explainer.close()

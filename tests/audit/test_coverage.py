@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.audit.core import wording
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.questions.coverage import Coverage, count_others, coverage, share
 from tests.audit import spaces
@@ -21,7 +21,7 @@ def test_counts_agree_with_brute_force(rules: spaces.Rules, family: Family) -> N
     """With rules that lie among the clients, so that counting the clients counts all."""
     inside = spaces.clients(family)[1:-1]
     narrow = {key: rule for key, rule in rules.items() if int(key.rpartition(b"_")[2]) >= family.bits - 8}
-    found = coverage(Contents.of(narrow.items()), family)
+    found = coverage(LoadedRules.of(narrow.items()), family)
     decided = [spaces.decide(narrow, family, number) for number in inside]
     verdicts = Counter(wording.verdict(rule) for _, rule in decided)
     assert (found.allow, found.deny) == (verdicts["allow"], verdicts["deny"])
@@ -32,7 +32,7 @@ def test_counts_agree_with_brute_force(rules: spaces.Rules, family: Family) -> N
 
 @given(spaces.rule_sets(), spaces.families)
 def test_counts_come_to_all_addresses(rules: spaces.Rules, family: Family) -> None:
-    found = coverage(Contents.of(rules.items()), family)
+    found = coverage(LoadedRules.of(rules.items()), family)
     assert found.allow + found.deny + found.undecided == 2**family.bits
     assert sum(found.rules.values()) + found.undecided == 2**family.bits
     for allow, addresses in ((True, found.allow), (False, found.deny)):
@@ -42,7 +42,7 @@ def test_counts_come_to_all_addresses(rules: spaces.Rules, family: Family) -> No
 def test_rules_that_decide_nothing() -> None:
     covered = b"ip4/10.0.0.0_8"
     halves = {b"ip4/10.0.0.0_9": Rule(True), b"ip4/10.128.0.0_9": Rule(False)}
-    found = coverage(Contents.of({b"ip4/10.0.0.7_8": Rule(True), covered: Rule(True), **halves}.items()), Family.IP4)
+    found = coverage(LoadedRules.of({b"ip4/10.0.0.7_8": Rule(True), covered: Rule(True), **halves}.items()), Family.IP4)
     assert list(found.rules.items()) == [
         (covered, 0),
         (b"ip4/10.0.0.0_9", 2**23),
@@ -52,17 +52,17 @@ def test_rules_that_decide_nothing() -> None:
 
 
 def test_nothing_is_all_undecided() -> None:
-    assert coverage(Contents({}), Family.IP6) == Coverage(Family.IP6, 0, 0, 2**128, {})
+    assert coverage(LoadedRules({}), Family.IP6) == Coverage(Family.IP6, 0, 0, 2**128, {})
 
 
 def test_json() -> None:
-    found = coverage(Contents.of([(b"ip6/::_0", Rule(False))]), Family.IP6)
+    found = coverage(LoadedRules.of([(b"ip6/::_0", Rule(False))]), Family.IP6)
     assert found.json() == {"allow": 0, "deny": 2**128, "undecided": 0, "rules": {"ip6/::_0": 2**128}}
 
 
 def test_rules_of_other_families_are_counted() -> None:
     keys = (b"uid/0", b"reversedns/@", b"uid/1", b"ip4/0.0.0.0_0", b"\xff/x")
-    assert count_others(Contents.of([(key, Rule(True)) for key in keys])) == {"\\xff": 1, "reversedns": 1, "uid": 2}
+    assert count_others(LoadedRules.of([(key, Rule(True)) for key in keys])) == {"\\xff": 1, "reversedns": 1, "uid": 2}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import name_keys
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family, parse_cidr
 from s6tls.audit.core.wording import Decided
 from s6tls.audit.questions.diff import Clients, Difference, differences, other_differences
@@ -21,7 +21,7 @@ STAFF = Rule(True, ((b"ROLE", b"staff"),))
 
 
 def between(old: spaces.Rules, new: spaces.Rules, *families: Family) -> list[Difference]:
-    return differences(Contents.of(old.items()), Contents.of(new.items()), families or Family)
+    return differences(LoadedRules.of(old.items()), LoadedRules.of(new.items()), families or Family)
 
 
 # Addresses
@@ -171,7 +171,7 @@ def decide_name(rules: spaces.Rules, name: bytes) -> tuple[bytes | None, Rule | 
 
 @given(name_rules, name_rules)
 def test_names_agree_with_brute_force(old: spaces.Rules, new: spaces.Rules) -> None:
-    found = other_differences(Contents.of(old.items()), Contents.of(new.items()))
+    found = other_differences(LoadedRules.of(old.items()), LoadedRules.of(new.items()))
     pairs = {(difference.before, difference.after) for difference in found}
     hosts = [*NAMES, *(name + b".c" for name in NAMES), *(b"c." + name for name in NAMES), b"@"]
     hosts += [host + b"." for host in hosts]
@@ -185,8 +185,8 @@ def test_names_agree_with_brute_force(old: spaces.Rules, new: spaces.Rules) -> N
 
 
 def test_json_of_a_name() -> None:
-    old = Contents.of([(b"reversedns/org", ALLOW), (b"reversedns/@", DENY)])
-    new = Contents.of([(b"reversedns/@", DENY)])
+    old = LoadedRules.of([(b"reversedns/org", ALLOW), (b"reversedns/@", DENY)])
+    new = LoadedRules.of([(b"reversedns/@", DENY)])
     (found,) = other_differences(old, new)
     assert found.json() == {
         "family": "reversedns",
@@ -198,8 +198,8 @@ def test_json_of_a_name() -> None:
 
 
 def test_uids_and_families_unknown_are_compared_rule_by_rule() -> None:
-    old = Contents.of([(b"uid/0", ALLOW), (b"uid/default", DENY), (b"gid/7", ALLOW), (b"stray", DENY)])
-    new = Contents.of([(b"uid/0", DENY), (b"uid/default", DENY), (b"unix/x", STAFF), (b"ip4/0.0.0.0_0", DENY)])
+    old = LoadedRules.of([(b"uid/0", ALLOW), (b"uid/default", DENY), (b"gid/7", ALLOW), (b"stray", DENY)])
+    new = LoadedRules.of([(b"uid/0", DENY), (b"uid/default", DENY), (b"unix/x", STAFF), (b"ip4/0.0.0.0_0", DENY)])
     found = [(d.key, d.before, d.after) for d in other_differences(old, new)]
     none = (None, None)
     assert found == [

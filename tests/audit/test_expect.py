@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family, Network, parse_cidr
-from s6tls.audit.core.partition import Locator, Segment
-from s6tls.audit.policy.expect import Judge, Violation, violations
+from s6tls.audit.core.partition import Interval, IntervalIndex
+from s6tls.audit.policy.expect import Violation, violations, violations_of
 from s6tls.audit.policy.expectations import WANTS, Expectation, parse
 from s6tls.audit.questions.coverage import coverage
 from tests.audit import spaces
@@ -62,7 +62,7 @@ def failing_clients(rules: spaces.Rules, expectation: Expectation, network: Netw
 def test_judgements_agree_with_brute_force(rules: spaces.Rules, expectation: Expectation) -> None:
     only = expectation.wanted == "only"
     judged = [Network(family, 0, 0) for family in Family] if only else expectation.networks
-    told = list(violations(Contents.of(rules.items()), [expectation]))
+    told = list(violations(LoadedRules.of(rules.items()), [expectation]))
     for network in judged:
         failing = failing_clients(rules, expectation, network)
         violation = next((violation for violation in told if violation.network == network), None)
@@ -77,7 +77,7 @@ def test_judgements_agree_with_brute_force(rules: spaces.Rules, expectation: Exp
 
 @given(spaces.rule_sets(), expectations())
 def test_counterexamples_are_the_first_that_fail(rules: spaces.Rules, expectation: Expectation) -> None:
-    for violation in violations(Contents.of(rules.items()), [expectation]):
+    for violation in violations(LoadedRules.of(rules.items()), [expectation]):
         family = violation.network.family
         network = parse_cidr(violation.counterexample)
         assert network.family is family
@@ -90,7 +90,7 @@ def test_counterexamples_are_the_first_that_fail(rules: spaces.Rules, expectatio
 
 @given(spaces.rule_sets(), spaces.families)
 def test_what_fails_everywhere_is_what_coverage_counts(rules: spaces.Rules, family: Family) -> None:
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     everything = Network(family, 0, 0)
 
     def failing(wanted: str, *networks: Network) -> int:
@@ -105,11 +105,13 @@ def test_what_fails_everywhere_is_what_coverage_counts(rules: spaces.Rules, fami
 
 @given(spaces.rule_sets(), networks())
 def test_a_part_of_a_space_is_cut_as_the_whole(rules: spaces.Rules, network: Network) -> None:
-    space = Contents.of(rules.items()).space(network.family)
+    partition = LoadedRules.of(rules.items()).partition(network.family)
     start, end = network.range
-    whole = [Segment(max(s, start), min(e, end), owner) for s, e, owner in space.segments() if s < end and start < e]
-    assert list(Locator(space).within(start, end)) == whole
-    assert list(Locator(space).within(start, start)) == []
+    whole = [
+        Interval(max(s, start), min(e, end), index) for s, e, index in partition.intervals() if s < end and start < e
+    ]
+    assert list(IntervalIndex(partition).within(start, end)) == whole
+    assert list(IntervalIndex(partition).within(start, start)) == []
 
 
 RULES = {
@@ -122,7 +124,7 @@ RULES = {
 
 
 def judged(text: str) -> list[Violation]:
-    return list(violations(Contents.of(RULES.items()), parse(text.encode())))
+    return list(violations(LoadedRules.of(RULES.items()), parse(text.encode())))
 
 
 def test_json() -> None:
@@ -195,7 +197,7 @@ def test_execs_are_there_or_not() -> None:
     assert holds("192.0.2.128/26", '"echo hello"') and not holds("192.0.2.128/26", '"echo"')
 
 
-def test_one_judge_takes_many_expectations() -> None:
-    judge = Judge(Contents.of(RULES.items()))
+def test_one_rule_set_takes_many_expectations() -> None:
+    rules = LoadedRules.of(RULES.items())
     held = parse(b'expect = [{ allow = ["192.0.2.0/25"] }, { deny = ["192.0.2.0/25"] }, { deny = ["192.0.2.255"] }]')
-    assert [bool(list(judge.violations(expectation))) for expectation in held] == [False, True, False]
+    assert [bool(list(violations_of(expectation, rules))) for expectation in held] == [False, True, False]

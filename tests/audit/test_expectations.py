@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import parse_cidr
 from s6tls.audit.policy.expect import violations
 from s6tls.audit.policy.expectations import BadExpectations, Expectation, parse
@@ -160,7 +160,7 @@ def test_whatever_stands_in_a_file_is_refused_or_read(text: bytes) -> None:
 )
 def test_the_expectations_of_rule_sets_hold(file: Path) -> None:
     expectations = parse(file.read_bytes())
-    assert list(violations(Contents.load(str(file.parent / "tree")), expectations)) == []
+    assert list(violations(LoadedRules.load(str(file.parent / "tree")), expectations)) == []
 
 
 def test_the_page_quotes_an_example_as_it_is() -> None:

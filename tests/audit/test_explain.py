@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule, RuleSet, Verdict
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from s6tls.accessrules.errors import AddressError, RuleSetError
 from s6tls.audit.core.networks import Family
 from s6tls.audit.questions.explain import Explainer

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family, parse_address_number
 from s6tls.audit.formats import haproxy, hostsaccess, nginx
 from s6tls.audit.formats.entries import BadText, Unsayable
@@ -121,7 +121,7 @@ def test_imported_hosts_decide_as_tcpdmatch_does(tmp_path: Path, allow: bytes, d
 def test_tcpdmatch_decides_as_the_hosts_that_were_exported(
     tmp_path: Path, rules: spaces.Rules, daemon: str, data: st.DataObject
 ) -> None:
-    hosts_files(tmp_path, hostsaccess.write(Contents.of(rules.items()), daemon=daemon).encode())
+    hosts_files(tmp_path, hostsaccess.write(LoadedRules.of(rules.items()), daemon=daemon).encode())
     for family in Family:
         for number in data.draw(st.lists(st.sampled_from(spaces.clients(family)), min_size=3, max_size=3)):
             client = family.text(number)
@@ -147,9 +147,9 @@ def test_tcpdmatch_asks_for_names_as_rules_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", [b"ip6/::ffff:c000:200_120", b"ip6/::ffff:0:0_96"])
 @pytest.mark.parametrize("write", [haproxy.write, hostsaccess.write, nginx.write])
-def test_ip4_clients_in_ip6_are_ip4_clients_elsewhere(write: Callable[[Contents], str], key: bytes) -> None:
+def test_ip4_clients_in_ip6_are_ip4_clients_elsewhere(write: Callable[[LoadedRules], str], key: bytes) -> None:
     with pytest.raises(Unsayable):
-        write(Contents.of([(key, Rule(True))]))
+        write(LoadedRules.of([(key, Rule(True))]))
 
 
 # Pattern files of HAProxy
@@ -269,7 +269,7 @@ def test_haproxy_finds_the_clients_that_were_exported(tmp_path: Path) -> None:
     keys += [b"ip6/2002::_16", b"ip6/2002:c000:207::_48", b"ip6/2001:db8::_32", b"ip6/::fffe:0:0_95", b"ip6/::1_128"]
     sets = [{key: Rule(chance.random() < 0.6) for key in chance.sample(keys, chance.randint(0, 7))} for _ in range(25)]
     cases = [(rules, allow) for rules in sets for allow in (True, False)]
-    lists = [haproxy.write(Contents.of(rules.items()), allow=allow).encode() for rules, allow in cases]
+    lists = [haproxy.write(LoadedRules.of(rules.items()), allow=allow).encode() for rules, allow in cases]
     with haproxy_with(tmp_path, lists) as port:
         for i, (rules, allow) in enumerate(cases):
             again = dict(haproxy.parse(lists[i]).rules)

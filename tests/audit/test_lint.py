@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import name_keys, uidgid_keys
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.lint.findings import Finding, Severity
-from s6tls.audit.lint.run import of_contents
+from s6tls.audit.lint.run import of_loaded
 from s6tls.stages.applyuidgid import ApplyUidGid
-from s6tls.tls.credentials import Options, Sources
-from s6tls.ucspi.image import Image, Refused
+from s6tls.tls.credentials import SessionOptions, TlsParameters
+from s6tls.ucspi.image import Image, StageExit
 from tests.audit import spaces
 
 ALLOW, DENY = Rule(True), Rule(False)
@@ -26,7 +26,7 @@ EVERYBODY = {b"ip4/0.0.0.0_0": DENY, b"ip6/::_0": DENY}
 
 
 def lint(rules: spaces.Rules, is_tree: bool = False) -> list[Finding]:
-    return list(of_contents(Contents.of(rules.items(), is_tree=is_tree)))
+    return list(of_loaded(LoadedRules.of(rules.items(), is_tree=is_tree)))
 
 
 def codes(rules: spaces.Rules) -> list[tuple[str, bytes | None]]:
@@ -262,15 +262,14 @@ def test_ids_in_the_environment_are_read_as_servers_read_them(name: str, value: 
     env = {b"UID": b"1", b"GID": b"1", b"GIDLIST": b"1", b"KEYFILE": b"/k", b"CERTFILE": b"/c", name.encode(): value}
     try:
         ApplyUidGid(from_env=True).apply(Image(dict(env), [b"prog"]))
-        Sources.from_environment(env, Options())
-    except Refused:
+        TlsParameters.from_environment(env, SessionOptions())
+    except StageExit:
         expected = ["bad-id"]
     else:
         expected = []
     findings = lint({**EVERYBODY, b"ip4/10.0.0.0_8": Rule(True, ((name.encode(), value),))})
     assert [finding.code for finding in findings] == expected
-    assert all(
-        finding.severity is Severity.ERROR and f"sets {name} to no id" in finding.message for finding in findings
-    )
+    severity = Severity.ERROR if name.startswith("TLS_") else Severity.WARNING
+    assert all(finding.severity is severity and f"sets {name} to no id" in finding.message for finding in findings)
     unset = {**EVERYBODY, b"ip4/10.0.0.0_8": Rule(True, ((name.encode(), None),))}
     assert lint(unset) == []

@@ -19,15 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.lint import keypairs
 from s6tls.audit.lint.findings import Severity
 from s6tls.tls.context import BadConfiguration, build
-from s6tls.tls.credentials import Options, Sources
-from s6tls.ucspi.image import Refused
+from s6tls.tls.credentials import ClientCertificate, CredentialPaths, SessionOptions
+from s6tls.ucspi.image import StageExit
 from tests.tls import pki
 
-MANDATORY = Options(client_certificate="mandatory")
+MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
 # Servers take these, and refuse clients for it, or are refused by them.
 LATER = ("certificate-expired", "certificate-not-yet-valid", "crl-expired", "crl-not-yet-valid", "certificate-weak")
 LIMIT = 4 * 2**20
@@ -58,14 +58,14 @@ class Place:
 
 def _server_says(env: dict[bytes, bytes]) -> str:
     try:
-        build(Sources.from_environment(env, MANDATORY).read(), MANDATORY)
-    except (Refused, BadConfiguration) as error:
+        build(CredentialPaths.from_environment(env, MANDATORY).read(), MANDATORY)
+    except (StageExit, BadConfiguration) as error:
         return str(error)
     return ""
 
 
 def _lint_says(env: dict[bytes, bytes]) -> str:
-    contents = Contents.of([(b"ip4/0.0.0.0_0", Rule(True, tuple(env.items())))])
+    contents = LoadedRules.of([(b"ip4/0.0.0.0_0", Rule(True, tuple(env.items())))])
     errors = [found for found in keypairs.findings(contents, 0) if found.severity is Severity.ERROR]
     return "; ".join(found.message for found in errors if found.code not in LATER)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 from s6tls.accessrules import Rule, RuleSetError
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.audit.lint.run import lint
 from tests.accessrules import trees

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family, prefixes
 from s6tls.audit.minimise.minimise import minimise, proof
 from tests.audit import clouds
@@ -24,19 +24,19 @@ def collapse(family: Family, networks: Iterable[tuple[int, int]]) -> int:
 
 def collapsed(rules: dict[bytes, Rule], family: Family) -> int:
     """How many networks it takes if each decision is collapsed by itself; the longest prefix decides."""
-    space = Contents(rules).space(family)
+    partition = LoadedRules(rules).partition(family)
     networks: dict[Rule, list[tuple[int, int]]] = defaultdict(list)
-    for start, end, owner in space.segments():
-        rule = space.rule(owner)
+    for start, end, index in partition.intervals():
+        rule = partition.rule(index)
         if rule is not None:
             networks[rule] += [(number, family.bits - free) for number, free in prefixes(start, end)]
     return sum(collapse(family, some) for some in networks.values())
 
 
 def minimised(rules: dict[bytes, Rule]) -> int:
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     small = minimise(contents)
-    assert proof(contents, small.contents) == []
+    assert proof(contents, small.loaded) == []
     return small.after
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.core.loaded import Contents
+from s6tls.accessrules.cdb import write_cdb
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.lint.run import lint
 from s6tls.audit.questions.explain import Explainer
 from s6tls.audit.report.report import report
@@ -114,7 +114,7 @@ def made(body: Callable[[list[bytes]], int], *words: bytes) -> Callable[[Place],
 
 
 AUDITS: dict[str, Callable[[Place], object]] = {
-    "load": lambda place: Contents.load(place.rules),
+    "load": lambda place: LoadedRules.load(place.rules),
     "lint": lambda place: lint(place.rules),
     "report": lambda place: report(place.rules),
     "explain": explained,
@@ -147,7 +147,7 @@ def test_what_is_compiled_is_what_was_judged(tmp_path: Path, options: list[bytes
     with replaced_before_it_is_opened_again(place) as openings:
         assert compile_from([*options, os.fsencode(tmp_path / "out.cdb"), place.rules]) == 0
     assert len(openings) == 1
-    assert Contents.load(str(tmp_path / "out.cdb")).rules == OLD
+    assert LoadedRules.load(str(tmp_path / "out.cdb")).rules == OLD
 
 
 def test_permissions_are_those_of_what_was_read(tmp_path: Path) -> None:
@@ -155,9 +155,9 @@ def test_permissions_are_those_of_what_was_read(tmp_path: Path) -> None:
     (tmp_path / "old").chmod(0o600)
     (tmp_path / "new").chmod(0o644)
     place.install("old")
-    contents = Contents.load(place.rules)
+    contents = LoadedRules.load(place.rules)
     place.install("new")
-    assert (contents.mode, Contents.load(place.rules).mode) == (0o600, 0o644)
+    assert (contents.mode, LoadedRules.load(place.rules).mode) == (0o600, 0o644)
 
 
 def test_no_audit_mixes_two_sets_that_take_turns(place: Place) -> None:
@@ -172,7 +172,7 @@ def test_no_audit_mixes_two_sets_that_take_turns(place: Place) -> None:
     turns = threading.Thread(target=take_turns)
     turns.start()
     try:
-        seen = [Contents.load(place.rules).rules for _ in range(300)]
+        seen = [LoadedRules.load(place.rules).rules for _ in range(300)]
     finally:
         done.set()
         turns.join()

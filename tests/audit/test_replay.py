@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import address_text
 from s6tls.audit.core import wording
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
-from s6tls.audit.core.partition import NOBODY
+from s6tls.audit.core.partition import NO_RULE
 from s6tls.audit.logs.formats import Log
 from s6tls.audit.logs.replay import CLIENTS, Replay
 from s6tls.audit.logs.stream import LogError
@@ -37,8 +37,8 @@ def write(path: Path, lines: list[tuple[Family, int]]) -> bytes:
 def replay(
     rules: spaces.Rules, log: bytes, against: spaces.Rules | None = None, most: int = CLIENTS
 ) -> tuple[Replay, Json]:
-    other = None if against is None else Contents.of(against.items())
-    found = Replay(Contents.of(rules.items()), other, most=most)
+    other = None if against is None else LoadedRules.of(against.items())
+    found = Replay(LoadedRules.of(rules.items()), other, most=most)
     found.read(Log(log))
     found.finish()
     return found, found.json()
@@ -125,17 +125,17 @@ def test_clients_beyond_those_remembered_count_all_the_same(
 @given(spaces.rule_sets())
 def test_replay_of_every_address_is_coverage(tmp_path_factory: pytest.TempPathFactory, rules: spaces.Rules) -> None:
     found, _ = replay(rules, write(tmp_path_factory.getbasetemp(), EVERYBODY))
-    contents = Contents.of(rules.items())
+    contents = LoadedRules.of(rules.items())
     covered: Counter[bytes] = Counter()
     undecided = 0
     for family in Family:
-        space = contents.space(family)
-        for start, end, owner in space.segments():
+        partition = contents.partition(family)
+        for start, end, index in partition.intervals():
             number = len(spaces.restricted_to_clients(family, [(start, end)]))
-            if owner == NOBODY:
+            if index == NO_RULE:
                 undecided += number
             elif number:
-                covered[space.keys[owner]] += number
+                covered[partition.keys[index]] += number
     assert found.rules == covered
     assert found.verdicts["notfound"] == undecided == len(found.undecided)
 
@@ -149,7 +149,7 @@ RULES = {
 
 
 def test_several_logs_with_lines_that_cannot_be_read(tmp_path: Path) -> None:
-    found = Replay(Contents.of(RULES.items()))
+    found = Replay(LoadedRules.of(RULES.items()))
     for number, lines in enumerate(["192.0.2.1\n-\n203.0.113.1\n", "192.0.2.1\n::1\n"]):
         (tmp_path / str(number)).write_text(lines)
         found.read(Log(os.fsencode(tmp_path / str(number))))

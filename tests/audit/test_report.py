@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import MalformedRecord, Rule
-from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.core.loaded import Contents
+from s6tls.accessrules.cdb import write_cdb
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.audit.report import sections
 from s6tls.audit.report.report import Report, report
@@ -117,8 +117,8 @@ def test_a_broken_rule_is_an_error(tmp_path: Path) -> None:
 
 
 def test_of_many_findings_of_a_kind_some_are_left_to_lint() -> None:
-    some = [Finding("odd", Severity.NOTE, b"ip4/%d" % number, "it is <odd>", "none") for number in range(250)]
-    text = sections.findings([*some, Finding("bad", Severity.ERROR, None, "it is bad", "none")])
+    some = [Finding("odd", Severity.NOTE, "it is <odd>", "none", b"ip4/%d" % number) for number in range(250)]
+    text = sections.findings([*some, Finding("bad", Severity.ERROR, "it is bad", "none")])
     assert text.index("it is bad") < text.index("it is &lt;odd&gt;")
     assert text.count("<li>") == 1 + sections.MOST_OF_A_KIND
     assert "150 more of this kind are not in this page" in text
@@ -126,6 +126,6 @@ def test_of_many_findings_of_a_kind_some_are_left_to_lint() -> None:
 
 def test_families_are_counted_by_verdict() -> None:
     rules = {b"ip4/0.0.0.0_0": Rule(False), b"ip4/1.0.0.0_8": Rule(True), b"<b>/x": Rule(True)}
-    text = sections.summary(Contents.of(rules.items()), [])
+    text = sections.summary(LoadedRules.of(rules.items()), [])
     cells = re.findall(r'<th scope="row">(.*?)</th>' + 3 * r'<td class="number">(\d+)</td>', text)
     assert cells == [("IPv4", "2", "1", "1"), ("&lt;b&gt;", "1", "1", "0")]

@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from s6tls.accessrules import Rule, keys
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from s6tls.accessrules.errors import AddressError
 from s6tls.audit.core.networks import Family
 from s6tls.audit.questions.explain import Explainer

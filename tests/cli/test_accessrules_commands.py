@@ -136,13 +136,13 @@ import os, sys
 number, module, *sys.argv = sys.argv[1:]
 import importlib
 program = importlib.import_module("s6tls.cli." + module)
-from s6tls.accessrules.deferred_signals import Interruption
-checkpoint, count = Interruption.checkpoint, iter(range(9))
+from s6tls.accessrules.deferred_signals import DeferredSignals
+checkpoint, count = DeferredSignals.checkpoint, iter(range(9))
 def checkpoint_with_signal(self):
     if next(count) == 1:
         os.kill(os.getpid(), int(number))
     checkpoint(self)
-Interruption.checkpoint = checkpoint_with_signal
+DeferredSignals.checkpoint = checkpoint_with_signal
 program.main()
 """
 

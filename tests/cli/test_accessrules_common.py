@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.accessrules.compile import write_cdb
-from s6tls.cli.accessrules.common import MOST_ROWS, Table, count, printable
+from s6tls.accessrules.cdb import write_cdb
+from s6tls.accessrules.text import printable
+from s6tls.cli.accessrules.common import MOST_ROWS, Table, count
 from tests.cli.commands import run, said
 
 SHOW = """

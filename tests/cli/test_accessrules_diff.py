@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.core.loaded import Contents
+from s6tls.accessrules.cdb import write_cdb
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.questions.diff import differences, other_differences
 from tests.accessrules import trees
 from tests.cli.commands import run, said
@@ -58,7 +58,7 @@ def test_for_machines(sets: list[str]) -> None:
     done = run([*COMMAND, "--json", *sets])
     assert (done.returncode, done.stderr) == (1, "")
     found = json.loads(done.stdout)
-    old, new = (Contents.of(rules.items()) for rules in (OLD, NEW))
+    old, new = (LoadedRules.of(rules.items()) for rules in (OLD, NEW))
     assert found == [d.json() for d in differences(old, new)] + [d.json() for d in other_differences(old, new)]
     assert found[1] == {
         "family": "ip4",

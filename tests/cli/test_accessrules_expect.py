@@ -179,16 +179,16 @@ def test_a_first_cdb_is_not_made_either(place: Path) -> None:
     assert sorted(os.listdir(place)) == ["holds", "locks-out", "rules"]
 
 
-# The program, with a Judge that is asked to stop while it judges.
+# The program, asked to stop while it judges.
 INTERRUPTED = """
 import os, signal
-from s6tls.audit import expect
+from s6tls.audit.policy import expect
 from s6tls.cli.s6_accessrules_cdb_from_fs import main
-judge = expect.Judge.violations
-def violations(self, expectation):
+judge = expect.violations_of
+def violations_of(*args, **named):
     os.kill(os.getpid(), signal.SIGTERM)
-    return judge(self, expectation)
-expect.Judge.violations = violations
+    return judge(*args, **named)
+expect.violations_of = violations_of
 main()
 """
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.core.loaded import Contents
+from s6tls.accessrules.cdb import write_cdb
+from s6tls.audit.core.loaded import LoadedRules
 from tests.accessrules import trees
 from tests.cli.commands import run, said
 
@@ -34,11 +34,11 @@ def test_build_leaves_out_what_has_expired(source: Path, tmp_path: Path) -> None
         f"s6-accessrules build: warning: {source}:2: deny ip4/192.0.2.7_32 expired on 2025-01-31 and is left out: "
         "ip4/192.0.2.0_24 (allow) decides in its place\n"
     )
-    assert Contents.load(str(out)).rules == {b"ip4/192.0.2.0_24": RULES[b"ip4/192.0.2.0_24"]}
+    assert LoadedRules.load(str(out)).rules == {b"ip4/192.0.2.0_24": RULES[b"ip4/192.0.2.0_24"]}
     assert out.stat().st_mode & 0o7777 == 0o640
     code, stderr = said([*BUILD, "--today=2026-02-01", str(source), str(out)])
     assert code == 0 and stderr.count("\n") == 2 and "left out: no wider rule by address is left\n" in stderr
-    assert Contents.load(str(out)).rules == {}
+    assert LoadedRules.load(str(out)).rules == {}
 
 
 def test_build_keeps_the_old_cdb_when_lines_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.accessrules.compile import write_cdb
+from s6tls.accessrules.cdb import write_cdb
 from tests.accessrules import trees
 from tests.cli.commands import run, said
 

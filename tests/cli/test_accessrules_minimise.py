@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule
-from s6tls.accessrules.compile import write_cdb
-from s6tls.audit.core.loaded import Contents
+from s6tls.accessrules.cdb import write_cdb
+from s6tls.audit.core.loaded import LoadedRules
 from tests.accessrules import trees
 from tests.cli.commands import run, said
 from tests.servers import BIN, PATIENCE
@@ -62,7 +62,7 @@ def test_the_fewest_rules_for_people(rules: str, tmp_path: Path, name: str) -> N
         "no lookup asks for: 1 rule, left out",
         "proof: what was written decides equally for every address",
     ]
-    written = Contents.load(out)
+    written = LoadedRules.load(out)
     assert written.rules == SMALL
     assert written.is_tree == (Path(rules).is_dir() and not name.endswith(".cdb"))
     assert run(["s6-accessrules", "diff", rules, out]).returncode == 0
@@ -78,13 +78,13 @@ def test_what_a_budget_changes(rules: str, tmp_path: Path) -> None:
         "prefixes     addresses  before  after",
         "10.9.9.9/32          1  deny    allow",
     ]
-    assert Contents.load(out).rules == {key: rule for key, rule in SMALL.items() if key != b"ip4/10.9.9.9_32"}
+    assert LoadedRules.load(out).rules == {key: rule for key, rule in SMALL.items() if key != b"ip4/10.9.9.9_32"}
 
 
 def test_what_is_protected_stays(rules: str, tmp_path: Path) -> None:
     out = str(tmp_path / "out.cdb")
     assert run([*COMMAND, rules, out, "--budget=1", "--protect=10.9.0.0/16"]).returncode == 0
-    assert Contents.load(out).rules == SMALL
+    assert LoadedRules.load(out).rules == SMALL
 
 
 def test_for_machines(rules: str, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_cdb_may_take_the_place_of_the_one_it_is_made_of(tmp_path: Path) -> No
     path = tmp_path / "rules"
     write_cdb(str(path), RULES.items(), mode=0o640)
     assert run([*COMMAND, str(path), str(path)]).returncode == 0
-    assert Contents.load(str(path)).rules == SMALL
+    assert LoadedRules.load(str(path)).rules == SMALL
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert os.listdir(tmp_path) == ["rules"]
 

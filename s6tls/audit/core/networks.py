@@ -31,12 +31,27 @@ class InexactName(AddressError):
 
 
 class Family(enum.Enum):
-    """An address family; its value is what the keys of its rules begin with."""
+    """An address family; its value is the family of its rules in their keys."""
 
     IP4 = "ip4"
     IP6 = "ip6"
 
     # Cached, since audits ask for them millions of times.
+
+    @cached_property
+    def prefix(self) -> bytes:
+        """What the keys of its rules begin with: ``b"ip4/"``."""
+        return self.value.encode() + b"/"
+
+    @cached_property
+    def label(self) -> str:
+        """What people call it: ``IPv4``."""
+        return "IPv4" if self is Family.IP4 else "IPv6"
+
+    @classmethod
+    def of(cls, packed: bytes) -> Family:
+        """Return the family of an address of 4 or 16 bytes."""
+        return cls.IP4 if len(packed) == 4 else cls.IP6
 
     @cached_property
     def octets(self) -> int:
@@ -63,7 +78,7 @@ class Family(enum.Enum):
 
     def key(self, number: int, length: int) -> bytes:
         """Return the key of a rule for a network."""
-        return f"{self.value}/{self.text(number)}_{length}".encode("ascii")
+        return self.prefix + f"{self.text(number)}_{length}".encode("ascii")
 
     def cidr(self, number: int, length: int) -> str:
         """Return a network as people write it: ``10.0.0.0/8``."""
@@ -91,6 +106,20 @@ class Family(enum.Enum):
         return number, length
 
 
+_OF_ADDRESSES = {family.value.encode(): family for family in Family}
+
+
+def split_key(key: bytes) -> tuple[Family | None, bytes]:
+    """Return the family of addresses that a rule with this key is for, None for another, and the rule's name in it."""
+    family, slash, name = key.partition(b"/")
+    return _OF_ADDRESSES.get(family) if slash else None, name
+
+
+def family_name(key: bytes) -> bytes:
+    """Return the name of the family that a rule with this key is in, be it one of addresses or not."""
+    return key.partition(b"/")[0]
+
+
 class Network(NamedTuple):
     """A network, with the family that its number belongs to."""
 
@@ -110,7 +139,7 @@ class Network(NamedTuple):
 def parse_address_number(text: str | bytes) -> tuple[Family, int]:
     """Return the family and the number of an address in its strict form.  Raises AddressError."""
     packed = parse_address(text)
-    return (Family.IP4 if len(packed) == 4 else Family.IP6), int.from_bytes(packed, "big")
+    return Family.of(packed), int.from_bytes(packed, "big")
 
 
 def parse_cidr(text: str) -> Network:

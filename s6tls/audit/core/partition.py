@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 
-NOBODY = -1
+NO_RULE = -1
 
 
-class Segment(NamedTuple):
-    """Addresses from `start` up to, not including, `end` that one rule decides: that with this index, or NOBODY."""
+class Interval(NamedTuple):
+    """Addresses from `start` up to, not including, `end` that one rule decides: that with this index, or NO_RULE."""
 
     start: int
     end: int
-    owner: int
+    rule: int
 
 
-class Space:
+class Partition:
     """The rules of one family that can match, as parallel lists in the order of (number, length).
 
     Rules whose names no lookup asks for are left out: they decide nothing.
     """
 
     def __init__(self, rules: Mapping[bytes, Rule], family: Family, *, progress: Progress = silent) -> None:
-        """Sort out rules by their keys; `Contents.space` does so once."""
+        """Sort out rules by their keys; `LoadedRules.partition` does so once."""
         self.family = family
-        named = family.value.encode() + b"/"
+        named = family.prefix
         found: list[tuple[int, int, bytes]] = []
         for key in counted(rules, f"{family.value} keys read", progress):
             if key.startswith(named):
@@ -60,40 +60,40 @@ class Space:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def rule(self, owner: int) -> Rule | None:
-        """Return the rule with this index, None for NOBODY."""
-        return None if owner == NOBODY else self.rules[owner]
+    def rule(self, index: int) -> Rule | None:
+        """Return the rule with this index, None for NO_RULE."""
+        return None if index == NO_RULE else self.rules[index]
 
-    def key(self, owner: int) -> bytes | None:
-        """Return the key of the rule with this index, None for NOBODY."""
-        return None if owner == NOBODY else self.keys[owner]
+    def key(self, index: int) -> bytes | None:
+        """Return the key of the rule with this index, None for NO_RULE."""
+        return None if index == NO_RULE else self.keys[index]
 
-    def segments(self) -> Iterator[Segment]:
+    def intervals(self) -> Iterator[Interval]:
         """Yield all addresses of the family, in order, cut where the deciding rule changes."""
         bits = self.family.bits
-        open_ = [(self.family.size, NOBODY)]
+        open_ = [(self.family.size, NO_RULE)]
         position = 0
         for index, (number, length) in enumerate(zip(self.numbers, self.lengths, strict=True)):
-            end, owner = open_[-1]
+            end, rule = open_[-1]
             while end <= number:
                 if position < end:
-                    yield Segment(position, end, owner)
+                    yield Interval(position, end, rule)
                     position = end
                 open_.pop()
-                end, owner = open_[-1]
+                end, rule = open_[-1]
             if position < number:
-                yield Segment(position, number, owner)
+                yield Interval(position, number, rule)
                 position = number
             open_.append((number + (1 << bits - length), index))
-        for end, owner in reversed(open_):
+        for end, rule in reversed(open_):
             if position < end:
-                yield Segment(position, end, owner)
+                yield Interval(position, end, rule)
                 position = end
 
     def parents(self) -> list[int]:
         """Return, for each rule, which one would decide all of its addresses if it and those within it were gone."""
         bits = self.family.bits
-        open_ = [(self.family.size, NOBODY)]
+        open_ = [(self.family.size, NO_RULE)]
         found = []
         for index, (number, length) in enumerate(zip(self.numbers, self.lengths, strict=True)):
             while open_[-1][0] <= number:
@@ -111,7 +111,9 @@ class Space:
         return counts
 
 
-def overlaid(one: Iterable[tuple[int, int, T]], other: Iterable[tuple[int, int, U]]) -> Iterator[tuple[int, int, T, U]]:
+def merge_intervals(
+    one: Iterable[tuple[int, int, T]], other: Iterable[tuple[int, int, U]]
+) -> Iterator[tuple[int, int, T, U]]:
     """Cut addresses where either side cuts them: yield start, end, and what each side says about these.
 
     Both sides go over the same addresses, in order and without gaps.
@@ -127,25 +129,25 @@ def overlaid(one: Iterable[tuple[int, int, T]], other: Iterable[tuple[int, int, 
             start = cut
 
 
-class Locator:
-    """Finds the rule that decides an address, by bisection over the segments of a space."""
+class IntervalIndex:
+    """Finds the rule that decides an address, by bisection over the intervals of a partition."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, partition: Partition) -> None:
         self._starts: list[int] = []
-        self._owners: list[int] = []
-        for start, _, owner in space.segments():
+        self._rules: list[int] = []
+        for start, _, index in partition.intervals():
             self._starts.append(start)
-            self._owners.append(owner)
+            self._rules.append(index)
 
-    def owner(self, number: int) -> int:
-        """Return the index of the rule that decides the address with this number, or NOBODY."""
-        return self._owners[bisect_right(self._starts, number) - 1]
+    def rule_at(self, number: int) -> int:
+        """Return the index of the rule that decides the address with this number, or NO_RULE."""
+        return self._rules[bisect_right(self._starts, number) - 1]
 
-    def within(self, start: int, end: int) -> Iterator[Segment]:
+    def within(self, start: int, end: int) -> Iterator[Interval]:
         """Yield the addresses from `start` up to, not including, `end`, cut where the deciding rule changes."""
         index = bisect_right(self._starts, start) - 1
         while start < end:
             index += 1
             following = self._starts[index] if index < len(self._starts) else end
-            yield Segment(start, min(following, end), self._owners[index - 1])
+            yield Interval(start, min(following, end), self._rules[index - 1])
             start = following

@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.compile import DEFAULT_MODE, write_cdb
-from s6tls.accessrules.decompile import write_tree
-from s6tls.audit.core.loaded import Contents
+from s6tls.accessrules.cdb import DEFAULT_MODE, write_cdb
+from s6tls.accessrules.tree import write_tree
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def is_cdb(path: str | bytes, contents: Contents) -> bool:
-    """Tell which form a rule set gets: that of a cdb if the name ends so, else that which `contents` were read in."""
-    return os.fsencode(path).endswith(b".cdb") or not contents.is_tree
+def is_cdb(path: str | bytes, loaded: LoadedRules) -> bool:
+    """Tell which form a rule set gets: that of a cdb if the name ends so, else that which `loaded` were read in."""
+    return os.fsencode(path).endswith(b".cdb") or not loaded.is_tree
 
 
 def write(
     path: str | bytes,
-    contents: Contents,
+    loaded: LoadedRules,
     *,
     mode: int = DEFAULT_MODE,
-    check: Callable[[Contents], None] = lambda written: None,
+    check: Callable[[LoadedRules], None] = lambda written: None,
     progress: Progress = silent,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> None:
@@ -36,9 +36,9 @@ def write(
     """
 
     def read_back(place: str | bytes) -> None:
-        check(Contents.load(place, progress=progress))
+        check(LoadedRules.load(place, progress=progress))
 
-    if is_cdb(path, contents):
-        write_cdb(path, contents.rules.items(), mode=mode, checkpoint=checkpoint, check=read_back)
+    if is_cdb(path, loaded):
+        write_cdb(path, loaded.rules.items(), mode=mode, checkpoint=checkpoint, check=read_back)
     else:
-        write_tree(path, contents.rules.items(), checkpoint=checkpoint, check=lambda: read_back(path))
+        write_tree(path, loaded.rules.items(), checkpoint=checkpoint, check=lambda: read_back(path))

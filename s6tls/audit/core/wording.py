@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from s6tls.accessrules.text import decoded
+
 if TYPE_CHECKING:
     from s6tls.accessrules.rule import Rule
 
     Json = dict[str, Any]
-
-
-def text(raw: bytes) -> str:
-    """Return bytes as text; what is not UTF-8 stands as an escape."""
-    return raw.decode("utf-8", "backslashreplace")
 
 
 def verdict(rule: Rule | None) -> str:
@@ -20,7 +17,7 @@ def verdict(rule: Rule | None) -> str:
     return "notfound" if rule is None else "allow" if rule.allow else "deny"
 
 
-def decision(key: bytes | None, rule: Rule | None) -> Json:
+def decision_json(key: bytes | None, rule: Rule | None) -> Json:
     """Return a decision as JSON has it.
 
     ``{"verdict": "allow", "rule": "ip4/10.0.0.0_8", "env": {"set": {"ROLE": "staff"}, "unset": []}, "exec": null}``
@@ -28,12 +25,12 @@ def decision(key: bytes | None, rule: Rule | None) -> Json:
     env = () if rule is None else rule.env
     return {
         "verdict": verdict(rule),
-        "rule": None if key is None else text(key),
+        "rule": None if key is None else decoded(key),
         "env": {
-            "set": {text(name): text(value) for name, value in env if value is not None},
-            "unset": [text(name) for name, value in env if value is None],
+            "set": {decoded(name): decoded(value) for name, value in env if value is not None},
+            "unset": [decoded(name) for name, value in env if value is None],
         },
-        "exec": text(rule.exec) if rule is not None and rule.exec else None,
+        "exec": decoded(rule.exec) if rule is not None and rule.exec else None,
     }
 
 
@@ -45,20 +42,22 @@ class Decided(NamedTuple):
 
     def json(self) -> Json:
         """Return the decision as JSON has it."""
-        return decision(self.key, self.rule)
+        return decision_json(self.key, self.rule)
 
 
-def told(rule: Rule | None, key: bytes | None = None) -> str:
+def brief(rule: Rule | None, key: bytes | None = None) -> str:
     """Return a verdict as people are told it: ``undecided``, ``deny``, or with the rule ``deny by ip4/10.0.0.0_8``."""
     word = "undecided" if rule is None else verdict(rule)
-    return word if key is None else f"{word} by {text(key)}"
+    return word if key is None else f"{word} by {decoded(key)}"
 
 
 def summary(rule: Rule | None, key: bytes | None = None) -> str:
     """Return a decision in one line: ``allow by ip4/10.0.0.0_8 ROLE=staff -DEBUG exec: echo hello``."""
-    words = [told(rule, key)]
+    words = [brief(rule, key)]
     if rule is not None:
-        words += [f"-{text(name)}" if value is None else f"{text(name)}={text(value)}" for name, value in rule.env]
+        words += [
+            f"-{decoded(name)}" if value is None else f"{decoded(name)}={decoded(value)}" for name, value in rule.env
+        ]
         if rule.exec:
-            words.append(f"exec: {' '.join(text(rule.exec).split())}")
+            words.append(f"exec: {' '.join(decoded(rule.exec).split())}")
     return " ".join(words)

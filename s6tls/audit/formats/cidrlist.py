@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from s6tls.audit.core.networks import Family, cidrs
 from s6tls.audit.formats.entries import (
     BadText,
-    Fault,
+    Diagnostic,
     Parsed,
     Statement,
     clean,
@@ -20,14 +20,16 @@ from s6tls.audit.formats.entries import (
 )
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Range
+
+__all__ = ["parse", "write"]
 
 
 def parse(data: bytes, *, allow: bool = True) -> Parsed:
     """Read a list whose networks are all allowed, or all denied.  Raises BadText."""
     statements: list[Statement] = []
-    faults: list[Fault] = []
+    faults: list[Diagnostic] = []
     rule = plain_rule(allow)
 
     def take(number: int, line: str) -> None:
@@ -42,21 +44,21 @@ def parse(data: bytes, *, allow: bool = True) -> Parsed:
     return first_match(widest_first)
 
 
-def write(contents: Contents, *, allow: bool = True) -> str:
+def write(loaded: LoadedRules, *, allow: bool = True) -> str:
     """Return the fewest networks whose addresses are allowed, or, without `allow`, are not: denied or undecided.
 
     Raises Unsayable.
     """
-    networks_of(contents)
-    return "".join(f"{line}\n" for family in Family for line in cidrs(family, clients(contents, family, allow)))
+    networks_of(loaded)
+    return "".join(f"{line}\n" for family in Family for line in cidrs(family, clients(loaded, family, allow)))
 
 
-def clients(contents: Contents, family: Family, allow: bool) -> list[Range]:
+def clients(loaded: LoadedRules, family: Family, allow: bool) -> list[Range]:
     """Return the addresses that are allowed, or, without `allow`, are not, in order."""
-    space = contents.space(family)
+    partition = loaded.partition(family)
     ranges = []
-    for start, end, owner in space.segments():
-        rule = space.rule(owner)
+    for start, end, index in partition.intervals():
+        rule = partition.rule(index)
         if (rule is not None and rule.allow) is allow:
             ranges.append((start, end))
     return ranges

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import AddressError, shown
+from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.rule import ALLOW, DENY
-from s6tls.audit.core import wording
-from s6tls.audit.core.networks import Family, Network, parse_address_number, parse_cidr
+from s6tls.accessrules.text import decoded, shown
+from s6tls.audit.core.networks import Family, Network, family_name, parse_address_number, parse_cidr, split_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import date
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
 
     _ByLength = dict[int, dict[int, "Statement"]]
+
+__all__ = ["Entry", "Parsed", "Provenance", "BadText", "Unsayable"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Fault:
+class Diagnostic:
     """What is wrong with a line; `file` counts the files that are read together."""
 
     line: int
@@ -56,7 +58,7 @@ class Fault:
 class BadText(Exception):
     """A text does not say rules, or says what rules cannot; `faults` are in the order of its lines."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[Diagnostic]) -> None:
         super().__init__("; ".join(f"line {fault.line}: {fault.message}" for fault in faults))
         self.faults = faults
 
@@ -69,7 +71,7 @@ class Unsayable(Exception):
         self.reasons = reasons
 
 
-class Refusal(ValueError):
+class LineError(ValueError):
     """One line cannot be taken; the message says why."""
 
 
@@ -79,7 +81,7 @@ class Parsed:
 
     entries: list[Entry]
     trailing: tuple[str, ...] = ()
-    remarks: list[Fault] = field(default_factory=list)
+    remarks: list[Diagnostic] = field(default_factory=list)
 
     @property
     def rules(self) -> list[tuple[bytes, Rule]]:
@@ -87,26 +89,26 @@ class Parsed:
         return [(entry.key, entry.rule) for entry in self.entries]
 
 
-def each_line(data: bytes, take: Callable[[int, str], None], faults: list[Fault], *, file: int = 0) -> None:
-    """Hand the lines of a text to `take`, with their numbers; note the Refusal or AddressError that it raises."""
+def each_line(data: bytes, take: Callable[[int, str], None], faults: list[Diagnostic], *, file: int = 0) -> None:
+    """Hand the lines of a text to `take`, with their numbers; note the LineError or AddressError that it raises."""
     for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n") if data else (), 1):
         try:
             take(number, _decoded(raw))
-        except (Refusal, AddressError) as error:
-            faults.append(Fault(number, str(error), file))
+        except (LineError, AddressError) as error:
+            faults.append(Diagnostic(number, str(error), file))
 
 
 def _decoded(raw: bytes) -> str:
     try:
         return raw.decode("utf-8").removesuffix("\r")
     except UnicodeDecodeError:
-        raise Refusal("not UTF-8") from None
+        raise LineError("not UTF-8") from None
 
 
 def clean(note: str) -> str:
-    """Return a comment as provenance keeps it: without blanks around it.  Raises Refusal for control characters."""
+    """Return a comment as provenance keeps it: without blanks around it.  Raises LineError for control characters."""
     if not note.replace("\t", " ").isprintable():
-        raise Refusal("control characters in a comment")
+        raise LineError("control characters in a comment")
     return note.strip()
 
 
@@ -128,11 +130,11 @@ MAPPED = parse_cidr("::ffff:0:0/96")
 def not_mapped(at: Network) -> Network:
     """Return a network for a program that takes the clients of ``::ffff:0:0/96`` for IPv4 clients.
 
-    Raises Refusal for a network within that one.
+    Raises LineError for a network within that one.
     """
     start, end = MAPPED.range
     if at.family is Family.IP6 and start <= at.number < end:
-        raise Refusal(f"clients of {MAPPED} count as IPv4 clients")
+        raise LineError(f"clients of {MAPPED} count as IPv4 clients")
     return at
 
 
@@ -172,7 +174,7 @@ def first_match(statements: Iterable[Statement]) -> Parsed:
                 if by.file == statement.file
                 else f"line {by.line} of the other file covers it"
             )
-            remarks.append(Fault(statement.line, f"{statement.network} is never reached: {where}", statement.file))
+            remarks.append(Diagnostic(statement.line, f"{statement.network} is never reached: {where}", statement.file))
     entries = [
         Entry(said.network.family.key(*said.network[1:]), said.rule, Provenance(note=said.note), said.line)
         for said in kept
@@ -195,7 +197,7 @@ def plain_rule(allow: bool) -> Rule:
 
 
 def networks_of(
-    contents: Contents, *, says_env: bool = False, says_ip6: bool = True, says_mapped: bool = True
+    loaded: LoadedRules, *, says_env: bool = False, says_ip6: bool = True, says_mapped: bool = True
 ) -> list[tuple[Network, Rule]]:
     """Return networks and their rules, the most specific first: then the first that matches decides too.
 
@@ -204,19 +206,19 @@ def networks_of(
     """
     found = []
     reasons = []
-    for key, rule in contents.rules.items():
+    for key, rule in loaded.rules.items():
         try:
             at = _network_of(key)
             if at.family is Family.IP6 and not says_ip6:
-                raise Refusal("the format has no IPv6")
+                raise LineError("the format has no IPv6")
             if not says_mapped:
                 not_mapped(at)
             if rule.exec:
-                raise Refusal("the format has no exec")
+                raise LineError("the format has no exec")
             for name, value in rule.env:
                 if value is None or not says_env:
-                    raise Refusal(f"the format cannot {'unset' if value is None else 'set'} variables: {shown(name)}")
-        except Refusal as error:
+                    raise LineError(f"the format cannot {'unset' if value is None else 'set'} variables: {shown(name)}")
+        except LineError as error:
             reasons.append((key, str(error)))
         else:
             found.append((at, rule))
@@ -226,11 +228,10 @@ def networks_of(
 
 
 def _network_of(key: bytes) -> Network:
-    family_name, _, name = key.partition(b"/")
-    for family in Family:
-        if family.value.encode() == family_name:
-            try:
-                return Network(family, *family.parse_name(name))
-            except AddressError as error:
-                raise Refusal(f"no address can match it: {error}") from error
-    raise Refusal(f"the format has no rules of family {wording.text(family_name)}")
+    family, name = split_key(key)
+    if family is None:
+        raise LineError(f"the format has no rules of family {decoded(family_name(key))}")
+    try:
+        return Network(family, *family.parse_name(name))
+    except AddressError as error:
+        raise LineError(f"no address can match it: {error}") from error

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import AddressError
-from s6tls.accessrules.keys import name_keys
-from s6tls.audit.core.networks import Family
+from s6tls.accessrules.keys import BY_NAME, name_keys
+from s6tls.audit.core.networks import split_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date
 
     from s6tls.audit.formats.entries import Entry
+
+__all__ = ["split"]
 
 
 def split(entries: Iterable[Entry], today: date) -> tuple[list[Entry], list[tuple[Entry, Entry | None]]]:
@@ -32,16 +35,12 @@ def split(entries: Iterable[Entry], today: date) -> tuple[list[Entry], list[tupl
 
 def _wider(key: bytes) -> Iterator[bytes]:
     """Yield the keys that are looked up behind a key for all clients that it matches."""
-    family_name, _, name = key.partition(b"/")
-    if family_name == b"reversedns":
+    family, name = split_key(key)
+    if key.startswith(BY_NAME):
         yield from name_keys(name)
-        return
-    for family in Family:
-        if family.value.encode() == family_name:
-            try:
-                number, length = family.parse_name(name)
-            except AddressError:
-                return
+    elif family is not None:
+        with contextlib.suppress(AddressError):
+            number, length = family.parse_name(name)
             for shorter in range(length - 1, -1, -1):
                 rest = family.bits - shorter
                 yield family.key(number >> rest << rest, shorter)

@@ -17,9 +17,9 @@ from s6tls.audit.formats import cidrlist
 from s6tls.audit.formats.entries import (
     MAPPED,
     BadText,
-    Fault,
+    Diagnostic,
+    LineError,
     Parsed,
-    Refusal,
     Statement,
     each_line,
     first_match,
@@ -31,8 +31,10 @@ from s6tls.audit.formats.entries import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Range
+
+__all__ = ["parse", "write"]
 
 _LONGEST = 16_000  # HAProxy has a buffer of 16384 bytes for a line, and takes the rest of a longer one for another line
 _SIX_TO_FOUR, _COMPATIBLE = parse_cidr("2002::/16"), parse_cidr("::/96")
@@ -41,19 +43,19 @@ _SIX_TO_FOUR, _COMPATIBLE = parse_cidr("2002::/16"), parse_cidr("::/96")
 def parse(data: bytes, *, allow: bool = True) -> Parsed:
     """Read a file whose networks are all allowed, or all denied.  Raises BadText."""
     statements: list[Statement] = []
-    faults: list[Fault] = []
+    faults: list[Diagnostic] = []
     rule = plain_rule(allow)
 
     def take(number: int, line: str) -> None:
         if len(line.encode()) > _LONGEST:
-            raise Refusal(f"line takes more than {_LONGEST} bytes, which HAProxy takes for two")
+            raise LineError(f"line takes more than {_LONGEST} bytes, which HAProxy takes for two")
         if not line.replace("\t", " ").isprintable():
-            raise Refusal("control characters")
+            raise LineError("control characters")
         text = line.lstrip(" \t")
         if not text or line.startswith("#"):
             return
         if "#" in text:
-            raise Refusal("a comment has a line of its own, and its # stands first")
+            raise LineError("a comment has a line of its own, and its # stands first")
         for at, why in _matched(network(text)):
             statements.append(Statement(at, rule, number, why, implied=bool(why)))
 
@@ -80,12 +82,12 @@ def _matched(at: Network) -> Iterator[tuple[Network, str]]:
             yield Network(Family.IP4, 0, 0), f"IPv4 clients of {at}"
 
 
-def write(contents: Contents, *, allow: bool = True) -> str:
+def write(loaded: LoadedRules, *, allow: bool = True) -> str:
     """Return a list as `cidrlist.write` does, with IPv4-mapped networks for IPv4 clients.  Raises Unsayable."""
-    networks_of(contents, says_mapped=False)
+    networks_of(loaded, says_mapped=False)
     first, last = MAPPED.range
-    ranges = [(first + start, first + end) for start, end in cidrlist.clients(contents, Family.IP4, allow)]
-    for start, end in cidrlist.clients(contents, Family.IP6, allow):
+    ranges = [(first + start, first + end) for start, end in cidrlist.clients(loaded, Family.IP4, allow)]
+    for start, end in cidrlist.clients(loaded, Family.IP6, allow):
         ranges += [piece for piece in ((start, min(end, first)), (max(start, last), end)) if piece[0] < piece[1]]
     return "".join(f"{line}\n" for line in _patterns(ranges))
 

@@ -9,15 +9,16 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.identifiers import normalised
+from s6tls.accessrules.keys import ANY_NAME, BY_NAME
 from s6tls.audit.core.networks import Family, Network, parse_cidr, prefixes
 from s6tls.audit.formats.entries import (
     EVERYTHING,
     BadText,
+    Diagnostic,
     Entry,
-    Fault,
+    LineError,
     Parsed,
-    Refusal,
     Statement,
     each_line,
     first_match,
@@ -30,7 +31,9 @@ from s6tls.audit.formats.entries import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
+
+__all__ = ["parse", "write"]
 
 _LONGEST = 2045  # tcp_wrappers has a buffer of 2048 bytes for a line, with its newline, a NUL, and maybe a CR
 _DAEMON = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
@@ -48,11 +51,11 @@ def parse(allow: bytes, deny: bytes = b"", *, daemon: str | None = None) -> Pars
     Raises BadText; `file` of its faults is 1 for hosts.deny.
     """
     reader = _Reader(daemon)
-    faults: list[Fault] = []
+    faults: list[Diagnostic] = []
     for file, (data, verdict) in enumerate(((allow, True), (deny, False))):
         each_line(data, partial(reader.take, file, verdict), faults, file=file)
         if data and not data.endswith(b"\n"):
-            faults.append(Fault(data.count(b"\n") + 1, "no newline ends the line, so no reader takes it", file))
+            faults.append(Diagnostic(data.count(b"\n") + 1, "no newline ends the line, so no reader takes it", file))
     faults += reader.check_names()
     if faults:
         raise BadText(faults)
@@ -71,25 +74,25 @@ class _Reader:
         self._names: dict[str, tuple[int, int, bool]] = {}
 
     def take(self, file: int, verdict: bool, number: int, line: str) -> None:
-        """Take a line.  Raises Refusal."""
+        """Take a line.  Raises LineError."""
         if len(line.encode()) > _LONGEST:
-            raise Refusal(f"line takes more than {_LONGEST} bytes, which no reader of the file takes")
+            raise LineError(f"line takes more than {_LONGEST} bytes, which no reader of the file takes")
         if not line.replace("\t", " ").isprintable():
-            raise Refusal("control characters")
+            raise LineError("control characters")
         if line.endswith("\\"):
-            raise Refusal("a backslash: lines that go on in the next one are not read")
+            raise LineError("a backslash: lines that go on in the next one are not read")
         if not line.strip() or line.startswith("#"):
             return
         if not line.isascii():
-            raise Refusal("characters that are not ASCII")
+            raise LineError("characters that are not ASCII")
         parts = [part.strip(" \t") for part in _COLON.split(line)]
         if len(parts) < 2:
-            raise Refusal("not DAEMONS : CLIENTS")
+            raise LineError("not DAEMONS : CLIENTS")
         if len(parts) > 3:
-            raise Refusal("more than one option")
+            raise LineError("more than one option")
         for option in parts[2:]:
             if option.lower() not in ("allow", "deny"):
-                raise Refusal(f"rules cannot say this option: {option!r}")
+                raise LineError(f"rules cannot say this option: {option!r}")
             verdict = option.lower() == "allow"
         daemons, clients = (_words(part) for part in parts[:2])
         if self._applies(daemons):
@@ -101,12 +104,12 @@ class _Reader:
     def _applies(self, daemons: list[str]) -> bool:
         for word in daemons:
             if word != "EXCEPT" and not is_daemon(word):
-                raise Refusal(f"not the name of a daemon: {word!r}")
+                raise LineError(f"not the name of a daemon: {word!r}")
         if self._daemon is None and daemons != ["ALL"]:
-            raise Refusal("the line is not for ALL daemons: name one")
+            raise LineError("the line is not for ALL daemons: name one")
         return _listed(self._daemon or "", daemons)
 
-    def check_names(self) -> Iterator[Fault]:
+    def check_names(self) -> Iterator[Diagnostic]:
         """Yield why lines with names cannot be said.
 
         Rules ask for names where no network decides, and match what is below a name too.  That comes to the same if
@@ -128,7 +131,7 @@ class _Reader:
                 why = f"a rule by name would match names below it too: list .{name} as well"
             else:
                 continue
-            yield Fault(line, f"{name}: {why}", file)
+            yield Diagnostic(line, f"{name}: {why}", file)
 
     def parsed(self) -> Parsed:
         """Return the rules."""
@@ -137,16 +140,16 @@ class _Reader:
         parsed = first_match(said for said in self._statements if said.rule.allow)
         for name, (line, _, _) in self._names.items():
             if not name.startswith("."):
-                parsed.entries.append(Entry(b"reversedns/" + name.encode(), plain_rule(True), line=line))
-        parsed.entries.append(Entry(b"reversedns/@", plain_rule(False)))
+                parsed.entries.append(Entry(BY_NAME + name.encode(), plain_rule(True), line=line))
+        parsed.entries.append(Entry(ANY_NAME, plain_rule(False)))
         return parsed
 
 
 def _words(part: str) -> list[str]:
-    """Return the words of a list; keywords may be in lower case too.  Raises Refusal if there is none."""
+    """Return the words of a list; keywords may be in lower case too.  Raises LineError if there is none."""
     words = [word.upper() if word.upper() in _KEYWORDS else word for word in _SEPARATOR.split(part) if word]
     if not words:
-        raise Refusal("an empty list")
+        raise LineError("an empty list")
     return words
 
 
@@ -162,7 +165,7 @@ def _split_except(words: list[str]) -> tuple[list[str], list[str]]:
         return words, []
     at = words.index("EXCEPT")
     if at in (0, len(words) - 1):
-        raise Refusal("EXCEPT stands between two lists")
+        raise LineError("EXCEPT stands between two lists")
     return words[:at], words[at + 1 :]
 
 
@@ -180,7 +183,7 @@ def _clients(words: list[str]) -> tuple[list[str], list[Network]]:
         return names, networks
     more_names, without = _clients(rest)
     if names or more_names:
-        raise Refusal("rules cannot say EXCEPT with names")
+        raise LineError("rules cannot say EXCEPT with names")
     return [], [piece for at in networks for piece in _cut(at, without)]
 
 
@@ -206,27 +209,27 @@ def _networks(word: str) -> list[Network]:
     if word.startswith("["):
         bracketed = _BRACKETED.fullmatch(word)
         if bracketed is None:
-            raise Refusal(f"not [ADDRESS]/LENGTH: {word}")
+            raise LineError(f"not [ADDRESS]/LENGTH: {word}")
         return [not_mapped(parse_cidr(bracketed[1] + (bracketed[2] or "")))]
     if _PREFIX.fullmatch(word):
         numbers = word.split(".")[:-1]
         return [parse_cidr(".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}")]
     if _NUMBERS.fullmatch(word):
         if re.search(r"/(?:0+|255\.255\.255\.255)$", word):
-            raise Refusal(f"no client matches {word}: 0.0.0.0/0.0.0.0 is all of IPv4, and one address has no mask")
+            raise LineError(f"no client matches {word}: 0.0.0.0/0.0.0.0 is all of IPv4, and one address has no mask")
         return [network(word)]
     name = word.removeprefix(".").lower().encode()
     if word in _KEYWORDS or normalised(name) != name:
-        raise Refusal(f"rules cannot say this pattern: {word!r}")
+        raise LineError(f"rules cannot say this pattern: {word!r}")
     return []
 
 
-def write(contents: Contents, *, daemon: str = "ALL") -> str:
+def write(loaded: LoadedRules, *, daemon: str = "ALL") -> str:
     """Return a hosts.allow that decides equally, by the options allow and deny, and denies whom no rule decides.
 
     Raises Unsayable.
     """
-    networks = networks_of(contents, says_mapped=False)
+    networks = networks_of(loaded, says_mapped=False)
     lines = [f"{daemon} : {_pattern(at)} : {'allow' if rule.allow else 'deny'}\n" for at, rule in networks]
     return "".join([*lines, f"{daemon} : ALL : deny\n"])
 

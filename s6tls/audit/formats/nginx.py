@@ -9,9 +9,9 @@ from s6tls.audit.core.networks import Network, parse_cidr
 from s6tls.audit.formats.entries import (
     EVERYTHING,
     BadText,
-    Fault,
+    Diagnostic,
+    LineError,
     Parsed,
-    Refusal,
     Statement,
     clean,
     each_line,
@@ -22,7 +22,9 @@ from s6tls.audit.formats.entries import (
 )
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
+
+__all__ = ["parse", "write"]
 
 _DIRECTIVE = re.compile(r"[ \t]*(allow|deny)[ \t]+([^ \t;]+)[ \t]*;[ \t]*")
 
@@ -33,7 +35,7 @@ def parse(data: bytes) -> Parsed:
     Whoever none of them matches is allowed, and so by the rules, through networks of length 0.
     """
     statements: list[Statement] = []
-    faults: list[Fault] = []
+    faults: list[Diagnostic] = []
 
     def take(number: int, line: str) -> None:
         found, note = _directives(line.strip(" \t"))
@@ -56,17 +58,17 @@ def _directives(line: str) -> tuple[list[tuple[str, str]], str]:
         end = directive.end()
     rest = line[end:]
     if rest and not rest.startswith("#"):
-        raise Refusal("not a directive: allow or deny, an address, a network or all, and ;")
+        raise LineError("not a directive: allow or deny, an address, a network or all, and ;")
     return found, clean(rest[1:]) if found else ""
 
 
 def _networks(what: str) -> list[Network]:
     if what == "unix:":
-        raise Refusal("rules by address know no unix: clients")
+        raise LineError("rules by address know no unix: clients")
     return EVERYTHING if what == "all" else [not_mapped(parse_cidr(what))]
 
 
-def write(contents: Contents) -> str:
+def write(loaded: LoadedRules) -> str:
     """Return directives that decide equally, with a last one that denies whom no rule decides.  Raises Unsayable."""
-    lines = [f"{'allow' if rule.allow else 'deny'} {at};\n" for at, rule in networks_of(contents, says_mapped=False)]
+    lines = [f"{'allow' if rule.allow else 'deny'} {at};\n" for at, rule in networks_of(loaded, says_mapped=False)]
     return "".join([*lines, "deny all;\n"])

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
-from s6tls.accessrules.errors import UsageProblem, shown
+from s6tls.accessrules.errors import UsageProblem
 from s6tls.accessrules.rule import Rule
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, Network, prefixes
 from s6tls.audit.formats.entries import (
     BadText,
-    Fault,
+    Diagnostic,
+    LineError,
     Parsed,
-    Refusal,
     Statement,
     Unsayable,
     each_line,
@@ -31,7 +32,9 @@ from s6tls.audit.formats.entries import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
+
+__all__ = ["parse", "write"]
 
 _NOTHING_MATCHES = Statement(Network(Family.IP4, 0, 0), plain_rule(True))
 _QUOTES = [chr(code) for code in (0x22, *range(0x21, 0x7F))]
@@ -49,7 +52,7 @@ def parse(data: bytes) -> Parsed:
     Whoever none of them matches is allowed, and so by the rules, through 0.0.0.0/0.
     """
     lines: list[_Line] = []
-    faults: list[Fault] = []
+    faults: list[Diagnostic] = []
 
     def take(number: int, line: str) -> None:
         line = line.rstrip(" \t")
@@ -57,7 +60,7 @@ def parse(data: bytes) -> Parsed:
             return
         address, colon, instructions = line.partition(":")
         if not colon:
-            raise Refusal("no colon: tcprules passes over the line")
+            raise LineError("no colon: tcprules passes over the line")
         rule = _rule(instructions)
         level, networks = _networks(address)
         lines.append(_Line(level, [Statement(network, rule, number) for network in networks]))
@@ -72,18 +75,18 @@ def parse(data: bytes) -> Parsed:
 def _rule(text: str) -> Rule:
     allow = text.startswith("allow")
     if not allow and not text.startswith("deny"):
-        raise Refusal("neither allow nor deny behind the colon")
+        raise LineError("neither allow nor deny behind the colon")
     rest = text.removeprefix("allow" if allow else "deny")
     env = tuple(_changes(rest))
     if not env:
         return plain_rule(allow)
     if not allow:
-        raise Refusal("a deny sets no variables: leave them out")
+        raise LineError("a deny sets no variables: leave them out")
     rule = Rule(True, tuple(dict(env).items()))
     try:
         record.encode(rule)
     except UsageProblem as error:
-        raise Refusal(str(error)) from error
+        raise LineError(str(error)) from error
     return rule
 
 
@@ -91,31 +94,31 @@ def _changes(text: str) -> Iterator[tuple[bytes, bytes]]:
     while text:
         name, equals, rest = text[1:].partition("=")
         if text[0] != "," or not equals or not rest:
-            raise Refusal('not ,NAME="value"')
+            raise LineError('not ,NAME="value"')
         if not rest[0].isascii():
-            raise Refusal(f"the value of {shown(name.encode())} starts with a character that is not ASCII")
+            raise LineError(f"the value of {shown(name.encode())} starts with a character that is not ASCII")
         value, end, text = rest[1:].partition(rest[0])
         if not end:
-            raise Refusal(f"the value of {shown(name.encode())} does not end with the character it starts with")
+            raise LineError(f"the value of {shown(name.encode())} does not end with the character it starts with")
         if not name or "\0" in name + value:
-            raise Refusal("a variable has no name, or a NUL")
+            raise LineError("a variable has no name, or a NUL")
         yield name.encode(), value.encode()
 
 
 def _networks(address: str) -> tuple[int, list[Network]]:
     """Return how many numbers an address has, and its networks."""
     if "@" in address or "=" in address:
-        raise Refusal("rules by user or host name: tcpserver asks for these before and between networks")
+        raise LineError("rules by user or host name: tcpserver asks for these before and between networks")
     if not address:
         return 0, [Network(Family.IP4, 0, 0)]
     words = address.removesuffix(".").split(".")
     level = len(words)
     if level > 4 or (level == 4) == address.endswith("."):
-        raise Refusal("no address can match it: write 1.2.3.4, or 1.2.3. with a dot for a network")
+        raise LineError("no address can match it: write 1.2.3.4, or 1.2.3. with a dot for a network")
     ranges = [_range(word) for word in words]
     wide = [index for index, (low, high, dash) in enumerate(ranges) if dash]
     if len(wide) > 1:
-        raise Refusal("more than one range in an address: tcprules knows one")
+        raise LineError("more than one range in an address: tcprules knows one")
     rest = 32 - 8 * level
     if not wide or wide[0] == level - 1:
         base = 0
@@ -142,25 +145,25 @@ def _range(word: str) -> tuple[int, int, str]:
     numbers = []
     for text in (low, high if dash else low):
         if not (text.isascii() and text.isdigit() and len(text) <= 3 and str(int(text)) == text and int(text) <= 255):
-            raise Refusal(f"not a number from 0 to 255: {text[:20]!r}")
+            raise LineError(f"not a number from 0 to 255: {text[:20]!r}")
         numbers.append(int(text))
     if numbers[0] > numbers[1]:
-        raise Refusal("a range that is empty")
+        raise LineError("a range that is empty")
     return numbers[0], numbers[1], dash
 
 
-def write(contents: Contents) -> str:
+def write(loaded: LoadedRules) -> str:
     """Return rules that decide equally, with a last one that denies whom no rule decides.  Raises Unsayable.
 
     More specific networks come first, since of several rules with one address the first counts.
     """
     lines = []
     reasons = []
-    for at, rule in networks_of(contents, says_env=True, says_ip6=False):
+    for at, rule in networks_of(loaded, says_env=True, says_ip6=False):
         key = at.family.key(at.number, at.length)
         try:
             lines.append(f"{_address(at)}:{_instructions(rule)}\n")
-        except Refusal as error:
+        except LineError as error:
             reasons.append((key, str(error)))
     if reasons:
         raise Unsayable(reasons)
@@ -183,9 +186,9 @@ def _instructions(rule: Rule) -> str:
             text = (value or b"").decode()
             variable = name.decode()
         except UnicodeDecodeError:
-            raise Refusal(f"not UTF-8: {shown(name)}") from None
+            raise LineError(f"not UTF-8: {shown(name)}") from None
         quote = next((quote for quote in _QUOTES if quote not in text), None)
         if "\n" in text + variable or quote is None:
-            raise Refusal(f"the format has no quotes for the value of {shown(name)}")
+            raise LineError(f"the format has no quotes for the value of {shown(name)}")
         words.append(f"{variable}={quote}{text}{quote}")
     return ",".join(words)

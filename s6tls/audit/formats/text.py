@@ -27,16 +27,19 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
-from s6tls.accessrules.errors import AddressError, UsageProblem, shown
+from s6tls.accessrules.errors import UsageProblem
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
-from s6tls.audit.core.networks import Family, parse_cidr
-from s6tls.audit.formats.entries import BadText, Entry, Fault, Parsed, Provenance, Refusal, clean, each_line
-from s6tls.audit.lint.names import problem
+from s6tls.accessrules.text import shown
+from s6tls.audit.core.networks import Family, family_name, parse_cidr, split_key
+from s6tls.audit.formats.entries import BadText, Diagnostic, Entry, LineError, Parsed, Provenance, clean, each_line
+from s6tls.audit.lint.names import unmatchable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from s6tls.accessrules.rule import Env
+
+__all__ = ["parse", "write"]
 
 _FAMILIES = {family.value: family for family in Family}
 _QUOTED = r'"(?:[^"\\]|\\[ntr"\\]|\\x[0-9a-fA-F]{2})*"'
@@ -55,7 +58,7 @@ _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 def parse(data: bytes) -> Parsed:
     """Read a text.  Raises BadText with all that is wrong."""
     reader = _Reader()
-    faults: list[Fault] = []
+    faults: list[Diagnostic] = []
     each_line(data, reader.take, faults)
     if faults:
         raise BadText(faults)
@@ -68,7 +71,7 @@ class _Reader:
         self.comments: list[str] = []
 
     def take(self, number: int, line: str) -> None:
-        """Take a line.  Raises Refusal."""
+        """Take a line.  Raises LineError."""
         line = line.strip(" \t")
         if not line:
             return
@@ -80,14 +83,14 @@ class _Reader:
         entry = Entry(key, rule, _provenance(rest, comments), number)
         first = self.entries.setdefault(key, entry)
         if first is not entry:
-            raise Refusal(f"{shown(key)} has a rule already, in line {first.line}")
+            raise LineError(f"{shown(key)} has a rule already, in line {first.line}")
 
 
 def _rule(line: str) -> tuple[bytes, Rule, str]:
     """Return the key and the rule of a line, and the comment behind them."""
     about = _ABOUT.match(line)
     if about is None:
-        raise Refusal("it does not start with allow or deny, a family and a name")
+        raise LineError("it does not start with allow or deny, a family and a name")
     verdict, family, name = about.groups()
     env: dict[bytes, bytes | None] = {}
     exec_: bytes | None = None
@@ -97,18 +100,18 @@ def _rule(line: str) -> tuple[bytes, Rule, str]:
         unset, setting, value = change.groups()
         if setting == "exec":
             if exec_ is not None:
-                raise Refusal("two execs")
+                raise LineError("two execs")
             exec_ = _value(value or "")
         else:
             variable = _variable(unset or setting)
             if variable in env:
-                raise Refusal(f"variable {shown(variable)} stands twice")
+                raise LineError(f"variable {shown(variable)} stands twice")
             env[variable] = None if unset else _without_nul(_value(value or ""))
     rest = line[end:].strip(" \t")
     if rest and (not rest.startswith("#") or line[end] not in " \t"):
-        raise Refusal(f"not NAME=value, -NAME or a comment: {rest[:40]!r}")
+        raise LineError(f"not NAME=value, -NAME or a comment: {rest[:40]!r}")
     if verdict == "deny" and (env or exec_ is not None):
-        raise Refusal("a deny has no environment and no exec")
+        raise LineError("a deny has no environment and no exec")
     return _key(family, name), _checked(tuple(env.items()), exec_ or b"", verdict), rest[1:]
 
 
@@ -116,12 +119,12 @@ def _checked(env: Env, exec_: bytes, verdict: str) -> Rule:
     if verdict == "deny":
         return DENY
     if len(exec_) > record.MAX_EXEC:
-        raise Refusal(f"exec takes {len(exec_)} bytes, more than {record.MAX_EXEC}")
+        raise LineError(f"exec takes {len(exec_)} bytes, more than {record.MAX_EXEC}")
     rule = Rule(True, env, exec_) if env or exec_ else ALLOW
     try:
         record.encode(rule)
     except UsageProblem as error:
-        raise Refusal(str(error)) from error
+        raise LineError(str(error)) from error
     return rule
 
 
@@ -131,31 +134,31 @@ def _key(family: str, name: str) -> bytes:
     if family in _FAMILIES:
         network = parse_cidr(name)
         if network.family is not _FAMILIES[family]:
-            raise Refusal(f"not of family {family}: {name}")
+            raise LineError(f"not of family {family}: {name}")
         if "/" not in name:
-            raise Refusal(f"no prefix length: write it as {network}")
+            raise LineError(f"no prefix length: write it as {network}")
         key = network.family.key(network.number, network.length)
         if str(network) != name:
-            raise Refusal(f"not in its canonical text: write it as {network}")
+            raise LineError(f"not in its canonical text: write it as {network}")
         return key
     if not _PLAIN_FAMILY.fullmatch(family):
-        raise Refusal(f"not the name of a family: {family}")
-    value = _value(name)
-    if found := problem(family.encode(), value):
-        raise Refusal(f"{family} {name} can never match: {found.message}: {found.remedy}")
-    return family.encode() + b"/" + value
+        raise LineError(f"not the name of a family: {family}")
+    key = family.encode() + b"/" + _value(name)
+    if found := unmatchable(key):
+        raise LineError(f"{family} {name} {found.message}: {found.remedy}")
+    return key
 
 
 def _variable(word: str) -> bytes:
     name = _without_nul(_value(word))
     if not name or b"=" in name:
-        raise Refusal("a variable has no name, or one with =")
+        raise LineError("a variable has no name, or one with =")
     return name
 
 
 def _without_nul(value: bytes) -> bytes:
     if b"\0" in value:
-        raise Refusal("a NUL in a variable")
+        raise LineError("a NUL in a variable")
     return value
 
 
@@ -178,11 +181,11 @@ def _provenance(rest: str, comments: tuple[str, ...]) -> Provenance:
     while word := _NOTE.match(rest):
         name, value = word.groups()
         if name in found:
-            raise Refusal(f"two of {name}")
+            raise LineError(f"two of {name}")
         try:
             found[name] = clean(_value(value).decode())
         except UnicodeDecodeError:
-            raise Refusal(f"{name} is not UTF-8") from None
+            raise LineError(f"{name} is not UTF-8") from None
         rest = rest[word.end() :]
     return Provenance(found.get("owner", ""), found.get("ticket", ""), _date(found.get("expires")), rest, comments)
 
@@ -195,7 +198,7 @@ def _date(text: str | None) -> date | None:
     except ValueError:
         found = None
     if found is None or str(found) != text:
-        raise Refusal(f"not a date like 2027-01-31: {text}")
+        raise LineError(f"not a date like 2027-01-31: {text}")
     return found
 
 
@@ -220,18 +223,13 @@ def _line(entry: Entry) -> str:
 
 
 def _about(key: bytes) -> str:
-    family, slash, name = key.partition(b"/")
-    known = _FAMILIES.get(family.decode("latin-1"))
-    if known is not None and slash:
-        try:
-            return f"{known.value} {known.cidr(*known.parse_name(name))}"
-        except AddressError:
-            return f"key {_string(key) or _quoted(key)}"
-    plain = family.decode("latin-1")
-    is_plain = plain != "key" and plain.isascii() and _PLAIN_FAMILY.fullmatch(plain)
-    if not (slash and name and is_plain) or problem(family, name):
+    family, name = split_key(key)
+    other = family_name(key).decode("latin-1")
+    if unmatchable(key) or other == "key" or not (name and other.isascii() and _PLAIN_FAMILY.fullmatch(other)):
         return f"key {_string(key) or _quoted(key)}"
-    return f"{plain} {_string(name)}"
+    if family is not None:
+        return f"{family.value} {family.cidr(*family.parse_name(name))}"
+    return f"{other} {_string(name)}"
 
 
 def _name(name: bytes) -> str:

@@ -22,8 +22,8 @@ def findings(descriptor: int) -> Iterator[Finding]:
     for key, value in records(descriptor):
         if key in seen:
             message = "has another record, which is never found: the first counts"
-            yield Finding("duplicate", Severity.WARNING, key, message, "compile the rule set again, from one source")
+            yield Finding("duplicate", Severity.WARNING, message, "compile the rule set again, from one source", key)
         elif value and value[:1] not in _VERDICTS:
             message = "is no rule: its record begins with neither A nor D, and a broader rule decides"
-            yield Finding("no-verdict", Severity.WARNING, key, message, "remove it, or compile the rule set again")
+            yield Finding("no-verdict", Severity.WARNING, message, "remove it, or compile the rule set again", key)
         seen.add(key)

@@ -5,27 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
-from s6tls.accessrules.errors import UsageProblem, shown
-from s6tls.accessrules.ids import HIGHEST, IN_ENVIRONMENT, BadId
+from s6tls.accessrules.errors import UsageProblem
+from s6tls.accessrules.identifiers import HIGHEST, IN_ENVIRONMENT, BadId
 from s6tls.accessrules.record import MAX_EXEC
+from s6tls.accessrules.text import shown
 from s6tls.audit.lint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
 
 
-def findings(contents: Contents) -> Iterator[Finding]:
+def findings(loaded: LoadedRules) -> Iterator[Finding]:
     """Yield environments that no record holds, texts to run that may be cut, wrong ids, and halves of keypairs."""
     seen: dict[Rule, list[Finding]] = {}
-    for key, rule in contents.rules.items():
+    for key, rule in loaded.rules.items():
         if rule.env or rule.exec:
             if rule not in seen:
-                seen[rule] = list(_of_rule(rule, contents.is_tree))
+                seen[rule] = list(_of_rule(rule, loaded.is_tree))
             for found in seen[rule]:
-                yield Finding(found.code, found.severity, key, found.message, found.remedy)
+                yield found.at(key)
 
 
 def _of_rule(rule: Rule, is_tree: bool) -> Iterator[Finding]:
@@ -33,10 +34,10 @@ def _of_rule(rule: Rule, is_tree: bool) -> Iterator[Finding]:
         record.encode(rule)
     except UsageProblem as error:
         remedy = "set fewer or shorter variables: no cdb can hold it"
-        yield Finding("env-too-large", Severity.ERROR, None, str(error), remedy)
+        yield Finding("env-too-large", Severity.ERROR, str(error), remedy)
     if len(rule.exec) == MAX_EXEC and not is_tree:  # of a tree, the size of the file tells more
         message = f"exec takes exactly {MAX_EXEC} bytes, where compilers cut longer ones"
-        yield Finding("exec-cut", Severity.WARNING, None, message, "see that its end is there, or put it in a script")
+        yield Finding("exec-cut", Severity.WARNING, message, "see that its end is there, or put it in a script")
     yield from _bad_ids(rule)
     yield from _half_pairs(rule)
 
@@ -47,9 +48,12 @@ def _bad_ids(rule: Rule) -> Iterator[Finding]:
             try:
                 IN_ENVIRONMENT[name](value)
             except BadId as error:
-                message = f"sets {shown(name)} to no id ({error}): a server that takes it from there refuses the client"
+                # Only a service with -U takes ids from UID, GID and GIDLIST; a program may have its own use for them.
+                severity = Severity.ERROR if name.startswith(b"TLS_") else Severity.WARNING
+                server = "a server" if severity is Severity.ERROR else "a server with -U"
+                message = f"sets {shown(name)} to no id ({error}): {server} refuses the client"
                 remedy = f"write numbers from 0 to {HIGHEST}" + (", with commas between" if name == b"GIDLIST" else "")
-                yield Finding("bad-id", Severity.ERROR, None, message, remedy)
+                yield Finding("bad-id", severity, message, remedy)
 
 
 def _half_pairs(rule: Rule) -> Iterator[Finding]:
@@ -64,7 +68,6 @@ def _half_pairs(rule: Rule) -> Iterator[Finding]:
             yield Finding(
                 "half-keypair",
                 Severity.WARNING,
-                None,
                 f"sets {shown(name)} but not {shown(other)}: that of the server's environment need not match",
                 f"set {shown(other)} in the same rule",
             )

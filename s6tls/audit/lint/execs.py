@@ -13,16 +13,14 @@ import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
-from s6tls.audit.lint.findings import Finding, Severity, with_others
+from s6tls.audit.lint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.core.loaded import Contents
-
-    Problem = tuple[str, Severity, str, str]
+    from s6tls.audit.core.loaded import LoadedRules
 
 _PATIENCE = 10.0  # seconds
 
@@ -67,11 +65,11 @@ class Execlineb:
         return done.stdout
 
 
-def findings(contents: Contents, progress: Progress = silent) -> Iterator[Finding]:
+def findings(loaded: LoadedRules, progress: Progress = silent) -> Iterator[Finding]:
     """Yield what is wrong with the texts that rules run: each text once, with the first rule that has it."""
     users: dict[bytes, bytes] = {}
     count: Counter[bytes] = Counter()
-    for key, rule in contents.rules.items():
+    for key, rule in loaded.rules.items():
         if rule.exec:
             users.setdefault(rule.exec, key)
             count[rule.exec] += 1
@@ -82,33 +80,33 @@ def findings(contents: Contents, progress: Progress = silent) -> Iterator[Findin
     except (OSError, Unparsable) as error:
         message = f"unable to check what rules run: {error}"
         remedy = "install it here and where the server runs, which refuses clients of such rules without execlineb"
-        yield Finding("no-execlineb", Severity.ERROR, None, message, remedy)
+        yield Finding("no-execlineb", Severity.ERROR, message, remedy)
         return
     for text, key in counted(users.items(), "texts parsed", progress):
-        for code, severity, message, remedy in _problems(text, execlineb):
-            yield Finding(code, severity, key, with_others(message, count[text]), remedy)
+        for found in _of_text(text, execlineb):
+            yield found.at(key, count[text])
 
 
-def _problems(text: bytes, execlineb: Execlineb) -> Iterator[Problem]:
+def _of_text(text: bytes, execlineb: Execlineb) -> Iterator[Finding]:
     try:
         words = execlineb.words(text)
     except Unparsable as error:
-        yield "exec-syntax", Severity.ERROR, f"exec does not parse: {error}", "correct it"
+        yield Finding("exec-syntax", Severity.ERROR, f"exec does not parse: {error}", "correct it")
         return
     except OSError as error:
-        yield "exec-syntax", Severity.ERROR, f"unable to check exec: {error.strerror}", "try again"
+        yield Finding("exec-syntax", Severity.ERROR, f"unable to check exec: {error.strerror}", "try again")
         return
     if not words:
         message = "exec has no words: the connection is closed, with nothing run"
-        yield "exec-empty", Severity.WARNING, message, "name a program in it, or remove it"
+        yield Finding("exec-empty", Severity.WARNING, message, "name a program in it, or remove it")
         return
     program = words[0]
     if b"/" in program and not program.startswith(b"/"):
         message = f"exec runs {shown(program)}, which is found from the working directory of the server"
-        yield "relative-path", Severity.WARNING, message, "write the whole path"
+        yield Finding("relative-path", Severity.WARNING, message, "write the whole path")
     elif shutil.which(program, path=execlineb.path) is None:
         message = f"exec runs {shown(program)}, which is not there or not executable"
-        yield "exec-missing", Severity.ERROR, message, "install the program, or correct its name"
+        yield Finding("exec-missing", Severity.ERROR, message, "install the program, or correct its name")
 
 
 def _quoted(path: str) -> bytes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded
 
 if TYPE_CHECKING:
     from s6tls.audit.core.wording import Json
@@ -39,22 +39,21 @@ class Finding:
 
     code: str
     severity: Severity
-    rule: bytes | None
     message: str
     remedy: str
+    rule: bytes | None = None
+
+    def at(self, rule: bytes, rules: int = 1) -> Finding:
+        """Return this finding as one about a rule, the first of so many that have it."""
+        others = f" (and in {rules - 1:,} more rule{'s' if rules > 2 else ''})" if rules > 1 else ""
+        return replace(self, message=self.message + others, rule=rule)
 
     def json(self) -> Json:
         """Return the finding as JSON has it."""
         return {
             "code": self.code,
             "severity": self.severity.word,
-            "rule": None if self.rule is None else wording.text(self.rule),
+            "rule": None if self.rule is None else decoded(self.rule),
             "message": self.message,
             "remedy": self.remedy,
         }
-
-
-def with_others(message: str, count: int) -> str:
-    """Return a message that is about `count` rules, and put to the first of them."""
-    others = count - 1
-    return f"{message} (and in {others:,} more rule{'s' if others > 1 else ''})" if others else message

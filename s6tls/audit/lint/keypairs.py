@@ -9,12 +9,13 @@ import datetime
 import os
 import stat
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import shown
+from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
-from s6tls.audit.lint.findings import Finding, Severity, with_others
+from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.pki import Kind, Unusable, files, parsing
 from s6tls.pki.parsing import authorities, check_keypair, name_of, private_key, revocations, weakness
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.pki.parsing import Key
 
 
@@ -42,30 +43,21 @@ Uses = tuple[Named, ...]
 """What is looked at, and what is looked at beside it: a key's certificate; the CAFILE that may do without a CADIR."""
 
 
-class Problem(NamedTuple):
-    """A finding, without the rule."""
-
-    code: str
-    severity: Severity
-    message: str
-    remedy: str
-
-
 def findings(
-    contents: Contents, days: int, progress: Progress = silent, now: datetime.datetime | None = None
+    loaded: LoadedRules, days: int, progress: Progress = silent, now: datetime.datetime | None = None
 ) -> Iterator[Finding]:
     """Yield what is wrong with the files that rules name, or will be within `days`, each with its first rule."""
     users: dict[Uses, bytes] = {}
     count: Counter[Uses] = Counter()
-    for key, rule in contents.rules.items():
+    for key, rule in loaded.rules.items():
         if rule.env:
             for uses in _uses(rule):
                 users.setdefault(uses, key)
                 count[uses] += 1
     check = _Check(now or datetime.datetime.now(datetime.UTC), datetime.timedelta(days=days))
     for uses, key in counted(users.items(), "files looked at", progress):
-        for code, severity, message, remedy in check.problems(uses):
-            yield Finding(code, severity, key, with_others(message, count[uses]), remedy)
+        for found in check.findings(uses):
+            yield found.at(key, count[uses])
 
 
 def _uses(rule: Rule) -> Iterator[Uses]:
@@ -91,7 +83,7 @@ class _Check:
         self._keys: dict[Named, Key] = {}
         self._chains: dict[Named, list[x509.Certificate]] = {}
 
-    def problems(self, uses: Uses) -> Iterator[Problem]:
+    def findings(self, uses: Uses) -> Iterator[Finding]:
         try:
             if uses[0].variable != b"CADIR" and len(uses) == 2:
                 self._compare(*uses)
@@ -99,11 +91,11 @@ class _Check:
                 yield from self._file(*uses)
             else:
                 message = f"{uses[0]} is found from the working directory of the server, and not looked at here"
-                yield Problem("relative-path", Severity.WARNING, message, "write the whole path")
+                yield Finding("relative-path", Severity.WARNING, message, "write the whole path")
         except Unusable as error:
             yield _faulty(uses, error)
 
-    def _file(self, named: Named, beside: Named | None = None) -> Iterator[Problem]:
+    def _file(self, named: Named, beside: Named | None = None) -> Iterator[Finding]:
         kind, which = named.variable.partition(b":")[0], shown(named.path)
         if kind == b"CADIR":
             found = _in_directory(named.path)
@@ -116,7 +108,7 @@ class _Check:
             self._keys[named] = private_key(file.data)
             if file.mode & stat.S_IROTH:
                 message = f"{named} may be read by every user of this machine"
-                yield Problem("key-exposed", Severity.WARNING, message, "take that permission away")
+                yield Finding("key-exposed", Severity.WARNING, message, "take that permission away")
         elif kind == b"CERTFILE":
             self._chains[named] = parsing.chain(file.data)
             yield from self._periods(named, self._chains[named])
@@ -130,50 +122,50 @@ class _Check:
         if key in self._keys and certificate in self._chains:
             check_keypair(self._keys[key], self._chains[certificate])
 
-    def _periods(self, named: Named, certificates: list[x509.Certificate]) -> Iterator[Problem]:
+    def _periods(self, named: Named, certificates: list[x509.Certificate]) -> Iterator[Finding]:
         for certificate in certificates:
             which = f"{named}: {_name(certificate)}"
             begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
             if ends < self._now:
                 message = f"{which} has expired, on {ends:%Y-%m-%d}"
-                yield Problem("certificate-expired", Severity.ERROR, message, "renew it")
+                yield Finding("certificate-expired", Severity.ERROR, message, "renew it")
             elif begins > self._now:
                 message = f"{which} is not valid before {begins:%Y-%m-%d}"
-                yield Problem("certificate-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
+                yield Finding("certificate-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
             elif ends - self._now < self._soon:
                 message = f"{which} expires soon, on {ends:%Y-%m-%d}"
-                yield Problem("certificate-expires", Severity.WARNING, message, "renew it")
+                yield Finding("certificate-expires", Severity.WARNING, message, "renew it")
 
-    def _authorities(self, named: Named, found: list[x509.Certificate]) -> Iterator[Problem]:
+    def _authorities(self, named: Named, found: list[x509.Certificate]) -> Iterator[Finding]:
         """Of many authorities some may be of no use any more: that is an error only when no other is left."""
         trusted = dict.fromkeys(found)  # in a hashed directory most are there twice
-        problems = [list(self._authority(named, authority)) for authority in trusted]
-        alive = any(all(problem.severity < Severity.ERROR for problem in of_one) for of_one in problems)
-        for problem in chain.from_iterable(problems):
-            yield problem._replace(severity=Severity.WARNING) if alive else problem
+        by_authority = [list(self._authority(named, authority)) for authority in trusted]
+        alive = any(all(finding.severity < Severity.ERROR for finding in of_one) for of_one in by_authority)
+        for finding in chain.from_iterable(by_authority):
+            yield replace(finding, severity=Severity.WARNING) if alive else finding
 
-    def _authority(self, named: Named, authority: x509.Certificate) -> Iterator[Problem]:
+    def _authority(self, named: Named, authority: x509.Certificate) -> Iterator[Finding]:
         yield from self._periods(named, [authority])
         if why := weakness(authority):
             message = f"{named}: {_name(authority)} is too weak ({why}): no client of this authority gets in"
-            yield Problem("certificate-weak", Severity.ERROR, message, "have a new one made, with a longer key")
+            yield Finding("certificate-weak", Severity.ERROR, message, "have a new one made, with a longer key")
 
-    def _revocations(self, named: Named, lists: list[x509.CertificateRevocationList]) -> Iterator[Problem]:
+    def _revocations(self, named: Named, lists: list[x509.CertificateRevocationList]) -> Iterator[Finding]:
         for crl in lists:
             begins, ends = crl.last_update_utc, crl.next_update_utc
             which = f"{named}: the list of {shown(name_of(crl).encode())}"
             if begins > self._now:
                 message = f"{which} is not valid before {begins:%Y-%m-%d}: no client of this authority gets in"
-                yield Problem("crl-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
+                yield Finding("crl-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
             elif ends is not None and ends < self._now:
                 message = f"{which} has expired, on {ends:%Y-%m-%d}: no client of this authority gets in"
-                yield Problem("crl-expired", Severity.ERROR, message, "fetch a new one")
+                yield Finding("crl-expired", Severity.ERROR, message, "fetch a new one")
             elif ends is not None and ends - self._now < self._soon:
                 message = f"{which} expires soon, on {ends:%Y-%m-%d}"
-                yield Problem("crl-expires", Severity.WARNING, message, "fetch a new one in time")
+                yield Finding("crl-expires", Severity.WARNING, message, "fetch a new one in time")
 
 
-def _faulty(uses: Uses, error: Unusable) -> Problem:
+def _faulty(uses: Uses, error: Unusable) -> Finding:
     code, remedy = _FAULTS[error.kind]
     if error.kind is Kind.MISSING:
         why = "is not there"
@@ -181,7 +173,7 @@ def _faulty(uses: Uses, error: Unusable) -> Problem:
         why = f"does not go with {uses[1]}: {error.why}"
     else:
         why = f"unable to {'read' if error.kind is Kind.UNREADABLE else 'use'} it: {error.why}"
-    return Problem(code, Severity.ERROR, f"{uses[0]}: {why}", remedy)
+    return Finding(code, Severity.ERROR, f"{uses[0]}: {why}", remedy)
 
 
 _FAULTS = {

@@ -1,8 +1,7 @@
 """What is wrong with a rule set, or odd about it.
 
-Each kind of finding has a module: `lint_names`, `lint_reach` and `lint_effects` look at the rules in memory,
-`lint_tree` and `lint_cdb` at what only one of the forms shows, and `lint_execs` and `lint_keypairs` at the
-programs and files that rules name.
+Each kind of finding has a module: `names`, `reach` and `effects` look at the rules in memory, `tree` and `cdb` at what
+only one of the forms shows, and `execs` and `keypairs` at the programs and files that rules name.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import refuse
-from s6tls.audit.core.loaded import Contents, opened
+from s6tls.audit.core.loaded import LoadedRules, opened
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.lint import cdb, effects, names, reach, tree
@@ -44,45 +43,45 @@ def examine(
     days: int | None = None,
     strict: bool = False,
     progress: Progress = silent,
-) -> tuple[Contents, list[Finding]]:
+) -> tuple[LoadedRules, list[Finding]]:
     """Read an open rule set, which messages call `path`, once; return its rules, and the findings as `lint` does.
 
     A rule that cannot be read is a finding, and is left out; with `strict` it raises.
     """
     faults: dict[bytes, RuleSetError] = {}
-    contents = Contents.read(backend, progress=progress, fault=refuse if strict else faults.setdefault)
+    loaded = LoadedRules.read(backend, progress=progress, fault=refuse if strict else faults.setdefault)
     found = [*map(_fault, faults, faults.values())]
-    if not contents.rules and not faults:
+    if not loaded.rules and not faults:
         message = "has no rules: every client is denied"
         found.append(
-            Finding("no-rules", Severity.WARNING, None, message, "add rules, or name the directory that has families")
+            Finding("no-rules", Severity.WARNING, message, "add rules, or name the directory that has families")
         )
-    if contents.is_tree:
+    if loaded.is_tree:
         found += tree.findings(path, backend.descriptor, faults, progress)
     elif least < Severity.ERROR:
         found += cdb.findings(backend.descriptor)
-    found += of_contents(contents, least, progress)
+    found += of_loaded(loaded, least, progress)
     if days is not None:
         from s6tls.audit.lint import execs, keypairs
 
-        found += execs.findings(contents, progress)
-        found += keypairs.findings(contents, days, progress)
+        found += execs.findings(loaded, progress)
+        found += keypairs.findings(loaded, days, progress)
     heavy = [finding for finding in found if finding.severity >= least]
-    return contents, sorted(heavy, key=lambda finding: -finding.severity)
+    return loaded, sorted(heavy, key=lambda finding: -finding.severity)
 
 
-def of_contents(contents: Contents, least: Severity = Severity.NOTE, progress: Progress = silent) -> Iterator[Finding]:
+def of_loaded(loaded: LoadedRules, least: Severity = Severity.NOTE, progress: Progress = silent) -> Iterator[Finding]:
     """Yield the findings about rules in memory; those milder than `least` need not be among them."""
-    spaces = {} if least == Severity.ERROR else {family: contents.space(family, progress) for family in Family}
-    can_match = {key for space in spaces.values() for key in space.keys}
-    yield from names.findings(contents, can_match, progress)
-    yield from effects.findings(contents)
-    if spaces:
-        yield from reach.findings(contents, spaces)
+    partitions = {} if least == Severity.ERROR else {family: loaded.partition(family, progress) for family in Family}
+    can_match = {key for partition in partitions.values() for key in partition.keys}
+    yield from names.findings(loaded, can_match, progress)
+    yield from effects.findings(loaded)
+    if partitions:
+        yield from reach.findings(loaded, partitions)
 
 
 def _fault(key: bytes, error: RuleSetError) -> Finding:
     """Make a finding of what reading has complained of: a rule, or a file where a family belongs."""
     rule = key if b"/" in key else None
     remedy = "see to its owner, its permissions and its kind" if rule else "remove it, or begin its name with a dot"
-    return Finding("unreadable", Severity.ERROR, rule, f"{error}: clients that come to it are refused", remedy)
+    return Finding("unreadable", Severity.ERROR, f"{error}: clients that come to it are refused", remedy, rule)

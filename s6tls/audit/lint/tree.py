@@ -6,15 +6,16 @@ permission to read counts as unreadable whoever looks.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import envdir
 from s6tls.accessrules.envdir import MAX_FILE
-from s6tls.accessrules.errors import shown
-from s6tls.accessrules.fs import DIRECTORY
+from s6tls.accessrules.keys import BY_NAME
 from s6tls.accessrules.record import MAX_EXEC
+from s6tls.accessrules.text import shown
+from s6tls.accessrules.tree import opened
+from s6tls.audit.core.networks import split_key
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity
 
@@ -41,41 +42,32 @@ def findings(
         if family.startswith(b".") or family in faulty:
             continue
         try:
-            with _opened(family, root) as rules:
+            with opened(family, root) as rules:
                 yield from _closed(family, None, rules)
                 for name in counted(sorted(_names(rules)), "rules of the tree looked at", progress):
                     key = family + b"/" + name
                     if name.startswith(b"."):
-                        yield from _hidden(family, key)
+                        yield from _hidden(key)
                     else:
                         yield from _look(key, name, rules, key in faulty)
         except OSError as error:
             yield _unreadable(None, f"unable to read the family {shown(family)}: {error.strerror}")
 
 
-@contextlib.contextmanager
-def _opened(name: bytes, directory: int) -> Iterator[int]:
-    descriptor = os.open(name, DIRECTORY, dir_fd=directory)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _names(directory: int) -> list[bytes]:
     return [os.fsencode(name) for name in os.listdir(directory)]
 
 
-def _look(key: bytes, name: bytes, rules: int, told: bool) -> Iterator[Finding]:
+def _look(key: bytes, name: bytes, rules: int, reported: bool) -> Iterator[Finding]:
     try:
-        with _opened(name, rules) as directory:
-            yield from _rule(key, directory, told)
+        with opened(name, rules) as directory:
+            yield from _rule(key, directory, reported)
     except OSError as error:
-        if not told:
+        if not reported:
             yield _unreadable(key, f"unable to look into it: {error.strerror}")
 
 
-def _rule(key: bytes, directory: int, told: bool) -> Iterator[Finding]:
+def _rule(key: bytes, directory: int, reported: bool) -> Iterator[Finding]:
     names = [name for name in _names(directory) if not name.startswith(b".")]
     entries: Entries = {}
     for name in sorted(names):
@@ -87,7 +79,7 @@ def _rule(key: bytes, directory: int, told: bool) -> Iterator[Finding]:
         except FileNotFoundError:
             yield _dangling(key, name)
         except OSError as error:
-            if not told:
+            if not reported:
                 yield _unreadable(key, f"unable to read {shown(name)}: {error.strerror}")
     yield from _closed(key, key, directory)
     yield from _verdict(key, names, entries)
@@ -95,40 +87,40 @@ def _rule(key: bytes, directory: int, told: bool) -> Iterator[Finding]:
         if name in entries and not _readable(name, directory, entries[name]):
             yield _unreadable(key, _SAID_OF_VERDICTS[name])
     if b"allow" in entries:
-        yield from _effects(key, entries, directory, told)
+        yield from _effects(key, entries, directory, reported)
 
 
 def _verdict(key: bytes, names: list[bytes], entries: Entries) -> Iterator[Finding]:
     if b"allow" in entries and b"deny" in entries:
         message = "has both allow and deny: it allows"
-        yield Finding("allow-and-deny", Severity.ERROR, key, message, "remove one of them")
+        yield Finding("allow-and-deny", Severity.ERROR, message, "remove one of them", key)
     if b"allow" not in names:
         for name in (b"env", b"exec"):
             if name in entries:
                 message = f"has {name.decode()} without allow: it does not count"
-                yield Finding("without-allow", Severity.WARNING, key, message, f"add allow, or remove {name.decode()}")
+                yield Finding("without-allow", Severity.WARNING, message, f"add allow, or remove {name.decode()}", key)
     if b"allow" not in names and b"deny" not in names:
         message = "has neither allow nor deny: it is no rule, and a broader one decides"
-        yield Finding("no-verdict", Severity.WARNING, key, message, "add one of them, or remove the directory")
+        yield Finding("no-verdict", Severity.WARNING, message, "add one of them, or remove the directory", key)
 
 
-def _effects(key: bytes, entries: Entries, directory: int, told: bool) -> Iterator[Finding]:
+def _effects(key: bytes, entries: Entries, directory: int, reported: bool) -> Iterator[Finding]:
     found = entries.get(b"exec")
     if found is not None:
         if found.st_size > MAX_EXEC:
             message = f"exec takes {found.st_size:,} bytes, and is cut at {MAX_EXEC:,}"
-            yield Finding("exec-cut", Severity.ERROR, key, message, "put it in a script, and let exec run that")
+            yield Finding("exec-cut", Severity.ERROR, message, "put it in a script, and let exec run that", key)
         if not _readable(b"exec", directory, found):
             yield _unreadable(key, "nobody may read exec: a server that is not root refuses the client")
     if b"env" not in entries:
         return
     try:
-        with _opened(b"env", directory) as env:
+        with opened(b"env", directory) as env:
             yield from _closed(b"env", key, env)
             for name in sorted(_names(env)):
                 yield from _variable(key, name, env)
     except OSError as error:
-        if not told:
+        if not reported:
             yield _unreadable(key, f"unable to read env: {error.strerror}")
 
 
@@ -138,18 +130,18 @@ def _variable(key: bytes, name: bytes, env: int) -> Iterator[Finding]:
         hidden = name.startswith(b".")
         severity = Severity.NOTE if hidden else Severity.WARNING
         message = f"{file} is ignored: its name {'begins with a dot' if hidden else 'contains ='}"
-        yield Finding("ignored-variable", severity, key, message, "rename or remove the file")
+        yield Finding("ignored-variable", severity, message, "rename or remove the file", key)
         return
     try:
         contents = envdir.read_file(name, env, MAX_FILE + 1)
         readable = _readable(name, env, os.stat(name, dir_fd=env))
     except OSError:
-        return  # reading the rule has failed at the same file, and has been told
+        return  # reading the rule has failed at the same file, and has been reported
     if not readable:
         yield _unreadable(key, f"nobody may read {file}: a server that is not root refuses the client")
     for lost in _lost(contents):
         message = f"{file} {lost}: only the rest of its first line is the value"
-        yield Finding("value-loses-text", Severity.WARNING, key, message, "write the value alone, on one line")
+        yield Finding("value-loses-text", Severity.WARNING, message, "write the value alone, on one line", key)
 
 
 def _lost(contents: bytes) -> Iterator[str]:
@@ -182,23 +174,23 @@ _SAID_OF_VERDICTS = {
 
 
 def _unreadable(key: bytes | None, message: str) -> Finding:
-    return Finding("unreadable", Severity.ERROR, key, message, "set its owner and permissions, or replace it")
+    return Finding("unreadable", Severity.ERROR, message, "set its owner and permissions, or replace it", key)
 
 
 def _dangling(key: bytes, name: bytes) -> Finding:
     message = f"{shown(name)} is a link to nothing, and counts as not there"
-    return Finding("dangling-link", Severity.ERROR, key, message, "make a file of it, or remove it")
+    return Finding("dangling-link", Severity.ERROR, message, "make a file of it, or remove it", key)
 
 
 def _unknown(key: bytes, name: bytes) -> Finding:
     message = f"{shown(name)} means nothing here"
     remedy = "rename it to allow, deny, env or exec, remove it, or begin its name with a dot"
-    return Finding("unknown-file", Severity.WARNING, key, message, remedy)
+    return Finding("unknown-file", Severity.WARNING, message, remedy, key)
 
 
-def _hidden(family: bytes, key: bytes) -> Iterator[Finding]:
+def _hidden(key: bytes) -> Iterator[Finding]:
     """Yield a warning for ``reversedns/.example.org``, which other software would take for a domain."""
-    if family == b"reversedns" and b"." in key.partition(b"/.")[2]:
+    if key.startswith(BY_NAME) and b"." in split_key(key)[1].removeprefix(b"."):
         message = "is passed over, for its name begins with a dot"
         remedy = "leave out the dot: a rule for a domain holds for all names in it"
-        yield Finding("hidden-rule", Severity.WARNING, key, message, remedy)
+        yield Finding("hidden-rule", Severity.WARNING, message, remedy, key)

@@ -5,36 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.keys import address_text
+from s6tls.accessrules.keys import BY_NAME, address_text
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import Family
-from s6tls.audit.core.partition import Locator
 from s6tls.audit.core.progress import Progress, counted, silent
-from s6tls.audit.core.wording import Decided
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import Contents
-    from s6tls.audit.core.wording import Json
+    from s6tls.audit.core.loaded import LoadedRules
+    from s6tls.audit.core.wording import Decided, Json
     from s6tls.audit.logs.formats import Log
+
 
 CLIENTS = 1 << 20
 """How many clients are remembered by their addresses."""
-
-BY_NAME = b"reversedns/"
-
-
-class Judge:
-    """Decides what happens to addresses, by a rule set in memory."""
-
-    def __init__(self, contents: Contents, *, progress: Progress = silent) -> None:
-        ip4, ip6 = (contents.space(family, progress) for family in Family)
-        self._spaces = {4: (ip4, Locator(ip4)), 16: (ip6, Locator(ip6))}
-
-    def decide(self, packed: bytes) -> Decided:
-        """Return what is decided for an address of 4 or 16 bytes."""
-        space, locator = self._spaces[len(packed)]
-        owner = locator.owner(int.from_bytes(packed, "big"))
-        return Decided(space.key(owner), space.rule(owner))
 
 
 class Flip(NamedTuple):
@@ -78,8 +62,8 @@ class Replay:
 
     def __init__(
         self,
-        contents: Contents,
-        against: Contents | None = None,
+        loaded: LoadedRules,
+        against: LoadedRules | None = None,
         *,
         most: int = CLIENTS,
         progress: Progress = silent,
@@ -94,9 +78,11 @@ class Replay:
         self.undecided: dict[bytes, int] = {}
         self.flips: list[Flip] = []
         self.flipped = 0
-        self._contents = contents
-        self._judge = Judge(contents, progress=progress)
-        self._other = None if against is None else Judge(against, progress=progress)
+        self._loaded = loaded
+        self._against = against
+        for rules in filter(None, (loaded, against)):
+            for family in Family:
+                rules.interval_index(family, progress)
         self._most = most
         self._progress = progress
 
@@ -125,18 +111,18 @@ class Replay:
                 self.flips.append(Flip(packed, hits, before, after))
 
     def _count(self, packed: bytes, hits: int) -> tuple[Decided, Decided | None]:
-        before = self._judge.decide(packed)
+        before = self._loaded.decide(packed)
         self.verdicts[wording.verdict(before.rule)] += hits
         if before.key is not None:
             self.rules[before.key] += hits
-        after = None if self._other is None else self._other.decide(packed)
+        after = None if self._against is None else self._against.decide(packed)
         if after is not None and before.rule != after.rule:
             self.flipped += hits
         return before, after
 
     def unused(self) -> list[bytes]:
         """Return the keys of the rules without a hit; a log cannot tell for rules by name."""
-        return [key for key in self._contents.rules if key not in self.rules and not key.startswith(BY_NAME)]
+        return [key for key in self._loaded.rules if key not in self.rules and not key.startswith(BY_NAME)]
 
     def json(self) -> Json:
         """Return the answer as JSON has it."""
@@ -148,8 +134,8 @@ class Replay:
             "allow": self.verdicts["allow"],
             "deny": self.verdicts["deny"],
             "undecided": self.verdicts["notfound"],
-            "rules": {wording.text(key): hits for key, hits in self.rules.most_common()},
-            "unused": [wording.text(key) for key in self.unused()],
+            "rules": {decoded(key): hits for key, hits in self.rules.most_common()},
+            "unused": [decoded(key) for key in self.unused()],
             "undecided_clients": {address_text(packed).decode(): hits for packed, hits in self.undecided.items()},
         }
         if self.compares:

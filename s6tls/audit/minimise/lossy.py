@@ -69,7 +69,7 @@ class _Candidate(NamedTuple):
     needs_rule: bool
 
 
-def widened(
+def aggregate(
     prefixes: list[Prefix], family: Family, budget: Budget, *, progress: Progress = silent
 ) -> tuple[list[Prefix], int]:
     """Return fewer networks than those of `ortc.fewest`, and an upper bound of how many addresses they change."""

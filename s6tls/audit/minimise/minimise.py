@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core.loaded import Contents
-from s6tls.audit.core.networks import Family
-from s6tls.audit.core.partition import Space
+from s6tls.audit.core.loaded import LoadedRules
+from s6tls.audit.core.networks import Family, split_key
+from s6tls.audit.core.partition import Partition
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.minimise import ortc
-from s6tls.audit.minimise.lossy import NO_BUDGET, widened
+from s6tls.audit.minimise.lossy import NO_BUDGET, aggregate
 from s6tls.audit.minimise.trie import Prefix
 from s6tls.audit.questions.diff import differences, other_differences
 
@@ -29,13 +29,13 @@ class Unproven(Exception):
 
 @dataclass(frozen=True)
 class Minimised:
-    """A smaller rule set, `contents`, and how many rules there were before and are now.
+    """A smaller rule set, `loaded`, and how many rules there were before and are now.
 
     `rules` has both numbers for each family of addresses.  `dead` rules are those by address that no lookup asks for:
     they decide nothing, and are left out.  Rules of other families, of which there are `others`, stay as they are.
     """
 
-    contents: Contents
+    loaded: LoadedRules
     rules: dict[Family, tuple[int, int]]
     dead: int
     others: int
@@ -63,32 +63,31 @@ class Minimised:
         }
 
 
-def minimise(contents: Contents, budget: Budget = NO_BUDGET, *, progress: Progress = silent) -> Minimised:
-    """Return the fewest rules by address that decide as those of `contents`, and all other rules.
+def minimise(loaded: LoadedRules, budget: Budget = NO_BUDGET, *, progress: Progress = silent) -> Minimised:
+    """Return the fewest rules by address that decide as those of `loaded`, and all other rules.
 
     With a budget, decisions may change as it says, and then there may be fewer rules still.
     """
-    prefixes = tuple(family.value.encode() + b"/" for family in Family)
-    others = {key: rule for key, rule in contents.rules.items() if not key.startswith(prefixes)}
+    others = {key: rule for key, rule in loaded.rules.items() if split_key(key)[0] is None}
     kept: dict[bytes, Rule] = {}
     counts: dict[Family, tuple[int, int]] = {}
     addressed = dead = 0
     spent = 0
     for family in Family:
-        space = contents.space(family, progress)
-        outcomes = _in_order(space.rules)
+        partition = loaded.partition(family, progress)
+        outcomes = _in_order(partition.rules)
         bits = family.bits
-        found = ortc.fewest(_numbered(space, outcomes), bits, progress=progress)
+        found = ortc.fewest(_numbered(partition, outcomes), bits, progress=progress)
         if budget.addresses > spent:
-            found, changed = widened(found, family, budget.less(spent), progress=progress)
+            found, changed = aggregate(found, family, budget.less(spent), progress=progress)
             spent += changed
-        before = sum(key.startswith(family.value.encode() + b"/") for key in contents.rules)
-        dead += before - len(space)
+        before = sum(key.startswith(family.prefix) for key in loaded.rules)
+        dead += before - len(partition)
         addressed += before
         counts[family] = before, len(found)
         for number, length, outcome in found:
             kept[family.key(number, length)] = outcomes[outcome]
-    return Minimised(Contents({**kept, **others}, contents.is_tree), counts, dead, len(others))
+    return Minimised(LoadedRules({**kept, **others}, loaded.is_tree), counts, dead, len(others))
 
 
 def _in_order(rules: list[Rule]) -> list[Rule]:
@@ -100,13 +99,15 @@ def _in_order(rules: list[Rule]) -> list[Rule]:
     return sorted(set({id(rule): rule for rule in rules}.values()), key=rank)
 
 
-def _numbered(space: Space, outcomes: list[Rule]) -> Iterable[Prefix]:
+def _numbered(partition: Partition, outcomes: list[Rule]) -> Iterable[Prefix]:
     numbers = {rule: number for number, rule in enumerate(outcomes)}
-    by_identity = {id(rule): numbers[rule] for rule in {id(rule): rule for rule in space.rules}.values()}
-    return map(Prefix, space.numbers, space.lengths, [by_identity[id(rule)] for rule in space.rules])
+    by_identity = {id(rule): numbers[rule] for rule in {id(rule): rule for rule in partition.rules}.values()}
+    return map(Prefix, partition.numbers, partition.lengths, [by_identity[id(rule)] for rule in partition.rules])
 
 
-def proof(old: Contents, new: Contents, budget: Budget = NO_BUDGET, *, progress: Progress = silent) -> list[Difference]:
+def proof(
+    old: LoadedRules, new: LoadedRules, budget: Budget = NO_BUDGET, *, progress: Progress = silent
+) -> list[Difference]:
     """Compare a rule set with the one made of it, and return what has changed: without a budget, nothing.
 
     Raises Unproven if anything changed that may not.

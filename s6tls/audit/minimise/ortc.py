@@ -130,7 +130,7 @@ def _descend(trie: Trie, sets: _Sets, lefts: list[int], rights: list[int], progr
     bits, numbers, frees, outcomes = trie.bits, trie.numbers, trie.frees, trie.outcomes
     found: list[Prefix] = []
 
-    def settle(number: int, free: int, wanted: int, inherited: int) -> int:
+    def place_rule(number: int, free: int, wanted: int, inherited: int) -> int:
         """Return what holds within a network, after the rule for it, if one is needed."""
         if wanted == OPEN or sets.holds(wanted, inherited):
             return inherited
@@ -144,9 +144,9 @@ def _descend(trie: Trie, sets: _Sets, lefts: list[int], rights: list[int], progr
         node, inherited = todo.pop()
         visits += 1
         if not visits & 0x7FFF:
-            progress("networks settled", visits)
+            progress("networks visited", visits)
         number, free, outcome = numbers[node], frees[node], outcomes[node]
-        holding = settle(number, free, sets.combine(lefts[node], rights[node]), inherited)
+        holding = place_rule(number, free, sets.combine(lefts[node], rights[node]), inherited)
         half = free - 1
         for start, wanted, below in (
             (number, lefts[node], trie.lefts[node]),
@@ -154,14 +154,14 @@ def _descend(trie: Trie, sets: _Sets, lefts: list[int], rights: list[int], progr
         ):
             if below == NONE:
                 if free:
-                    settle(start, half, wanted, holding)
+                    place_rule(start, half, wanted, holding)
                 continue
             steps = half - frees[below]
             if not steps:
                 todo.append((below, holding))
                 continue
-            held = settle(start, half, wanted, holding)
+            held = place_rule(start, half, wanted, holding)
             if held != outcome:
-                settle(numbers[below] ^ 1 << frees[below], frees[below], outcome, held)
+                place_rule(numbers[below] ^ 1 << frees[below], frees[below], outcome, held)
             todo.append((below, held))
     return found

@@ -6,19 +6,21 @@ with paler ones for what matters less.
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import shown
-from s6tls.audit.core.partition import NOBODY
+from s6tls.accessrules.text import shown
+from s6tls.audit.core.networks import split_key
+from s6tls.audit.core.partition import NO_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
-    from s6tls.audit.core.partition import Space
+    from s6tls.audit.core.loaded import LoadedRules
+    from s6tls.audit.core.partition import Partition
 
     Setting = tuple[tuple[bytes, bytes], ...]
 
@@ -53,19 +55,29 @@ class Colouring:
     """A way to colour decisions.
 
     `mixed` are, by rank, the indexes of the swatches for places with several outcomes.  `shade` is given the index of
-    the rule in its space, or NOBODY, and the rule.
+    the rule in its partition, or NO_RULE, and the rule.
     """
 
     swatches: tuple[Swatch, ...]
     mixed: tuple[int, ...]
     shade: Callable[[int, Rule | None], Shade]
 
-    def shades(self, space: Space) -> list[Shade]:
-        """Return the shade of each rule's decision, and last of that of NOBODY."""
-        return [*(self.shade(index, rule) for index, rule in enumerate(space.rules)), self.shade(NOBODY, None)]
+    def shades(self, partition: Partition) -> list[Shade]:
+        """Return the shade of each rule's decision, and last of that of NO_RULE."""
+        return [*(self.shade(index, rule) for index, rule in enumerate(partition.rules)), self.shade(NO_RULE, None)]
 
 
-def by_verdict(_: Contents) -> Colouring:
+class _ByVerdict(enum.IntEnum):
+    """The swatches of `by_verdict`, in their order."""
+
+    ALLOWED = 0
+    DENIED = 1
+    UNDECIDED = 2
+    SOME_ALLOWED = 3
+    NONE_ALLOWED = 4
+
+
+def by_verdict(_: LoadedRules) -> Colouring:
     """Colour by who gets in."""
     swatches = (
         Swatch(_BLUE, "allowed", 1),
@@ -76,34 +88,47 @@ def by_verdict(_: Contents) -> Colouring:
     )
 
     def shade(_: int, rule: Rule | None) -> Shade:
-        swatch = 2 if rule is None else 0 if rule.allow else 1
+        if rule is None:
+            swatch = _ByVerdict.UNDECIDED
+        else:
+            swatch = _ByVerdict.ALLOWED if rule.allow else _ByVerdict.DENIED
         return Shade(swatch, swatch)
 
-    return Colouring(swatches, (4, 3), shade)
+    return Colouring(swatches, (_ByVerdict.NONE_ALLOWED, _ByVerdict.SOME_ALLOWED), shade)
 
 
-def by_certificate(contents: Contents) -> Colouring:
+def by_certificate(loaded: LoadedRules) -> Colouring:
     """Colour by the certificate that a client gets: what rules set CERTFILE and CERTFILE:NAME to."""
-    return _by_setting(contents, "certificate", lambda name: name.partition(b":")[0] == b"CERTFILE")
+    return _by_setting(loaded, "certificate", lambda name: name.partition(b":")[0] == b"CERTFILE")
 
 
-def by_user(contents: Contents) -> Colouring:
+def by_user(loaded: LoadedRules) -> Colouring:
     """Colour by the user that a client's program runs as: what rules set UID and GID to."""
-    return _by_setting(contents, "user", lambda name: name in (b"UID", b"GID"))
+    return _by_setting(loaded, "user", lambda name: name in (b"UID", b"GID"))
 
 
-def _by_setting(contents: Contents, noun: str, concerns: Callable[[bytes], bool]) -> Colouring:
+class _BySetting(enum.IntEnum):
+    """The swatches of `_by_setting` behind those of the settings that most rules make, in their order."""
+
+    OTHERS = 0
+    UNSET = 1
+    DENIED = 2
+    UNDECIDED = 3
+    NONE_ALLOWED = 4
+    SOME_ALLOWED = 5
+
+
+def _by_setting(loaded: LoadedRules, noun: str, concerns: Callable[[bytes], bool]) -> Colouring:
     """Colour by what rules set some variables to, the settings that most rules make each in a colour of its own."""
 
     def setting(rule: Rule) -> Setting:
         return tuple((name, value) for name, value in rule.env if value is not None and concerns(name))
 
-    settings = {rule: setting(rule) for rule in set(contents.rules.values()) if rule.allow}
-    counts = Counter(settings[rule] for key, rule in contents.rules.items() if rule.allow and _is_of_address(key))
+    settings = {rule: setting(rule) for rule in set(loaded.rules.values()) if rule.allow}
+    counts = Counter(settings[rule] for key, rule in loaded.rules.items() if rule.allow and split_key(key)[0])
     del counts[()]
     ranked = sorted(counts, key=lambda found: (-counts[found], found))
     named = [Swatch(colour, _described(made), 1) for colour, made in zip(_CYCLE, ranked, strict=False)]
-    others = len(named)
     swatches = (
         *named,
         Swatch(_GREY, f"other {noun}s ({len(ranked) - len(named)})", 1),
@@ -115,26 +140,38 @@ def _by_setting(contents: Contents, noun: str, concerns: Callable[[bytes], bool]
     )
     numbers = {made: number for number, made in enumerate(ranked)}
 
+    def without_setting(swatch: _BySetting) -> Shade:
+        return Shade(len(named) + swatch, -1 - swatch)
+
     def shade(_: int, rule: Rule | None) -> Shade:
-        if rule is None or not rule.allow:
-            return Shade(others + (3 if rule is None else 2), -1 if rule is None else -2)
+        if rule is None:
+            return without_setting(_BySetting.UNDECIDED)
+        if not rule.allow:
+            return without_setting(_BySetting.DENIED)
         made = settings[rule]
-        return Shade(min(numbers[made], others), numbers[made]) if made else Shade(others + 1, -3)
+        if not made:
+            return without_setting(_BySetting.UNSET)
+        return Shade(min(numbers[made], len(named) + _BySetting.OTHERS), numbers[made])
 
-    return Colouring(swatches, (others + 4, others + 5), shade)
-
-
-def _is_of_address(key: bytes) -> bool:
-    return key.partition(b"/")[0] in (b"ip4", b"ip6")
+    return Colouring(swatches, (len(named) + _BySetting.NONE_ALLOWED, len(named) + _BySetting.SOME_ALLOWED), shade)
 
 
 def _described(setting: Setting) -> str:
     return " ".join(f"{shown(name)}={shown(value)}" for name, value in setting)
 
 
-def by_rule(_: Contents) -> Colouring:
+class _ByRule(enum.IntEnum):
+    """The swatches of `by_rule`; from the first two on, as many as there are colours to take in turn."""
+
+    ALLOWED = 0
+    DENIED = len(_CYCLE)
+    UNDECIDED = 2 * len(_CYCLE)
+    NONE_ALLOWED = UNDECIDED + 1
+    SOME_ALLOWED = UNDECIDED + 2
+
+
+def by_rule(_: LoadedRules) -> Colouring:
     """Colour by the rule that decides: neighbours mostly differ, for colours are taken in turn."""
-    turns = len(_CYCLE)
     swatches = (
         *(Swatch(colour, "rules that allow, in turn", 1) for colour in _CYCLE),
         *(Swatch(colour, "rules that deny, in turn") for colour in _PALE_CYCLE),
@@ -145,10 +182,10 @@ def by_rule(_: Contents) -> Colouring:
 
     def shade(index: int, rule: Rule | None) -> Shade:
         if rule is None:
-            return Shade(2 * turns, NOBODY)
-        return Shade(index % turns + (0 if rule.allow else turns), index)
+            return Shade(_ByRule.UNDECIDED, NO_RULE)
+        return Shade((_ByRule.ALLOWED if rule.allow else _ByRule.DENIED) + index % len(_CYCLE), index)
 
-    return Colouring(swatches, (2 * turns + 1, 2 * turns + 2), shade)
+    return Colouring(swatches, (_ByRule.NONE_ALLOWED, _ByRule.SOME_ALLOWED), shade)
 
 
 COLOURINGS = {"verdict": by_verdict, "certificate": by_certificate, "user": by_user, "rule": by_rule}
@@ -167,21 +204,40 @@ CHANGES = (
 )
 """What a map of two rule sets shows."""
 
-CHANGES_MIXED = (9, 8, 7)
-"""By rank, the indexes in CHANGES of what stands for several outcomes."""
+
+class Change(enum.IntEnum):
+    """The swatches of `CHANGES`, in their order."""
+
+    NEWLY_ALLOWED = 0
+    NEWLY_DENIED = 1
+    NEWLY_UNDECIDED = 2
+    OTHER_EFFECTS = 3
+    STILL_ALLOWED = 4
+    STILL_DENIED = 5
+    STILL_UNDECIDED = 6
+    SOME_NEWLY_ALLOWED = 7
+    SOME_CHANGED = 8
+    NONE_CHANGED = 9
+
+
+CHANGES_MIXED = (Change.NONE_CHANGED, Change.SOME_CHANGED, Change.SOME_NEWLY_ALLOWED)
+"""By rank, the swatches of `CHANGES` that stand for several outcomes."""
 
 
 def change(before: Rule | None, after: Rule | None) -> Shade:
     """Return how a map of two rule sets shows what becomes of a decision."""
-    if before == after:
-        swatch = 6 if after is None else 4 if after.allow else 5
-    elif after is None:
-        swatch = 2
-    elif not after.allow:
-        swatch = 1
-    else:
-        swatch = 3 if before is not None and before.allow else 0
+    swatch = _what_becomes(before, after)
     return Shade(swatch, swatch)
+
+
+def _what_becomes(before: Rule | None, after: Rule | None) -> Change:
+    if after is None:
+        return Change.STILL_UNDECIDED if before is None else Change.NEWLY_UNDECIDED
+    if not after.allow:
+        return Change.STILL_DENIED if before == after else Change.NEWLY_DENIED
+    if before == after:
+        return Change.STILL_ALLOWED
+    return Change.OTHER_EFFECTS if before is not None and before.allow else Change.NEWLY_ALLOWED
 
 
 def legend(swatches: Iterable[Swatch]) -> dict[str, list[int]]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.errors import shown
-from s6tls.audit.core.networks import Family
-from s6tls.audit.core.partition import NOBODY
+from s6tls.accessrules.text import printable, shown
+from s6tls.audit.core.networks import Family, split_key
+from s6tls.audit.core.partition import NO_RULE
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.picture import hilbert, palette
 from s6tls.audit.picture.survey import Survey, plane, tiling
@@ -21,8 +21,9 @@ from s6tls.audit.picture.treemap import Area, squarified
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.picture.survey import Block, Plane, Tile
+
 
 COARSE = 8
 """The order of a map of 256 columns and rows: a cell is a /16."""
@@ -102,24 +103,24 @@ class Scene:
 
 
 def scene(
-    contents: Contents,
+    loaded: LoadedRules,
     colour_by: str = "verdict",
     *,
-    against: Contents | None = None,
+    against: LoadedRules | None = None,
     order: int = COARSE,
     title: str = "Rules",
     progress: Progress = silent,
 ) -> Scene:
-    """Map a rule set, coloured by one of `colouring.COLOURINGS`, or what changes if `against` takes its place.
+    """Map a rule set, coloured by one of `palette.COLOURINGS`, or what changes if `against` takes its place.
 
     IPv4 gets 2**order columns and rows.  Takes seconds for a million rules.
     """
-    title = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in title)
+    title = printable(title)
     if against is None:
-        colours = palette.COLOURINGS[colour_by](contents)
-        surveys = [Survey.of(contents, colours, family, progress) for family in Family]
+        colours = palette.COLOURINGS[colour_by](loaded)
+        surveys = [Survey.of(loaded, colours, family, progress) for family in Family]
     else:
-        surveys = [Survey.of_changes(contents, against, family, progress) for family in Family]
+        surveys = [Survey.of_changes(loaded, against, family, progress) for family in Family]
     internet = plane(surveys[0], order, progress)
     whole = tiling(surveys[1], progress=progress)
     legend = _legend(surveys, {*internet.cells, *_swatches(whole)})
@@ -146,7 +147,7 @@ def _legend(surveys: list[Survey], used: set[int]) -> tuple[Entry, ...]:
     swatches = surveys[0].swatches
     entries = []
     for label, indexes in palette.legend(swatches).items():
-        counts = {survey.space.family: sum(survey.counts[index] for index in indexes) for survey in surveys}
+        counts = {survey.partition.family: sum(survey.counts[index] for index in indexes) for survey in surveys}
         if any(counts.values()) or not used.isdisjoint(indexes):
             entries.append(Entry(label, tuple(swatches[index].colour for index in indexes), counts))
     return tuple(entries)
@@ -197,17 +198,17 @@ def _labels_of_wide_rules(internet: Plane, survey: Survey) -> dict[int, str]:
 
     That is, of those that a rule decides more than half of, the one that is nearest to the middle of its network.
     """
-    space = survey.space
+    partition = survey.partition
     nearest: dict[int, tuple[float, int]] = {}
     for block in internet.blocks:
-        if block.owner != NOBODY:
+        if block.rule != NO_RULE:
             here = _place(block.number << 24, 8)
-            whole = _place(space.numbers[block.owner], space.lengths[block.owner])
+            whole = _place(partition.numbers[block.rule], partition.lengths[block.rule])
             across = here.x + here.width / 2 - whole.x - whole.width / 2
             down = here.y + here.height / 2 - whole.y - whole.height / 2
             found = (across * across + down * down, block.number)
-            nearest[block.owner] = min(found, nearest.get(block.owner, found))
-    return {number: _name(space.keys[owner]) for owner, (_, number) in nearest.items()}
+            nearest[block.rule] = min(found, nearest.get(block.rule, found))
+    return {number: _name(partition.keys[rule]) for rule, (_, number) in nearest.items()}
 
 
 def _block_title(block: Block, survey: Survey) -> str:
@@ -216,8 +217,8 @@ def _block_title(block: Block, survey: Survey) -> str:
         for label, indexes in palette.legend(survey.swatches).items()
     }
     said = [f"{label}: {addresses:,}" for label, addresses in by_label.items() if addresses]
-    if block.owner != NOBODY:
-        said.append(f"mostly decided by {shown(survey.space.keys[block.owner])}")
+    if block.rule != NO_RULE:
+        said.append(f"mostly decided by {shown(survey.partition.keys[block.rule])}")
     if block.inside:
         said.append(f"longer prefixes: {block.inside:,}")
     return "\n".join([Family.IP4.cidr(block.number << 24, 8), *said])
@@ -255,7 +256,7 @@ def _draw_inner(tile: Tile, survey: Survey, area: Area) -> Iterator[Rectangle | 
 
 def _tile_texts(tile: Tile, survey: Survey) -> tuple[str, str]:
     """Return the label of a tile, and what is said to who points at it."""
-    family = survey.space.family
+    family = survey.partition.family
     swatch = "" if tile.swatch is None else survey.swatches[tile.swatch].label
     if tile.rules == 0:
         return f"no rule: {swatch}", f"addresses without a rule\n{swatch}"
@@ -271,7 +272,7 @@ def _draw_legend(legend: tuple[Entry, ...], top: float) -> Iterator[Rectangle | 
     y = top + 2 * _LEGEND_ROW
     yield Text(_RIGHT, y, 12, "Addresses", colour=FAINT_TEXT)
     for family, end in ends.items():
-        yield Text(end, y, 12, f"IPv{family.value[-1]}", "end", FAINT_TEXT)
+        yield Text(end, y, 12, family.label, "end", FAINT_TEXT)
     for entry in legend:
         y += _LEGEND_ROW
         width = 24 / len(entry.colours)
@@ -287,7 +288,7 @@ def _draw_legend(legend: tuple[Entry, ...], top: float) -> Iterator[Rectangle | 
 
 def _name(key: bytes) -> str:
     """Return the key of a rule without its family."""
-    return shown(key.partition(b"/")[2])
+    return shown(split_key(key)[1])
 
 
 def _rules(number: int) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.loaded import Contents
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
-from s6tls.audit.core.partition import NOBODY, Space, overlaid
+from s6tls.audit.core.partition import NO_RULE, Partition, merge_intervals
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.picture import palette
 from s6tls.audit.picture.palette import Shade, Swatch
@@ -30,48 +30,48 @@ MOST_TILES = 2000
 
 
 class Run(NamedTuple):
-    """Addresses from `start` up to, not including, `end` with one outcome; `owner` is the rule that decides (now)."""
+    """Addresses from `start` up to, not including, `end` with one outcome; `rule` is the rule that decides (now)."""
 
     start: int
     end: int
-    owner: int
+    rule: int
     shade: Shade
 
 
 class Survey:
     """The addresses of a family, in the order of their numbers, with their outcomes."""
 
-    def __init__(self, space: Space, swatches: tuple[Swatch, ...], mixed: tuple[int, ...]) -> None:
-        self.space = space
-        self.networks = set(zip(space.numbers, space.lengths, strict=True))
+    def __init__(self, partition: Partition, swatches: tuple[Swatch, ...], mixed: tuple[int, ...]) -> None:
+        self.partition = partition
+        self.networks = set(zip(partition.numbers, partition.lengths, strict=True))
         self.swatches = swatches
         self.mixed = mixed
         self.counts = [0] * len(swatches)
         self._runs: Iterable[Run] = ()
 
     @classmethod
-    def of(cls, contents: Contents, colours: palette.Colouring, family: Family, progress: Progress) -> Survey:
+    def of(cls, loaded: LoadedRules, colours: palette.Colouring, family: Family, progress: Progress) -> Survey:
         """Survey a rule set."""
-        found = cls(contents.space(family, progress), colours.swatches, colours.mixed)
-        shades = colours.shades(found.space)
-        found._runs = (Run(start, end, owner, shades[owner]) for start, end, owner in found.space.segments())
+        found = cls(loaded.partition(family, progress), colours.swatches, colours.mixed)
+        shades = colours.shades(found.partition)
+        found._runs = (Run(start, end, rule, shades[rule]) for start, end, rule in found.partition.intervals())
         return found
 
     @classmethod
-    def of_changes(cls, old: Contents, new: Contents, family: Family, progress: Progress) -> Survey:
+    def of_changes(cls, old: LoadedRules, new: LoadedRules, family: Family, progress: Progress) -> Survey:
         """Survey what becomes of the decisions of a rule set in another."""
-        before, after = (contents.space(family, progress) for contents in (old, new))
+        before, after = (loaded.partition(family, progress) for loaded in (old, new))
         found = cls(after, palette.CHANGES, palette.CHANGES_MIXED)
         found.networks.update(zip(before.numbers, before.lengths, strict=True))
         found._runs = (
-            Run(start, end, owner, palette.change(before.rule(was), after.rule(owner)))
-            for start, end, was, owner in overlaid(before.segments(), after.segments())
+            Run(start, end, rule, palette.change(before.rule(was), after.rule(rule)))
+            for start, end, was, rule in merge_intervals(before.intervals(), after.intervals())
         )
         return found
 
     def runs(self, progress: Progress = silent) -> Iterator[Run]:
         """Yield all addresses, once, and count them by swatch on the way."""
-        for run in counted(self._runs, f"{self.space.family.value} ranges drawn", progress):
+        for run in counted(self._runs, f"{self.partition.family.value} ranges drawn", progress):
             self.counts[run.shade.swatch] += run.end - run.start
             yield run
 
@@ -109,13 +109,13 @@ class Places:
 class Block:
     """One of the /8 networks of IPv4.
 
-    `counts` are addresses by swatch.  `owner` is the rule that decides more than half of it, or NOBODY.  `inside`
+    `counts` are addresses by swatch.  `rule` is the rule that decides more than half of it, or NO_RULE.  `inside`
     counts the rules for smaller networks in it, and `first_inside` is the key of the first.
     """
 
     number: int
     counts: Counter[int] = field(default_factory=Counter)
-    owner: int = NOBODY
+    rule: int = NO_RULE
     inside: int = 0
     first_inside: bytes = b""
 
@@ -136,23 +136,23 @@ class Plane:
 
 def plane(survey: Survey, order: int, progress: Progress = silent) -> Plane:
     """Chart IPv4 in 4**order cells."""
-    space = survey.space
+    partition = survey.partition
     shift = Family.IP4.bits - 2 * order
     places = survey.places(1 << 2 * order)
     blocks = [Block(number) for number in range(BLOCKS)]
-    owned: list[Counter[int]] = [Counter() for _ in blocks]
-    for start, end, owner, shade in survey.runs(progress):
+    ruled: list[Counter[int]] = [Counter() for _ in blocks]
+    for start, end, rule, shade in survey.runs(progress):
         for cell in range(start >> shift, (end - 1 >> shift) + 1):
             places.see(cell, shade)
-        is_wide = owner != NOBODY and space.lengths[owner] <= 8
+        is_wide = rule != NO_RULE and partition.lengths[rule] <= 8
         for number in range(start >> 24, (end - 1 >> 24) + 1):
             addresses = min(end, number + 1 << 24) - max(start, number << 24)
             blocks[number].counts[shade.swatch] += addresses
             if is_wide:
-                owned[number][owner] += addresses
-    for block, owners in zip(blocks, owned, strict=True):
-        block.owner = next((owner for owner, addresses in owners.items() if addresses > 1 << 23), NOBODY)
-    for number, length, key in zip(space.numbers, space.lengths, space.keys, strict=True):
+                ruled[number][rule] += addresses
+    for block, rules in zip(blocks, ruled, strict=True):
+        block.rule = next((rule for rule, addresses in rules.items() if addresses > 1 << 23), NO_RULE)
+    for number, length, key in zip(partition.numbers, partition.lengths, partition.keys, strict=True):
         if length > 8:
             block = blocks[number >> 24]
             block.inside += 1
@@ -182,25 +182,25 @@ def tiling(survey: Survey, most: int = MOST_TILES, progress: Progress = silent) 
     Where there would be more than `most`, rules whose prefixes are longer than some length have no tiles of their own:
     those in the same network of that length have one together.
     """
-    family = survey.space.family
+    family = survey.partition.family
     grouped = _grouped(survey.networks, family.bits, most)
-    # A space whose rules are the tiles knows which tile each address is in, and which tile is in which.
-    space = Space({family.key(*network): Rule(False) for network in grouped}, family)
-    networks = zip(space.numbers, space.lengths, strict=True)
+    # A partition whose rules are the tiles knows which tile each address is in, and which tile is in which.
+    partition = Partition({family.key(*network): Rule(False) for network in grouped}, family)
+    networks = zip(partition.numbers, partition.lengths, strict=True)
     found = [Tile(number, length, grouped[number, length], grouped[number, length]) for number, length in networks]
-    found.append(Tile(0, 0, 0, 0))  # where NOBODY finds it
+    found.append(Tile(0, 0, 0, 0))  # where NO_RULE finds it
     places = survey.places(len(found))
     shades = ((run.start, run.end, run.shade) for run in survey.runs(progress))
-    for _, _, tile, shade in overlaid(space.segments(), shades):
+    for _, _, tile, shade in merge_intervals(partition.intervals(), shades):
         places.see(tile, shade)
     for tile_, swatch in zip(found, places.swatches(), strict=True):
         tile_.swatch = swatch
-    parents = space.parents()
+    parents = partition.parents()
     for index, parent in enumerate(parents):
         found[parent].tiles.append(found[index])
     for index in reversed(range(len(parents))):
         found[parents[index]].weight += found[index].weight
-    return found[NOBODY]
+    return found[NO_RULE]
 
 
 def _grouped(networks: set[tuple[int, int]], bits: int, most: int) -> dict[tuple[int, int], int]:

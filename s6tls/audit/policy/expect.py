@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import Family, Network, cidrs, joined
-from s6tls.audit.core.partition import Locator, Space
 from s6tls.audit.core.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Range
     from s6tls.audit.core.wording import Json
     from s6tls.audit.policy.expectations import Expectation
+
 
 _FEW = 4
 
@@ -61,7 +61,7 @@ class Violation:
             "counterexample": self.counterexample,
             "addresses": self.addresses,
             "prefixes": self.prefixes,
-            "got": wording.decision(self.key, self.rule),
+            "got": wording.decision_json(self.key, self.rule),
         }
 
     def lines(self) -> list[str]:
@@ -77,52 +77,41 @@ class Violation:
         ]
 
 
-class Judge:
-    """Judges one expectation after the other, of a rule set in memory."""
-
-    def __init__(self, contents: Contents, *, progress: Progress = silent) -> None:
-        self._contents = contents
-        self._progress = progress
-        self._families: dict[Family, tuple[Space, Locator]] = {}
-
-    def violations(self, expectation: Expectation) -> Iterator[Violation]:
-        """Yield a violation for each prefix of an expectation that it fails in; for ``only``, for each family."""
-        if expectation.wanted == "only":
-            for family in Family:
-                inside = sorted(network.range for network in expectation.networks if network.family is family)
-                yield from self._judged(expectation, Network(family, 0, 0), _gaps(inside, family.size))
-        else:
-            for network in expectation.networks:
-                yield from self._judged(expectation, network, [network.range])
-
-    def _judged(self, expectation: Expectation, network: Network, ranges: Iterable[Range]) -> Iterator[Violation]:
-        """Look for violations in these parts of a network."""
-        space, locator = self._of(network.family)
-        segments = (segment for start, end in ranges for segment in locator.within(start, end))
-        failed = [
-            segment
-            for segment in counted(segments, f"parts of {network} judged", self._progress)
-            if not expectation.met_by(space.rule(segment.owner))
-        ]
-        if failed:
-            owner = failed[0].owner
-            failing = tuple(joined((start, end) for start, end, _ in failed))
-            yield Violation(expectation, network, failing, space.key(owner), space.rule(owner))
-
-    def _of(self, family: Family) -> tuple[Space, Locator]:
-        if family not in self._families:
-            space = self._contents.space(family, self._progress)
-            self._families[family] = space, Locator(space)
-        return self._families[family]
-
-
 def violations(
-    contents: Contents, expectations: Iterable[Expectation], *, progress: Progress = silent
+    loaded: LoadedRules, expectations: Iterable[Expectation], *, progress: Progress = silent
 ) -> Iterator[Violation]:
     """Yield how a rule set fails these expectations, in their order."""
-    judge = Judge(contents, progress=progress)
     for expectation in expectations:
-        yield from judge.violations(expectation)
+        yield from violations_of(expectation, loaded, progress=progress)
+
+
+def violations_of(expectation: Expectation, loaded: LoadedRules, *, progress: Progress = silent) -> Iterator[Violation]:
+    """Yield a violation for each prefix of an expectation that it fails in; for ``only``, for each family."""
+    if expectation.wanted == "only":
+        for family in Family:
+            inside = sorted(network.range for network in expectation.networks if network.family is family)
+            yield from _within(Network(family, 0, 0), _gaps(inside, family.size), expectation, loaded, progress)
+    else:
+        for network in expectation.networks:
+            yield from _within(network, [network.range], expectation, loaded, progress)
+
+
+def _within(
+    network: Network, ranges: Iterable[Range], expectation: Expectation, loaded: LoadedRules, progress: Progress
+) -> Iterator[Violation]:
+    """Look for violations in these parts of a network."""
+    partition = loaded.partition(network.family, progress)
+    index = loaded.interval_index(network.family, progress)
+    intervals = (interval for start, end in ranges for interval in index.within(start, end))
+    failed = [
+        interval
+        for interval in counted(intervals, f"parts of {network} judged", progress)
+        if not expectation.met_by(partition.rule(interval.rule))
+    ]
+    if failed:
+        rule = failed[0].rule
+        failing = tuple(joined((start, end) for start, end, _ in failed))
+        yield Violation(expectation, network, failing, partition.key(rule), partition.rule(rule))
 
 
 def _gaps(ranges: Iterable[Range], size: int) -> Iterator[Range]:

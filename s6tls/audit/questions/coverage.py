@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
-from s6tls.audit.core.networks import Family
+from s6tls.accessrules.text import decoded
+from s6tls.audit.core.networks import Family, family_name, split_key
 from s6tls.audit.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.wording import Json
 
 
@@ -34,31 +34,29 @@ class Coverage:
             "allow": self.allow,
             "deny": self.deny,
             "undecided": self.undecided,
-            "rules": {wording.text(key): addresses for key, addresses in self.rules.items()},
+            "rules": {decoded(key): addresses for key, addresses in self.rules.items()},
         }
 
 
-def coverage(contents: Contents, family: Family, progress: Progress = silent) -> Coverage:
+def coverage(loaded: LoadedRules, family: Family, progress: Progress = silent) -> Coverage:
     """Count the addresses of a family; rules come in the order of their networks, those that cannot match last."""
-    space = contents.space(family, progress)
-    decided = space.decided()
+    partition = loaded.partition(family, progress)
+    decided = partition.decided()
     undecided = decided.pop()
-    allow = sum(addresses for rule, addresses in zip(space.rules, decided, strict=True) if rule.allow)
-    rules = dict(zip(space.keys, decided, strict=True))
-    named = family.value.encode() + b"/"
-    for key in contents.rules:
-        if key.startswith(named):
+    allow = sum(addresses for rule, addresses in zip(partition.rules, decided, strict=True) if rule.allow)
+    rules = dict(zip(partition.keys, decided, strict=True))
+    for key in loaded.rules:
+        if key.startswith(family.prefix):
             rules.setdefault(key, 0)
     return Coverage(family, allow, family.size - allow - undecided, undecided, rules)
 
 
-def count_others(contents: Contents) -> dict[str, int]:
+def count_others(loaded: LoadedRules) -> dict[str, int]:
     """Return how many rules there are of each family that has no addresses, by the names of the families."""
     counts: dict[str, int] = {}
-    families = {family.value for family in Family}
-    for key in contents.rules:
-        family = wording.text(key.partition(b"/")[0])
-        if family not in families:
+    for key in loaded.rules:
+        if split_key(key)[0] is None:
+            family = decoded(family_name(key))
             counts[family] = counts.get(family, 0) + 1
     return dict(sorted(counts.items()))
 

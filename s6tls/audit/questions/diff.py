@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar
 
-from s6tls.accessrules.keys import name_keys
-from s6tls.audit.core import wording
-from s6tls.audit.core.networks import Family, prefixes
-from s6tls.audit.core.partition import Space, overlaid
+from s6tls.accessrules.keys import BY_NAME, name_keys
+from s6tls.accessrules.text import decoded
+from s6tls.audit.core.networks import Family, family_name, prefixes, split_key
+from s6tls.audit.core.partition import Partition, merge_intervals
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.core.wording import Decided
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Range
     from s6tls.audit.core.wording import Json
 
@@ -104,11 +104,11 @@ class OtherDifference:
     @property
     def family_name(self) -> str:
         """What stands before the slash in the key."""
-        return wording.text(self.key.partition(b"/")[0])
+        return decoded(family_name(self.key))
 
     def each_prefix(self) -> Iterator[str]:
         """Yield what stands in the place of prefixes: the name of the rule."""
-        yield wording.text(self.key.partition(b"/")[2])
+        yield decoded(split_key(self.key)[1])
 
     def json(self) -> Json:
         """Return the difference in the shape of those of addresses, which nobody can count here."""
@@ -124,20 +124,20 @@ def _details(addresses: int | None, before: Decided, after: Decided) -> Json:
 
 
 def differences(
-    old: Contents, new: Contents, families: Iterable[Family] = Family, progress: Progress = silent
+    old: LoadedRules, new: LoadedRules, families: Iterable[Family] = Family, progress: Progress = silent
 ) -> list[Difference]:
     """Return where the decisions about addresses differ, by family, in the order of the first address of each."""
     return [found for family in families for found in _between(family, old, new, progress)]
 
 
-def _between(family: Family, old: Contents, new: Contents, progress: Progress) -> Iterator[Difference]:
-    before = old.space(family, progress)
-    after = new.space(family, progress)
+def _between(family: Family, old: LoadedRules, new: LoadedRules, progress: Progress) -> Iterator[Difference]:
+    before = old.partition(family, progress)
+    after = new.partition(family, progress)
     numbers: dict[Rule | None, int] = {}
     decision_before = _numbered(before, numbers)
     decision_after = _numbered(after, numbers)
     found: dict[tuple[int, int], list[Range]] = {}
-    pieces = overlaid(before.segments(), after.segments())
+    pieces = merge_intervals(before.intervals(), after.intervals())
     for start, end, was, is_ in counted(pieces, f"{family.value} ranges compared", progress):
         if decision_before[was] != decision_after[is_]:
             found.setdefault((was, is_), []).append((start, end))
@@ -150,22 +150,21 @@ def _between(family: Family, old: Contents, new: Contents, progress: Progress) -
         )
 
 
-def _numbered(space: Space, numbers: dict[Rule | None, int]) -> list[int]:
-    """Return for each rule, and last for NOBODY, a number that is the same for equal decisions: quick to compare."""
-    return [numbers.setdefault(rule, len(numbers)) for rule in (*space.rules, None)]
+def _numbered(partition: Partition, numbers: dict[Rule | None, int]) -> list[int]:
+    """Return for each rule, and last for NO_RULE, a number that is the same for equal decisions: quick to compare."""
+    return [numbers.setdefault(rule, len(numbers)) for rule in (*partition.rules, None)]
 
 
-def other_differences(old: Contents, new: Contents) -> list[OtherDifference]:
+def other_differences(old: LoadedRules, new: LoadedRules) -> list[OtherDifference]:
     """Return where the other families differ, in the order of the keys.
 
     Rules by host name are compared by what is decided about their names, so that a rule which changes nothing is no
     difference.  All others are compared one by one.
     """
-    addresses = tuple(family.value.encode() + b"/" for family in Family)
-    keys = sorted(key for key in {*old.rules, *new.rules} if not key.startswith(addresses))
+    keys = sorted(key for key in {*old.rules, *new.rules} if split_key(key)[0] is None)
     found = []
     for key in keys:
-        probes = _name_probes(key) if key.startswith(b"reversedns/") else [key]
+        probes = _name_probes(key) if key.startswith(BY_NAME) else [key]
         before, after = _decided(old, probes), _decided(new, probes)
         if before.rule != after.rule:
             found.append(OtherDifference(key, before, after))
@@ -178,14 +177,14 @@ def _name_probes(key: bytes) -> list[bytes]:
     Any host name whose first hit, in either set, is `key` goes on with these.  So two sets which agree about the names
     of all rules agree about all names.
     """
-    name = key.removeprefix(b"reversedns/")
+    name = key.removeprefix(BY_NAME)
     probes = list(name_keys(name + b"."))  # of two final dots, one is part of the name
     return probes if probes[0] == key else []
 
 
-def _decided(contents: Contents, probes: list[bytes]) -> Decided:
+def _decided(loaded: LoadedRules, probes: list[bytes]) -> Decided:
     for key in probes:
-        rule = contents.rules.get(key)
+        rule = loaded.rules.get(key)
         if rule is not None:
             return Decided(key, rule)
     return Decided(None, None)
@@ -201,7 +200,7 @@ class Clients:
     def add(self, hits: Iterable[tuple[bytes, int]]) -> None:
         """Take in addresses, packed, and how many lines have them; an address may come more than once."""
         for packed, lines in hits:
-            known = self._hits[Family.IP4 if len(packed) == 4 else Family.IP6]
+            known = self._hits[Family.of(packed)]
             number = int.from_bytes(packed, "big")
             known[number] = known.get(number, 0) + lines
         self._sorted.clear()

@@ -11,8 +11,9 @@ from s6tls.accessrules import RuleSet, keys
 from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.rule import Rule, Verdict
 from s6tls.accessrules.ruleset import open_backend
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
-from s6tls.audit.core.loaded import settled_env
+from s6tls.audit.core.loaded import normalised_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,12 +47,12 @@ class Explanation:
 
     def json(self) -> Json:
         """Return the explanation as JSON has it."""
-        decided = wording.decision(self.decision.rule, self.rule)
+        decided = wording.decision_json(self.decision.rule, self.rule)
         return {
             "address": self.address,
             "verdict": decided["verdict"],
             "rule": decided["rule"],
-            "probes": [wording.text(key) for key in self.probes],
+            "probes": [decoded(key) for key in self.probes],
             "env": decided["env"],
             "exec": decided["exec"],
             "needs_name": self.needs_name,
@@ -85,9 +86,9 @@ class Explainer:
         if decision.verdict is Verdict.ERROR:
             raise RuleSetError(decision.error)
         needs_name = decision.verdict is Verdict.NOTFOUND and name is None and self._names_matter()
-        shown_name = None if name is None else wording.text(os.fsencode(name))
+        shown_name = None if name is None else decoded(os.fsencode(name))
         made = tuple(_up_to(decision.rule, probes))
-        decision = replace(decision, env=settled_env(decision.env))
+        decision = replace(decision, env=normalised_env(decision.env))
         return Explanation(keys.address_text(packed).decode(), shown_name, made, decision, needs_name)
 
     def _names_matter(self) -> bool:
@@ -95,7 +96,7 @@ class Explainer:
         if self._has_names is None:
             broken: list[bytes] = []
             sound = (key for key, _ in self._backend.rules(lambda key, _: broken.append(key)))
-            self._has_names = any(key.startswith(b"reversedns/") for key in chain(sound, broken))
+            self._has_names = any(key.startswith(keys.BY_NAME) for key in chain(sound, broken))
         return self._has_names
 
 

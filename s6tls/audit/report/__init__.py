@@ -1,1 +1,5 @@
 """One page of HTML about a rule set."""
+
+from s6tls.audit.report.report import Report, report
+
+__all__ = ["report", "Report"]

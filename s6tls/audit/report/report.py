@@ -16,6 +16,7 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from s6tls.accessrules.text import decoded, printable
 from s6tls.audit.core import wording
 from s6tls.audit.core.loaded import opened
 from s6tls.audit.core.networks import Family
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from s6tls.accessrules.rule import Rule
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.lint.findings import Finding
     from s6tls.audit.questions.coverage import Coverage
 
@@ -53,25 +54,25 @@ def report(path: str | bytes, *, progress: Progress = silent) -> Report:
 
     The same rules under the same name make the same page.  Raises OSError or RuleSetError if a rule cannot be read.
     """
-    name = sections.visible(wording.text(os.path.basename(os.path.abspath(os.fsencode(path)))))
+    name = printable(decoded(os.path.basename(os.path.abspath(os.fsencode(path)))))
     with opened(path) as backend:
-        contents, findings = examine(path, backend, strict=True, progress=progress)
-    covered = [coverage(contents, family, progress) for family in Family]
+        loaded, findings = examine(path, backend, strict=True, progress=progress)
+    covered = [coverage(loaded, family, progress) for family in Family]
     style, script = _packaged("style.css"), _packaged("report.js")
-    scene = scenes.scene(contents, title=name, progress=progress)
+    scene = scenes.scene(loaded, title=name, progress=progress)
     html = Template(_packaged("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'",
         name=escape(name),
         style=style,
         script=script,
-        summary=sections.summary(contents, findings),
+        summary=sections.summary(loaded, findings),
         findings=sections.findings(findings),
         coverage=sections.coverage(covered),
         map=sections.map_of(render.svg(scene)),
-        data=_embedded(contents, covered),
+        data=_embedded(loaded, covered),
     )
-    return Report(name, contents.mode, len(contents.rules), findings, html)
+    return Report(name, loaded.mode, len(loaded.rules), findings, html)
 
 
 def _packaged(name: str) -> str:
@@ -83,7 +84,7 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _embedded(contents: Contents, covered: list[Coverage]) -> str:
+def _embedded(loaded: LoadedRules, covered: list[Coverage]) -> str:
     """Return the rules as JSON for the script, fit to stand in a page.
 
     ``keys``, ``outcome`` (an index into ``outcomes``) and ``decided`` (digits; null in families without addresses) are
@@ -94,10 +95,10 @@ def _embedded(contents: Contents, covered: list[Coverage]) -> str:
     decided: list[str | None] = []
     opaque: list[int] = []
     outcomes: dict[Rule, int] = {}
-    for key, rule, count in _ordered(contents, covered):
+    for key, rule, count in _ordered(loaded, covered):
         if not _is_text(key):
             opaque.append(len(keys))
-        keys.append(wording.text(key))
+        keys.append(decoded(key))
         outcome.append(outcomes.setdefault(rule, len(outcomes)))
         decided.append(None if count is None else str(count))
     data = {
@@ -110,17 +111,17 @@ def _embedded(contents: Contents, covered: list[Coverage]) -> str:
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _ordered(contents: Contents, covered: list[Coverage]) -> Iterator[tuple[bytes, Rule, int | None]]:
+def _ordered(loaded: LoadedRules, covered: list[Coverage]) -> Iterator[tuple[bytes, Rule, int | None]]:
     for found in covered:
         for key, count in found.rules.items():
-            yield key, contents.rules[key], count
+            yield key, loaded.rules[key], count
     by_address = {key for found in covered for key in found.rules}
-    for key in sorted(contents.rules.keys() - by_address):
-        yield key, contents.rules[key], None
+    for key in sorted(loaded.rules.keys() - by_address):
+        yield key, loaded.rules[key], None
 
 
 def _outcome(rule: Rule) -> dict[str, Any]:
-    decision = wording.decision(None, rule)
+    decision = wording.decision_json(None, rule)
     return {name: decision[name] for name in ("verdict", "env", "exec")}
 
 

@@ -7,14 +7,15 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded, printable
+from s6tls.audit.core.networks import Family, family_name
 from s6tls.audit.lint.findings import Severity
 from s6tls.audit.questions.coverage import share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.lint.findings import Finding
     from s6tls.audit.questions.coverage import Coverage
 
@@ -23,26 +24,26 @@ MOST_OF_A_KIND = 100
 
 _IN_SIGHT = 3
 
-_FAMILIES = {b"ip4": "IPv4", b"ip6": "IPv6", b"reversedns": "host names", b"uid": "users", b"gid": "groups"}
+_FAMILIES = {
+    **{family.value.encode(): family.label for family in Family},
+    b"reversedns": "host names",
+    b"uid": "users",
+    b"gid": "groups",
+}
 
 
-def visible(text: str) -> str:
-    """Return `text` with escapes for control characters and for what turns the direction of text."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def summary(contents: Contents, findings: Sequence[Finding]) -> str:
+def summary(loaded: LoadedRules, findings: Sequence[Finding]) -> str:
     """Return what the set is, and how many rules and findings it has."""
-    counts = Counter((key.partition(b"/")[0], rule.allow) for key, rule in contents.rules.items())
+    counts = Counter((family_name(key), rule.allow) for key, rule in loaded.rules.items())
     names = sorted({family for family, _ in counts}, key=lambda name: (name not in _FAMILIES, name))
     found = Counter(finding.severity for finding in findings)
     facts = {
-        "Form": "directory tree" if contents.is_tree else "cdb file",
-        "Rules": f"{len(contents.rules):,}",
+        "Form": "directory tree" if loaded.is_tree else "cdb file",
+        "Rules": f"{len(loaded.rules):,}",
         **{f"{severity.word.capitalize()}s": f"{found[severity]:,}" for severity in reversed(Severity)},
     }
     rows = [
-        (_FAMILIES.get(name, visible(wording.text(name))), counts[name, True] + counts[name, False], counts[name, True])
+        (_FAMILIES.get(name, printable(decoded(name))), counts[name, True] + counts[name, False], counts[name, True])
         for name in names
     ]
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -89,9 +90,9 @@ def _kind(severity: Severity, code: str, items: list[Finding]) -> str:
 def _finding(finding: Finding) -> str:
     rule = ""
     if finding.rule is not None:
-        key = wording.text(finding.rule)
-        rule = f'<p><a href="#rules" data-rule="{escape(key)}"><code>{escape(visible(key))}</code></a></p>'
-    message, remedy = escape(visible(finding.message)), escape(visible(finding.remedy))
+        key = decoded(finding.rule)
+        rule = f'<p><a href="#rules" data-rule="{escape(key)}"><code>{escape(printable(key))}</code></a></p>'
+    message, remedy = escape(printable(finding.message)), escape(printable(finding.remedy))
     return f'<li>{rule}<p>{message}.</p><p class="remedy">Remedy: {remedy}.</p></li>'
 
 
@@ -103,7 +104,7 @@ def coverage(covered: Sequence[Coverage]) -> str:
 def _coverage(found: Coverage) -> str:
     counts = {"allow": found.allow, "deny": found.deny, "undecided": found.undecided}
     size = found.family.size
-    title = _FAMILIES[found.family.value.encode()]
+    title = found.family.label
     bar, rows, left = "", "", 0.0
     for word, count in counts.items():
         width = 100 * count / size

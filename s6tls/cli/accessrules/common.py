@@ -1,6 +1,6 @@
 """What the subcommands share: reading rule sets, and showing answers to people and to machines.
 
-Nobody but `Table` and `progress` draws, and these load `rich` only for a terminal.
+Only `Table` and `progress` use `rich`, and only on a terminal.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any, TypeVar
 
-from s6tls.accessrules.atomic import replacing
-from s6tls.accessrules.deferred_signals import Interrupted, Interruption
-from s6tls.accessrules.errors import RuleSetError, shown
-from s6tls.audit.core.loaded import Contents
+from s6tls.accessrules.atomic import replace_atomically
+from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
+from s6tls.accessrules.errors import RuleSetError
+from s6tls.accessrules.text import printable, shown
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.cli.frame.options import Option, UsageError
-from s6tls.cli.frame.program import SYSTEM, Failure, unable_to
+from s6tls.cli.frame.program import Failure, unable_to
+from s6tls.posix.exitcodes import ExitCode
 
 JSON = Option("", ("json",), None, "answer in JSON")
-FINDINGS = 1
 
 MOST_ROWS = 1000
 """A table shows no more rows than these, and says how many more there are."""
@@ -51,13 +53,13 @@ def writing(path: bytes) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Interruption]:
+def interruptible() -> Iterator[DeferredSignals]:
     """Let a signal end work at its next checkpoint, and the process when all is tidy.  Raises Failure."""
     try:
-        with Interruption() as interruption:
+        with DeferredSignals() as interruption:
             yield interruption
     except Interrupted:
-        raise Failure(SYSTEM, "interrupted") from None
+        raise Failure(ExitCode.SYSTEM, "interrupted") from None
 
 
 @contextlib.contextmanager
@@ -67,16 +69,16 @@ def _unable(action: str, path: bytes) -> Iterator[None]:
         with unable_to(doing):
             yield
     except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to {doing}: {error}") from error
+        raise Failure(ExitCode.SYSTEM, f"unable to {doing}: {error}") from error
 
 
-def load(path: bytes, progress: Progress = silent) -> Contents:
+def load(path: bytes, progress: Progress = silent) -> LoadedRules:
     """Read a whole rule set.  Raises Failure."""
     with reading(path):
-        return Contents.load(path, progress=progress)
+        return LoadedRules.load(path, progress=progress)
 
 
-def spare(source: bytes, out: bytes) -> None:
+def refuse_overwriting(source: bytes, out: bytes) -> None:
     """Raise UsageError if a file is to take the place of what it is made of."""
     with contextlib.suppress(OSError):
         if os.path.samefile(source, out):
@@ -90,9 +92,9 @@ def write_whole(path: bytes, contents: bytes, widest: int) -> None:
     it is made of, whose permissions are `widest`.  A link is followed.  A signal that ends the process does so when
     this is done.
     """
-    with writing(path), Interruption():
+    with writing(path), DeferredSignals():
         old = _permissions(path)
-        with replacing(os.path.realpath(path) if os.path.islink(path) else path) as temporary:
+        with replace_atomically(os.path.realpath(path) if os.path.islink(path) else path) as temporary:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             with open(os.open(temporary, flags, 0o600 | widest & 0o666 if old is None else 0o600), "wb") as file:
                 if old is not None:
@@ -116,11 +118,6 @@ def say_json(value: Any) -> None:
     """Write a value to stdout as one line of JSON."""
     json.dump(value, sys.stdout)
     sys.stdout.write("\n")
-
-
-def printable(text: str) -> str:
-    """Return `text` as one line that moves no cursor: control characters stand as escapes."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def count(number: int, what: str) -> str:
@@ -197,8 +194,8 @@ def _cell(value: object) -> str:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
-    """Show how far long work has come, on stderr if that is a terminal."""
-    if not os.isatty(2) or os.environ.get("TERM") == "dumb":
+    """Show how far long work has come, on stderr if that is a terminal and `rich` is installed."""
+    if not os.isatty(2) or os.environ.get("TERM") == "dumb" or find_spec("rich") is None:
         yield silent
         return
     from rich.console import Console

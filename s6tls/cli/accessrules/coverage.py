@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s6tls.audit.core import wording
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core.networks import Family
 from s6tls.audit.questions.coverage import count_others, coverage, share
 from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json
-from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.frame.options import Synopsis
 
 if TYPE_CHECKING:
     from s6tls.audit.questions.coverage import Coverage
@@ -18,13 +18,12 @@ SYNOPSIS = Synopsis("s6-accessrules coverage", (JSON,), "RULES")
 
 def body(argv: list[bytes]) -> int:
     """Count what a rule set decides."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) != 1:
-        raise UsageError
+    given = SYNOPSIS.read_mixed(argv)
+    (rules,) = given.words
     with progress() as tell:
-        contents = load(words[0], tell)
+        contents = load(rules, tell)
         counted = [coverage(contents, family, tell) for family in Family]
-    if "json" in dict(options):
+    if given.flag("json"):
         say_json({found.family.value: found.json() for found in counted})
     else:
         _tell(counted, count_others(contents))
@@ -48,7 +47,7 @@ def _tell_family(found: Coverage) -> None:
     def row(counted: tuple[str | bytes, int]) -> tuple[object, ...]:
         """Return the cells for a word or a rule, and its addresses."""
         what, addresses = counted
-        return what if isinstance(what, str) else wording.text(what), addresses, share(addresses, size)
+        return what if isinstance(what, str) else decoded(what), addresses, share(addresses, size)
 
     table = Table(found.family.value, "addresses", "share", right=[1, 2])
     table.add([("allowed", found.allow), ("denied", found.deny), ("undecided", found.undecided)], row)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from s6tls.accessrules.keys import address_text
+from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.logs.replay import Replay
-from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, load, progress, reading, say, say_json
+from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, reading, say, say_json
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
-from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.options import Option, Synopsis
+from s6tls.posix.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from s6tls.audit.core.loaded import Contents
+    from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.logs.replay import Flip
 
 T = TypeVar("T")
@@ -33,32 +35,29 @@ SYNOPSIS = Synopsis(
 
 def body(argv: list[bytes]) -> int:
     """Replay the logs; there is something to report when decisions flip."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    chosen = dict(options)
-    if len(words) < 2:
-        raise UsageError
-    rules, *paths = words
+    given = SYNOPSIS.read_mixed(argv)
+    (rules,), new = given.words, given.value("against")
     with progress() as tell:
         contents = load(rules, tell)
-        against = load(chosen["against"], tell) if "against" in chosen else None
+        against = None if new is None else load(new, tell)
         replay = Replay(contents, against, progress=tell)
         logs = []
-        for path in paths:
+        for path in given.rest:
             with reading(path):
-                log = open_log(path, chosen, tell)
+                log = open_log(path, given, tell)
                 replay.read(log)
             logs.append((path, log))
         replay.finish()
     for path, log in logs:
         warn_of_unread(SYNOPSIS.program, path, log)
-    if "json" in chosen:
+    if given.flag("json"):
         say_json(replay.json())
     else:
         _tell(replay, contents)
-    return FINDINGS if replay.flipped else 0
+    return ExitCode.FINDINGS if replay.flipped else 0
 
 
-def _tell(replay: Replay, contents: Contents) -> None:
+def _tell(replay: Replay, contents: LoadedRules) -> None:
     say(f"lines: {replay.lines:,}, {replay.unread:,} without an address")
     say(
         f"clients: {len(replay.clients):,}"
@@ -70,7 +69,7 @@ def _tell(replay: Replay, contents: Contents) -> None:
         say(f"flipped: {count(replay.flipped, 'hit')}")
 
     def rule(key: bytes) -> tuple[str, str]:
-        return wording.text(key), wording.summary(contents.rules[key])
+        return decoded(key), wording.summary(contents.rules[key])
 
     _show(("hits", "rule", "decision"), replay.rules.most_common(), lambda used: (used[1], *rule(used[0])))
     _show(("unused rule", "decision"), replay.unused(), rule)
