@@ -1,6 +1,6 @@
 PYTHON ?= .venv/bin/python
 
-.PHONY: check format lint types test
+.PHONY: check format lint types test coverage versions fuzz lock
 check: format lint types test
 
 format:
@@ -15,3 +15,7 @@ types:
 
 test:
 	$(PYTHON) -m pytest -n 2 -q
+
+# Beyond what must hold for each change; tools/NAME --help or its first lines say more.
+coverage versions fuzz lock:
+	tools/$@

@@ -16,7 +16,7 @@ with atheris.instrument_imports():
     from s6tls.accessrules import RuleSet, RuleSetError
     from s6tls.accessrules.decompile import decompile
 
-PLACE = os.fsencode(tempfile.mkdtemp(prefix="fuzz-cdb-", dir="/dev/shm"))
+PLACE = os.fsencode(tempfile.mkdtemp(prefix="fuzz-cdb-"))
 atexit.register(shutil.rmtree, PLACE)
 
 

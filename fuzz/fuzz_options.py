@@ -21,6 +21,10 @@ def check_message(error: UsageError) -> None:
     assert str(error) and str(error).isprintable() and str(error).isascii()
 
 
+def words_of(options: list[tuple[str, bytes]]) -> list[bytes]:
+    return [word for name, value in options for word in ([FLAGS[name], value] if name in VALUED else [FLAGS[name]])]
+
+
 def one_input(data: bytes) -> None:
     words = data.split(b"\0")
     try:
@@ -29,10 +33,10 @@ def one_input(data: bytes) -> None:
         check_message(error)
         return
     assert not rest or words[len(words) - len(rest) :] == rest
-    again = [word for name, value in options for word in ([FLAGS[name], value] if name in VALUED else [FLAGS[name]])]
-    assert s6_tlsserver.SYNOPSIS.parse([*again, b"--", *rest]) == (options, rest)
+    assert s6_tlsserver.SYNOPSIS.parse([*words_of(options), b"--", *rest]) == (options, rest)
     try:
-        assert chain_words(options, rest)[-len(rest) :] == rest or not rest
+        given = s6_tlsserver.SYNOPSIS.read([*words_of(options), b"--", *rest, b"0", b"0", b"prog"])
+        assert chain_words(given)[-len(given.rest) :] == given.rest
     except UsageError as error:
         check_message(error)
     for _, value in options:

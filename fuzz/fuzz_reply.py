@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fuzz what a process of ours tells the server: known names without NUL, or a refusal.
+"""Fuzz what a helper process tells the server: known names without NUL, or a refusal.
 
 usage: fuzz_reply.py fuzz/corpus/reply
 """
@@ -16,7 +16,7 @@ with atheris.instrument_imports():
 def one_input(data: bytes) -> None:
     try:
         found = reply.parse(data, SESSION_VARIABLES)
-    except (ValueError, reply.Refusal):
+    except (ValueError, reply.RefusalReply):
         return
     assert len(data) <= reply.LARGEST
     assert set(found) <= set(SESSION_VARIABLES)

@@ -11,13 +11,16 @@ import cdbx
 from s6tls.accessrules import cdbfile, record
 from s6tls.accessrules.atomic import replace_atomically
 from s6tls.accessrules.errors import MalformedRecord, RuleSetError, UsageProblem
-from s6tls.accessrules.rule import stamp_of
+from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from s6tls.accessrules.rule import Fault, Rule, Stamp
+    from s6tls.accessrules.rule import Fault, Rule
+    from s6tls.accessrules.stamp import Stamp
+
+__all__ = ["write_cdb"]
 
 DEFAULT_MODE = 0o600
 _MOST_STEPS = 1 << 32

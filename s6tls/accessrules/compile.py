@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from s6tls.accessrules.rule import Rule
 
+__all__ = ["compile_tree"]
+
 
 def compile_tree(
     cdbfile: str | bytes,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from s6tls.accessrules.rule import Rule
 
+__all__ = ["decompile"]
+
 
 def decompile(
     directory: str | bytes,

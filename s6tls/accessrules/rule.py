@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
     from s6tls.accessrules.errors import RuleSetError
 
     Env = tuple[tuple[bytes, bytes | None], ...]
     Fault = Callable[[bytes, RuleSetError], object]
-    Stamp = tuple[int, int, int, int, int]
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    """Return what changes when a file does: device, inode, size, mtime and ctime (ns)."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class Verdict(enum.Enum):

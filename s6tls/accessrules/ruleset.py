@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from s6tls.accessrules.cdb import CdbBackend
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
     from s6tls.accessrules.tree import DirectoryBackend
 
     AnyBackend: TypeAlias = CdbBackend | DirectoryBackend

@@ -21,7 +21,10 @@ from s6tls.accessrules.text import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from s6tls.accessrules.rule import Env, Fault, Stamp
+    from s6tls.accessrules.rule import Env, Fault
+    from s6tls.accessrules.stamp import Stamp
+
+__all__ = ["read_tree", "write_tree"]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

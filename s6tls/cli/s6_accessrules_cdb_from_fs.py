@@ -12,8 +12,9 @@ from s6tls.accessrules.compile import compile_tree
 from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
 from s6tls.accessrules.errors import RuleSetError, UsageProblem
 from s6tls.accessrules.text import shown
-from s6tls.cli.frame.options import Option, Synopsis, UsageError, file_mode
-from s6tls.cli.frame.program import SYSTEM, USAGE, Failure, run
+from s6tls.cli.frame.options import Option, Synopsis, file_mode
+from s6tls.cli.frame.program import Failure, run
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
@@ -27,11 +28,28 @@ if TYPE_CHECKING:
 SYNOPSIS = Synopsis(
     "s6-accessrules-cdb-from-fs",
     (
-        Option("m", ("mode",), "mode", "permissions of cdbfile, in octal (default 0600)"),
-        Option("", ("expect",), "FILE", "keep the old cdbfile if an expectation in FILE fails"),
-        Option("", ("strict",), None, "refuse a tree with what s6-accessrules lint calls an error"),
+        Option(
+            "m",
+            ("mode",),
+            "mode",
+            "permissions of `cdbfile`, an octal number up to 7777. Default: 0600, whatever the umask",
+        ),
+        Option(
+            "",
+            ("expect",),
+            "FILE",
+            "keep the old `cdbfile` if an [expectation](s6-accessrules-expect.md) in FILE fails; may be repeated",
+        ),
+        Option(
+            "",
+            ("strict",),
+            None,
+            "refuse a tree with what [s6-accessrules lint](s6-accessrules-lint.md) calls an error; one line for each. "
+            "The rules that are compiled are those that lint saw",
+        ),
     ),
     "cdbfile dir",
+    ignores_surplus=True,
 )
 
 
@@ -42,24 +60,14 @@ def main() -> None:
 
 def compile_from(argv: list[bytes]) -> int:
     """Compile what these words say.  Returns 0 or raises what `run` turns into an exit code."""
-    options, words = SYNOPSIS.parse(argv)
-    if len(words) < 2:
-        raise UsageError
-    mode, strict = DEFAULT_MODE, False
-    expected: list[bytes] = []
-    for name, value in options:
-        if name == "m":
-            mode = file_mode(value)
-        elif name == "expect":
-            expected.append(value)
-        else:
-            strict = True
-    cdbfile, directory = words[:2]
-    if strict:
+    given = SYNOPSIS.read(argv)
+    mode = file_mode(given, DEFAULT_MODE)
+    cdbfile, directory = given.words
+    if given.flag("strict"):
         compiler = partial(write_cdb, cdbfile, _faultless(directory))
     else:
         compiler = partial(compile_tree, cdbfile, directory, warn=_warn)
-    _compile(compiler, cdbfile, mode, _expectations(expected))
+    _compile(compiler, cdbfile, mode, _expectations(given.values("expect")))
     return 0
 
 
@@ -70,13 +78,13 @@ def _compile(compiler: Callable[..., None], cdbfile: bytes, mode: int, expected:
             check = partial(_refuse_surprises, expected, halt) if expected else lambda _: None
             compiler(mode=mode, checkpoint=halt, check=check)
     except UsageProblem as error:
-        raise Failure(USAGE, str(error)) from error
+        raise Failure(ExitCode.USAGE, str(error)) from error
     except RuleSetError as error:
-        raise Failure(SYSTEM, str(error)) from error
+        raise Failure(ExitCode.SYSTEM, str(error)) from error
     except OSError as error:
-        raise Failure(SYSTEM, f"unable to write {shown(cdbfile)}: {error.strerror or error}") from error
+        raise Failure(ExitCode.SYSTEM, f"unable to write {shown(cdbfile)}: {error.strerror or error}") from error
     except Interrupted:
-        raise Failure(SYSTEM, "interrupted") from None
+        raise Failure(ExitCode.SYSTEM, "interrupted") from None
 
 
 def _expectations(files: list[bytes]) -> Expected:
@@ -91,7 +99,6 @@ def _refuse_surprises(expected: Expected, checkpoint: Callable[[], None], compil
     """Judge a compiled file by what is expected of it.  Raises Failure."""
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.policy.expect import violations_of
-    from s6tls.cli.accessrules.common import FINDINGS
     from s6tls.cli.accessrules.expect import tally
 
     def told(_what: str, _done: int) -> None:
@@ -105,7 +112,7 @@ def _refuse_surprises(expected: Expected, checkpoint: Callable[[], None], compil
             log(SYNOPSIS.program, "error", f"{shown(file)}: {'; '.join(violation.lines())}")
         failing += bool(violations)
     if failing:
-        raise Failure(FINDINGS, f"{tally(failing, len(expected))}: the cdb file is left as it was")
+        raise Failure(ExitCode.FINDINGS, f"{tally(failing, len(expected))}: the cdb file is left as it was")
 
 
 def _faultless(directory: bytes) -> Iterable[tuple[bytes, Rule]]:
@@ -118,14 +125,14 @@ def _faultless(directory: bytes) -> Iterable[tuple[bytes, Rule]]:
         with closing(DirectoryBackend(os.open(directory, DIRECTORY))) as tree:
             contents, problems = examine(directory, tree, least=Severity.ERROR)
     except RuleSetError as error:
-        raise Failure(SYSTEM, str(error)) from error
+        raise Failure(ExitCode.SYSTEM, str(error)) from error
     except OSError as error:
-        raise Failure(SYSTEM, f"unable to read {shown(directory)}: {error.strerror or error}") from error
+        raise Failure(ExitCode.SYSTEM, f"unable to read {shown(directory)}: {error.strerror or error}") from error
     for problem in problems:
         rule = "" if problem.rule is None else f"{shown(problem.rule)}: "
         log(SYNOPSIS.program, "error", f"{rule}{problem.message} ({problem.remedy})")
     if problems:
-        raise Failure(USAGE, f"rule set has {len(problems)} problem{'s' if len(problems) > 1 else ''}")
+        raise Failure(ExitCode.USAGE, f"rule set has {len(problems)} problem{'s' if len(problems) > 1 else ''}")
     return contents.rules.items()
 
 

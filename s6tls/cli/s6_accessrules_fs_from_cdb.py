@@ -6,11 +6,12 @@ from s6tls.accessrules.decompile import decompile
 from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
 from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.text import shown
-from s6tls.cli.frame.options import Synopsis, UsageError
-from s6tls.cli.frame.program import SYSTEM, Failure, run
+from s6tls.cli.frame.options import Synopsis
+from s6tls.cli.frame.program import Failure, run
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.log import log
 
-SYNOPSIS = Synopsis("s6-accessrules-fs-from-cdb", (), "dir cdbfile")
+SYNOPSIS = Synopsis("s6-accessrules-fs-from-cdb", (), "dir cdbfile", ignores_surplus=True)
 
 
 def main() -> None:
@@ -20,19 +21,16 @@ def main() -> None:
 
 def decompile_from(argv: list[bytes]) -> int:
     """Decompile what these words say.  Returns 0 or raises what `run` turns into an exit code."""
-    _, words = SYNOPSIS.parse(argv)
-    if len(words) < 2:
-        raise UsageError
-    directory, cdbfile = words[:2]
+    directory, cdbfile = SYNOPSIS.read(argv).words
     try:
         with DeferredSignals() as interruption:
             decompile(directory, cdbfile, warn=_warn, checkpoint=interruption.checkpoint)
     except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to decompile {shown(cdbfile)}: {error}") from error
+        raise Failure(ExitCode.SYSTEM, f"unable to decompile {shown(cdbfile)}: {error}") from error
     except OSError as error:
-        raise Failure(SYSTEM, f"unable to decompile {shown(cdbfile)}: {error.strerror or error}") from error
+        raise Failure(ExitCode.SYSTEM, f"unable to decompile {shown(cdbfile)}: {error.strerror or error}") from error
     except Interrupted:
-        raise Failure(SYSTEM, "interrupted") from None
+        raise Failure(ExitCode.SYSTEM, "interrupted") from None
     return 0
 
 

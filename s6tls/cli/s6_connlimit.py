@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
-from s6tls.cli.frame.chain import Surroundings, run_link
-from s6tls.cli.frame.options import Synopsis
+from s6tls.cli.frame.chain import Runtime, run_link
+from s6tls.cli.frame.options import Given, Synopsis
 from s6tls.stages.connlimit import ConnLimit
 
 SYNOPSIS = Synopsis("s6-connlimit", (), "prog...")
 
 
-def stage(_options: Sequence[tuple[str, bytes]], _: Surroundings) -> ConnLimit:
+def stage(_given: Given, _: Runtime) -> ConnLimit:
     """Make the stage."""
     return ConnLimit()
 

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
-from s6tls.cli.frame.chain import Surroundings, run_link
-from s6tls.cli.frame.options import Option, Synopsis, in_force
+from s6tls.cli.frame.chain import Runtime, run_link
+from s6tls.cli.frame.options import Given, Option, Synopsis
 from s6tls.stages.envdir import EnvDir
 
 SYNOPSIS = Synopsis(
     "s6-envdir",
     (
-        Option("I", (), None, "go on without changes when dir does not exist"),
-        Option("i", (), None, "fail when dir does not exist (the default)", alternative=True),
-        Option("n", (), None, "keep trailing blanks; with -f, keep the last newline"),
-        Option("f", (), None, "take whole files as values, not their first lines"),
-        Option("L", (), None, "read files whole, not their first 4095 bytes"),
-        Option("c", (), "nullis", "put this character for each NUL (a newline)"),
+        Option("I", (), None, "go on without changes when `dir` does not exist"),
+        Option("i", (), None, "fail when `dir` does not exist (the default)", alternative=True),
+        Option("n", (), None, "keep the blanks at the end of the line; with `-f`, keep the file's last newline"),
+        Option("f", (), None, "take the whole file, not only its first line. Nothing is removed but a last newline"),
+        Option("L", (), None, "take lines and files longer than 4095 bytes"),
+        Option("c", (), "nullis", "put the first character of this for each NUL, instead of a newline"),
     ),
     "dir prog...",
 )
 
 
-def stage(options: Sequence[tuple[str, bytes]], _: Surroundings) -> EnvDir:
-    """Make the stage.  Raises UsageError."""
-    given = in_force(SYNOPSIS.options, options)
+def stage(given: Given, _: Runtime) -> EnvDir:
+    """Make the stage."""
+    (directory,) = given.words
     return EnvDir(
-        given["dir"],
-        loose="I" in given,
-        verbatim="f" in given,
-        chomp="n" not in given,
-        clamp="L" not in given,
-        nul=given.get("c", b"\n")[:1],
+        directory,
+        loose=given.flag("I"),
+        verbatim=given.flag("f"),
+        chomp=not given.flag("n"),
+        clamp=not given.flag("L"),
+        nul=given.value("c", b"\n")[:1],
     )
 
 

@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 from s6tls.accessrules.ids import BadId, parse_groups, parse_id
-from s6tls.cli.frame.chain import Surroundings, run_link
-from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.chain import Runtime, run_link
+from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 from s6tls.stages.envuidgid import Account, Defaults, EnvUidGid
 
 SYNOPSIS = Synopsis(
     "s6-envuidgid",
     (
-        Option("u", (), None, "account is a user: set UID only"),
-        Option("g", (), None, "account is a group: set GID only", alternative=True),
-        Option("B", (), None, "account is user:group: set UID and GID", alternative=True),
-        Option("n", (), None, "take numbers for ids when no account has that name"),
+        Option("u", (), None, "`account` is a user: set `UID` only"),
+        Option("g", (), None, "`account` is a group: set `GID` only", alternative=True),
+        Option(
+            "B",
+            (),
+            None,
+            "`account` is `user:group`: set `UID` and `GID`. One that is left out is 0, or the default's",
+            alternative=True,
+        ),
+        Option(
+            "n",
+            (),
+            None,
+            "take a name that no account has for a number. Without `-u`, `-g` and `-B`, an unknown account is read as "
+            "`user:group:gidlist`, as far as it goes",
+        ),
         Option("i", (), None, "fail (1) when the account is unknown (the default)"),
-        Option("D", (), "uid:gid:gidlist", "use these ids when the account is unknown", alternative=True),
+        Option(
+            "D",
+            (),
+            "uid:gid:gidlist",
+            "use these ids when the account is unknown. What is left out at the end is 0, or empty",
+            alternative=True,
+        ),
     ),
     "account prog...",
 )
 _KINDS = {"u": Account.USER, "g": Account.GROUP, "B": Account.USER_COLON_GROUP}
 
 
-def stage(options: Sequence[tuple[str, bytes]], _: Surroundings) -> EnvUidGid:
+def stage(given: Given, _: Runtime) -> EnvUidGid:
     """Make the stage.  Raises UsageError."""
-    kind, defaults = Account.USER_AND_GROUPS, None
-    for name, value in options:
-        if name in _KINDS:
-            kind = _KINDS[name]
-        elif name == "D":
-            defaults = _defaults(value)
-        elif name == "i":
-            defaults = None
-    return EnvUidGid(dict(options)["account"], kind, numeric=any(name == "n" for name, _ in options), defaults=defaults)
+    (account,) = given.words
+    kind, ids = given.last(*_KINDS), given.value("D")
+    return EnvUidGid(
+        account,
+        Account.USER_AND_GROUPS if kind is None else _KINDS[kind],
+        numeric=given.flag("n"),
+        defaults=None if ids is None else _defaults(ids),
+    )
 
 
 def _defaults(text: bytes) -> Defaults:

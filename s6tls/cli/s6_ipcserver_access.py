@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
-from s6tls.cli.frame.chain import Surroundings, run_link
-from s6tls.cli.frame.options import Option, Synopsis, in_force, number
+from s6tls.cli.frame.chain import Runtime, run_link
+from s6tls.cli.frame.options import Given, Option, Synopsis
 from s6tls.cli.s6_tcpserver_access import RULES_OPTIONS, rule_source
 from s6tls.stages.ipcaccess import IpcAccess
 
 SYNOPSIS = Synopsis(
     "s6-ipcserver-access",
     (
-        Option("v", (), "verbosity", "0 errors, 1 also allowed clients, 2 also denied ones"),
-        Option("E", (), None, "remove the variables that the server has set"),
+        Option(
+            "v",
+            (),
+            "verbosity",
+            "0: say only what is wrong. 1: also which clients are let in (the default). "
+            "2: also who is refused and why, and that there are no rules",
+        ),
+        Option("E", (), None, "remove the variables that the server has set, and `PROTO`"),
         Option("e", (), None, "leave them there (the default)", alternative=True),
-        Option("l", (), "localname", "take this for the socket's path instead of asking the kernel"),
+        Option("l", (), "localname", "take this for `IPCLOCALPATH` instead of asking the kernel"),
         *RULES_OPTIONS,
     ),
     "prog...",
 )
 
 
-def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> IpcAccess:
+def stage(given: Given, runtime: Runtime) -> IpcAccess:
     """Make the stage.  Raises UsageError."""
-    given = in_force(SYNOPSIS.options, options)
     return IpcAccess(
-        rules=rule_source(given, surroundings.long_lived),
-        verbosity=number("-v", given.get("v", b"1")),
-        bare="E" in given,
-        local_name=given.get("l"),
+        rules=rule_source(given, runtime.long_lived),
+        verbosity=given.number("v", 1),
+        bare=given.flag("E"),
+        local_name=given.value("l"),
     )
 
 

@@ -4,68 +4,75 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from s6tls.accessrules.text import shown
 from s6tls.cli import s6_applyuidgid
-from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force
-from s6tls.cli.frame.program import USAGE, Failure, run, unable_to
-from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, Server, limits
-from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, bind, binding
+from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.program import Failure, run, unable_to
+from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, backlog, bind, port_number
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.process import initial_environment
 from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Image
-from s6tls.ucspi.listen import endpoint
+from s6tls.ucspi.listen import Binding, endpoint
 
-VERBOSITY_OPTIONS = (
-    Option("q", ("quiet",), None, "say only what is fatal"),
-    Option("Q", ("normally-verbose",), None, "say also what is wrong (the default)", alternative=True),
-    Option("v", ("verbose",), None, "say also what each client does", alternative=True),
-)
+QUIET = Option("q", ("quiet",), None, "say only what is fatal")
+NORMAL = Option("Q", ("normally-verbose",), None, "say also what is wrong (the default)", alternative=True)
+VERBOSE = Option("v", ("verbose",), None, "say also what each client does", alternative=True)
 FAMILY_OPTIONS = (
-    Option("4", (), None, "bind to an IPv4 address only (an older option)"),
-    Option("6", (), None, "bind to an IPv6 address only (an older option)", alternative=True),
+    Option("4", (), None, "refuse an address that is not of IPv4 (an older option)"),
+    Option("6", (), None, "refuse an address that is not of IPv6 (an older option)", alternative=True),
+)
+IDENTITY_OPTIONS = tuple(
+    replace(option, help=f"{option.help}, and remove these") if option.name == "U" else option
+    for option in s6_applyuidgid.IDENTITY_OPTIONS
 )
 OPTIONS = (
-    *VERBOSITY_OPTIONS,
-    Option("d", (), None, "allow instant rebinding (the default)"),
+    QUIET,
+    NORMAL,
+    VERBOSE,
+    Option("d", (), None, "allow binding while connections of an earlier server linger (the default)"),
     Option("D", (), None, "do not allow it", alternative=True),
     *LIMIT_OPTIONS,
     BACKLOG,
-    *s6_applyuidgid.IDENTITY_OPTIONS,
+    *IDENTITY_OPTIONS,
 )
 SYNOPSIS = Synopsis("s6-tcpserver", (*OPTIONS, *FAMILY_OPTIONS, ISOLATION), "ip port prog...")
-_UNEXPORT = (("z", b""),)  # -U stands for s6-applyuidgid -Uz: programs do not see the variables that it read
 
 
-def verbosity(options: Sequence[tuple[str, bytes]]) -> int:
+def verbosity(given: Given) -> int:
     """Return what the last of -q, -Q and -v says."""
-    given = in_force(VERBOSITY_OPTIONS, options)
-    return 0 if "q" in given else 2 if "v" in given else 1
+    return 0 if given.flag("q") else 2 if given.flag("v") else 1
 
 
-def listening_socket(options: Sequence[tuple[str, bytes]], ip: bytes, port: bytes) -> socket.socket:
-    """Take the socket that a service manager hands over, or bind and listen.  Raises UsageError, Failure."""
+def listening_socket(given: Given, family: str | None, *, reuse: bool) -> socket.socket:
+    """Take the socket that a service manager hands over, or bind and listen.
+
+    `family` is -4, -6 or None: the family that the address must be of.  Raises UsageError, Failure.
+    """
+    ip, port = given.words
     try:
         with unable_to("use the socket handed over on descriptor 3"):
-            inherited = systemd.handed_over(os.environb)
+            inherited = systemd.listen_fds(os.environb)
     except ValueError as error:
-        raise Failure(USAGE, f"unable to use what is handed over on descriptor 3: {error}") from error
+        raise Failure(ExitCode.USAGE, f"unable to use what is handed over on descriptor 3: {error}") from error
     if inherited is not None:
         return _checked(inherited, ip, port)
-    if ("4" if b":" in ip else "6") in in_force(FAMILY_OPTIONS, options):
+    if family == ("4" if b":" in ip else "6"):
         raise UsageError(f"the address is not of the family asked for: {shown(ip)}")
-    return bind(binding([pair for pair in options if pair[0] in "dDb"], ip, port))
+    return bind(Binding(ip, port_number(port), backlog(given), reuse))
 
 
 def _checked(inherited: socket.socket, ip: bytes, port: bytes) -> socket.socket:
     """Return a socket that is handed over, if it is bound to what the command line says; ``-`` leaves it open."""
     bound_ip, bound_port = endpoint(inherited.getsockname())
     if ip not in (b"-", bound_ip.encode()) or port not in (b"-", b"%d" % bound_port):
-        raise Failure(USAGE, f"the socket handed over is bound to ip {bound_ip} port {bound_port}")
+        raise Failure(ExitCode.USAGE, f"the socket handed over is bound to ip {bound_ip} port {bound_port}")
     return inherited
 
 
@@ -74,30 +81,29 @@ def older(program: str) -> Synopsis:
     return Synopsis(program, (*OPTIONS, ISOLATION), "ip port prog...")
 
 
-def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str = "") -> int:
-    """Serve until told to stop; `family` is the option that stands for an older program's name."""
-    options, words = synopsis.parse(argv)
-    options += [(family, b"")] if family else []
-    if len(words) < 3:
-        raise UsageError
-    given = dict(options)
+def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = None) -> int:
+    """Serve until told to stop; `family` is the option that stands for an older program's name.
+
+    -U stands for s6-applyuidgid -Uz: programs do not see the variables that it read.
+    """
+    given = synopsis.read(argv)
     bounds = limits(given)
-    server = Server(words[2:], given.get("isolation", b"connection"))
-    drop = s6_applyuidgid.stage([*_UNEXPORT, *options] if "U" in given else options, server)
-    listener = listening_socket(options, words[0], words[1])
+    server = LongLived(given.rest, given.choice("isolation", "connection"))
+    drop = s6_applyuidgid.apply_ids(given, unexport=given.flag("U"))
+    listener = listening_socket(given, family or given.last("4", "6"), reuse=not given.flag("D"))
     env = drop_privileges(drop)
-    return server.serve(listener, env, bounds, verbosity(options), announced="1" in given)
+    return server.serve(listener, env, bounds, verbosity(given), announced=given.flag("1"))
 
 
 def drop_privileges(stage: ApplyUidGid) -> dict[bytes, bytes]:
-    """Take the ids that the stage gives, for good; return the environment that it leaves.  Raises Failure, Refused."""
+    """Take the stage's ids, for good; return the environment that it leaves.  Raises Failure, StageExit."""
     image = Image(initial_environment(), [])
     stage.apply(image)
     if image.identity is not None:
         try:
             image.identity.take()
         except (OSError, BadIdentity) as error:
-            raise Failure(111, f"unable to drop privileges: {error}") from error
+            raise Failure(ExitCode.SYSTEM, f"unable to drop privileges: {error}") from error
     return image.env
 
 

@@ -7,14 +7,17 @@ import socket
 import stat
 from typing import NoReturn
 
-from s6tls.cli.frame.options import Option, Synopsis, number
-from s6tls.cli.frame.program import USAGE, Failure, run, unable_to
-from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, Server, limits
+from s6tls.cli.frame.options import Option, Synopsis
+from s6tls.cli.frame.program import Failure, run, unable_to
+from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import initial_environment
 from s6tls.ucspi import listen
 
 OPTIONS = (
-    Option("v", ("verbosity",), "verbosity", "0 fatal errors, 1 also warnings (the default), 2 also every client"),
+    Option(
+        "v", ("verbosity",), "verbosity", "0: say what is fatal. 1: also warnings (the default). 2: also every client"
+    ),
     *LIMIT_OPTIONS,
     ISOLATION,
 )
@@ -28,25 +31,24 @@ def older(program: str) -> Synopsis:
 
 def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: int | None = None) -> int:
     """Serve until told to stop; a socket that is not of `family`, if given, is refused."""
-    options, words = synopsis.parse(argv)
-    given = dict(options)
-    verbosity = number("-v", given.get("v", b"1"))
-    server = Server(words, given.get("isolation", b"connection"))
+    given = synopsis.read(argv)
+    verbosity = given.number("v", 1)
+    server = LongLived(given.rest, given.choice("isolation", "connection"))
     listener = _stdin()
     if family not in (None, listener.family):
-        raise Failure(USAGE, "stdin is a socket of another address family")
-    return server.serve(listener, initial_environment(), limits(given), verbosity, announced="1" in given)
+        raise Failure(ExitCode.USAGE, "stdin is a socket of another address family")
+    return server.serve(listener, initial_environment(), limits(given), verbosity, announced=given.flag("1"))
 
 
 def _stdin() -> socket.socket:
     """Move the listening socket away from stdin.  Raises Failure."""
     if not stat.S_ISSOCK(os.fstat(0).st_mode):
-        raise Failure(USAGE, "stdin is not a socket")
+        raise Failure(ExitCode.USAGE, "stdin is not a socket")
     try:
         with unable_to("use the socket on stdin"):
             return listen.inherited(os.dup(0))
     except ValueError as error:
-        raise Failure(USAGE, f"stdin is {error}") from error
+        raise Failure(ExitCode.USAGE, f"stdin is {error}") from error
 
 
 def main() -> NoReturn:

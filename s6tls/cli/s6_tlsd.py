@@ -2,97 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import NoReturn
 
-from s6tls.cli.frame.chain import Surroundings, run_link
-from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, number
+from s6tls.cli.frame.chain import Runtime, run_link
+from s6tls.cli.frame.options import UNUSED_VERBOSITY, Given, Option, Synopsis, UsageError
 from s6tls.stages.tlsd import Tlsd
-from s6tls.tls.credentials import Options
-
-if TYPE_CHECKING:
-    from s6tls.stages.tlsd import Carrier
+from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
 
 ENGINE_OPTIONS = (
     Option(
         "S",
         ("close-notify",),
         None,
-        "end with close_notify and break the connection at the program's end of file",
+        "when the program ends its output, send close_notify and take nothing more from the client",
     ),
-    Option("s", ("no-close-notify",), None, "end by half-closing the connection (the default)", alternative=True),
+    Option(
+        "s",
+        ("no-close-notify",),
+        None,
+        "when the program ends its output, half-close the connection; the other direction goes on (the default)",
+        alternative=True,
+    ),
     Option(
         "J",
         ("enforce-close-notify",),
         None,
-        "take end of file without close_notify from the peer for an error",
+        "take end of file from the client without close_notify for an error (98)",
     ),
     Option("j", ("no-enforce-close-notify",), None, "take it for a normal end (the default)", alternative=True),
-    Option("Y", ("client-cert",), None, "ask for an optional client certificate"),
-    Option("y", ("mandatory-client-cert",), None, "ask for a mandatory client certificate", alternative=True),
-    Option("K", ("handshake-timeout",), "kimeout", "end a handshake after this many milliseconds; 0 is never"),
-    Option("k", ("sni-level", "snilevel"), "snilevel", "1: also KEYFILE:name and CERTFILE:name; 2: only those"),
-    Option("", ("sni",), None, "the same as -k1", alternative=True),
-    Option("", ("mandatory-sni",), None, "the same as -k2", alternative=True),
-    Option("", ("alpn",), "protocols", "agree on one of these, separated by commas, the best first"),
+    Option("Y", ("client-cert",), None, "ask for a client certificate, and do without if there is none"),
+    Option("y", ("mandatory-client-cert",), None, "demand a client certificate", alternative=True),
+    Option(
+        "K",
+        ("handshake-timeout",),
+        "kimeout",
+        "end a handshake that takes longer than this many milliseconds; 0 is never (the default)",
+    ),
+    Option(
+        "k",
+        ("sni-level", "snilevel"),
+        "snilevel",
+        "0: one certificate for all (the default). 1: also those of `KEYFILE:name`. 2: only those",
+    ),
+    Option("", ("sni",), None, "the same as `-k1`", alternative=True),
+    Option("", ("mandatory-sni",), None, "the same as `-k2`", alternative=True),
+    Option(
+        "",
+        ("alpn",),
+        "protocols",
+        "agree with the client on one of these, separated by commas, the best first. See [s6-tlsd](s6-tlsd.md#alpn)",
+    ),
 )
 KEEP_OPTIONS = (
-    Option("Z", ("keep",), None, "keep the variables that name keys and certificates"),
-    Option("z", ("no-keep",), None, "remove them from the program's environment (the default)", alternative=True),
+    Option("Z", ("keep",), None, "leave the variables that name keys and certificates to the program"),
+    Option("z", ("no-keep",), None, "remove them (the default)", alternative=True),
 )
-SYNOPSIS = Synopsis(
-    "s6-tlsd",
-    (
-        Option("v", ("verbosity",), "verbosity", "accepted for the reference's sake"),
-        *ENGINE_OPTIONS,
-        *KEEP_OPTIONS,
-    ),
-    "prog...",
-)
+SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, *KEEP_OPTIONS), "prog...")
 
 
-def engine_options(options: Sequence[tuple[str, bytes]]) -> Options:
+def engine_options(given: Given) -> SessionOptions:
     """Read what the engine must know.  Raises UsageError."""
-    close_notify = demand = False
-    certificate, sni_level, timeout = "", 0, 0
-    alpn: tuple[bytes, ...] = ()
-    for name, value in options:
-        if name in "Ss":
-            close_notify = name == "S"
-        elif name in "Jj":
-            demand = name == "J"
-        elif name in "Yy":
-            certificate = "optional" if name == "Y" else "mandatory"
-        elif name == "k":
-            sni_level = min(number("-k", value), 2)
-        elif name in ("sni", "mandatory-sni"):
-            sni_level = 1 if name == "sni" else 2
-        elif name == "K":
-            timeout = number("-K", value)
-        elif name == "alpn":
-            alpn = _protocols(value)
-        elif name == "v":
-            number("-v", value)
-    return Options(close_notify, demand, certificate, sni_level, timeout, alpn=alpn)
+    return SessionOptions(
+        close_notify=given.flag("S"),
+        demand_close_notify=given.flag("J"),
+        client_certificate=_client_certificate(given),
+        sni_level=_sni_level(given),
+        handshake_timeout_ms=given.number("K", 0),
+        alpn=_protocols(given.value("alpn")),
+    )
 
 
-def _protocols(value: bytes) -> tuple[bytes, ...]:
+def _client_certificate(given: Given) -> ClientCertificate:
+    """Read -y and -Y."""
+    if given.flag("Y"):
+        return ClientCertificate.OPTIONAL
+    return ClientCertificate.MANDATORY if given.flag("y") else ClientCertificate.NONE
+
+
+def _sni_level(given: Given) -> SniLevel:
+    """Read -k, --sni and --mandatory-sni.  Raises UsageError."""
+    if given.flag("sni"):
+        return SniLevel.OPTIONAL
+    return SniLevel.MANDATORY if given.flag("mandatory-sni") else SniLevel(min(given.number("k", 0), 2))
+
+
+def _protocols(value: bytes | None) -> tuple[bytes, ...]:
     """Read --alpn.  Raises UsageError."""
-    names = tuple(value.split(b","))
+    names = () if value is None else tuple(value.split(b","))
     if not all(0 < len(name) < 256 for name in names):
         raise UsageError("invalid value for --alpn: names of 1 to 255 bytes, separated by commas, are expected")
     return names
 
 
-def keeps_parameters(options: Sequence[tuple[str, bytes]]) -> bool:
-    """Tell whether the last of -Z and -z, if any, is -Z."""
-    return "Z" in in_force(KEEP_OPTIONS, options)
-
-
-def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Tlsd:
+def stage(given: Given, runtime: Runtime) -> Tlsd:
     """Make the stage.  Raises UsageError."""
-    carrier = cast("Carrier", surroundings.tls_carrier())
-    return Tlsd(engine_options(options), keeps_parameters(options), carrier)
+    given.number("v", 1)
+    return Tlsd(engine_options(given), given.flag("Z"), runtime.tls_carrier())
 
 
 def main() -> NoReturn:

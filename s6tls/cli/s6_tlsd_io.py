@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 from typing import NoReturn
 
-from s6tls.cli.frame.options import Option, Synopsis, UsageError, number
+from s6tls.cli.frame.options import UNUSED_VERBOSITY, Option, Synopsis, UsageError, number
 from s6tls.cli.frame.program import run, unable_to
 from s6tls.cli.s6_tlsd import ENGINE_OPTIONS, engine_options
 from s6tls.posix.process import initial_environment
-from s6tls.tls.credentials import Sources
+from s6tls.tls.credentials import TlsParameters
 from s6tls.tls.ends import Descriptors
 
 SYNOPSIS = Synopsis(
     "s6-tlsd-io",
     (
-        Option("v", ("verbosity",), "verbosity", "accepted for the reference's sake"),
-        Option("d", ("notification-fd",), "notif", "write session variables here when the handshake is done"),
+        UNUSED_VERBOSITY,
+        Option(
+            "d",
+            ("notification-fd",),
+            "notif",
+            "when the handshake is done, write the session's variables to this descriptor and close it",
+        ),
         *ENGINE_OPTIONS,
     ),
     "fdr fdw",
@@ -25,23 +30,24 @@ SYNOPSIS = Synopsis(
 
 def body(argv: list[bytes]) -> int:
     """Carry one session; return its exit code."""
-    given, words = SYNOPSIS.parse(argv)
-    if len(words) != 2:
-        raise UsageError
-    fdr, fdw = (number("a descriptor", word, 3, 2**20) for word in words)
-    notify = number("-d", dict(given)["d"], 3, 2**20) if "d" in dict(given) else -1
+    given = SYNOPSIS.read(argv)
+    given.number("v", 1)
+    fdr, fdw = (number("a descriptor", word, 3, 2**20) for word in given.words)
+    notify = given.number("d", 3, 3, 2**20) if given.value("d") is not None else None
     if len({fdr, fdw, notify}) < 3:
         raise UsageError("the descriptors must be different ones")
-    for fd in {fdr, fdw, notify} - {-1}:
+    fds = Descriptors(0, 1, fdr, fdw, notify)
+    for fd in fds.numbers[2:]:
         with unable_to(f"use descriptor {fd}"):
             os.fstat(fd)
-    options = engine_options([pair for pair in given if pair[0] != "d"])
-    sources = Sources.from_environment(initial_environment(), options)
-    material = sources.read()
+    options = engine_options(given)
+    parameters = TlsParameters.from_environment(initial_environment(), options)
+    credentials = parameters.paths.read()
 
     from s6tls.tls import engine
 
-    return engine.run(engine.settle(material, options, sources.identity), options, Descriptors(0, 1, fdr, fdw, notify))
+    context = engine.confine_and_load(parameters, credentials)
+    return engine.run(context, options, fds)
 
 
 def main() -> NoReturn:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import NoReturn
 
 from s6tls.cli import s6_tlsd
-from s6tls.cli.frame.chain import Surroundings, run_link
-from s6tls.cli.frame.options import Synopsis
+from s6tls.cli.frame.chain import Runtime, run_link
+from s6tls.cli.frame.options import Given, Synopsis
 from s6tls.stages.ucspitlsd import Ucspitlsd
 from s6tls.tls.delayed import PROGRAM
 
-if TYPE_CHECKING:
-    from s6tls.stages.tlsd import Carrier
-
-SYNOPSIS = Synopsis(PROGRAM, s6_tlsd.SYNOPSIS.options, s6_tlsd.SYNOPSIS.words)
+SYNOPSIS = Synopsis(PROGRAM, s6_tlsd.SYNOPSIS.table, s6_tlsd.SYNOPSIS.words)
 
 
-def stage(options: Sequence[tuple[str, bytes]], surroundings: Surroundings) -> Ucspitlsd:
+def stage(given: Given, runtime: Runtime) -> Ucspitlsd:
     """Make the stage.  Raises UsageError."""
-    carrier = cast("Carrier", surroundings.tls_carrier())
-    return Ucspitlsd(s6_tlsd.engine_options(options), s6_tlsd.keeps_parameters(options), carrier)
+    given.number("v", 1)
+    return Ucspitlsd(s6_tlsd.engine_options(given), given.flag("Z"), runtime.tls_carrier())
 
 
 def main() -> NoReturn:

@@ -1,13 +1,12 @@
-"""An outpost: a process without rights that reads what strangers say ahead of TLS.
+"""The lookup helper: an unprivileged process that parses untrusted input on behalf of the server.
 
-DNS answers, IDENT answers and PROXY headers are bytes from strangers, and the process
-that accepts connections is root.  So it does not read them: it sends each question, with
-the client's socket where it matters, to a process that runs as nobody, and gets a
-reply (see `s6tls.helper.reply`).  One outpost serves all connections side by side, in
-an event loop, so that a name server that never answers delays only its own client.
+DNS answers, IDENT answers and PROXY headers are bytes from strangers, and the process that accepts connections is
+root.  So it does not read them: it sends each request, with the client's socket if that is needed, to a helper that
+runs as nobody, and gets a reply (see `s6tls.helper.reply`).  One helper serves all connections side by side in an
+event loop, so that a name server that never answers delays only its own client.
 
-The outpost is started with the first question, again should it be gone, and ends when its control socket
-closes: it never outlives who asks.  Nothing of the server's is open in it but stderr.
+The helper is started with the first request, and again if it has ended.  It ends when its control socket closes, so
+it never outlives the server.  Of the server's descriptors it holds only stderr.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from s6tls.accessrules.keys import parse_address
 from s6tls.helper import reply
-from s6tls.posix.fdpass import Handover, control_pair
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.posix.fdpass import DescriptorSender, control_pair
 from s6tls.posix.identity import Identity
-from s6tls.posix.process import close_all_but, fork
+from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.spawn import exits
 
 if TYPE_CHECKING:
@@ -36,51 +36,49 @@ if TYPE_CHECKING:
 
 _NOBODY = 65534
 _NEEDS = {
-    "inquire": ("s6tls.helper.lookup", "s6tls.helper.resolver"),
+    "lookup": ("s6tls.helper.lookup", "s6tls.helper.resolver"),
     "proxy": ("s6tls.helper.proxyheader", "google_crc32c"),
 }
 _LARGEST_REQUEST = 4096
-_TOO_LATE = 99
-_SYSTEM = 111
+_TOO_LATE = ExitCode.TIMEOUT
+_SYSTEM = ExitCode.SYSTEM
 
 
-class Outpost:
-    """Asks questions; `reactor`, if there is one, is the event loop that sends what the outpost cannot take yet."""
+class LookupHelper:
+    """The server's end of the helper; `reactor`, if given, is the event loop that sends what it cannot take yet."""
 
     def __init__(self, reactor: Reactor | None = None) -> None:
         self._reactor = reactor
-        self._handover: Handover | None = None
+        self._sender: DescriptorSender | None = None
 
-    def inquire(self, program: str, question: dict[str, Any], timeout: int, servers: list[str]) -> int:
-        """Ask who a client is (fields of `inquiry.Question`, addresses as text); return the reply's descriptor.
+    def look_up(self, program: str, lookup: dict[str, Any], timeout_ms: int, servers: list[str]) -> int:
+        """Ask who a client is; return the descriptor on which the reply comes.
 
-        `timeout` is in milliseconds, 0 for none; a reply that comes too late is a refusal with
-        code 99.  `servers` are the addresses of the name servers to ask, none for those of
-        /etc/resolv.conf.  Raises Refused (111).
+        `lookup` has the fields of `s6tls.helper.lookup.LookupRequest`, with addresses as text.  `timeout_ms` is 0 for
+        none; a lookup that takes longer is refused with code 99.  `servers` are the addresses of the name servers to
+        ask, none for those of /etc/resolv.conf.  Raises StageExit (111).
         """
-        late = _TOO_LATE, f"unable to look up {question['remote']}: took too long"
-        request = {"ask": "inquire", "question": question, "timeout": timeout, "late": late, "servers": servers}
+        late = _TOO_LATE, f"unable to look up {lookup['remote']}: took too long"
+        request = {"kind": "lookup", "lookup": lookup, "timeout_ms": timeout_ms, "late": late, "servers": servers}
         return self._ask(program, request, ())
 
-    def read_proxy_header(self, program: str, client: int, versions: tuple[int, ...], timeout: int) -> int:
-        """Have a PROXY header read from the descriptor `client`; return the reply's descriptor.
+    def read_proxy_header(self, program: str, client: int, versions: tuple[int, ...], timeout_ms: int) -> int:
+        """Have a PROXY header read from the descriptor `client`; return the descriptor on which the reply comes.
 
-        No byte beyond the header is taken.  `timeout` is in milliseconds, 0 for none; a header that comes too late is
-        refused with code 111.  Raises Refused (111).
+        No byte beyond the header is read.  `timeout_ms` is 0 for none; a header that takes longer is refused with
+        code 111.  Raises StageExit (111).
         """
-        return self._ask(
-            program,
-            {"ask": "proxy", "versions": versions, "timeout": timeout, "late": (_SYSTEM, "took too long")},
-            (client,),
-        )
+        late = _SYSTEM, "took too long"
+        request = {"kind": "proxy", "versions": versions, "timeout_ms": timeout_ms, "late": late}
+        return self._ask(program, request, (client,))
 
     def close(self) -> None:
-        """Let the outpost end."""
-        if self._handover is not None:
+        """Let the helper end."""
+        if self._sender is not None:
             if self._reactor is not None:
-                self._reactor.forget(self._handover.control.fileno())
-            self._handover.close()
-            self._handover = None
+                self._reactor.forget(self._sender.control.fileno())
+            self._sender.close()
+            self._sender = None
 
     def _ask(self, program: str, request: dict[str, Any], client: tuple[int, ...]) -> int:
         fds: list[int] = []
@@ -88,25 +86,25 @@ class Outpost:
             fds += os.pipe2(os.O_CLOEXEC)
             for fd in client:
                 fds.append(os.dup(fd))
-            self._hand_over(request["ask"], json.dumps(request).encode(), fds[1:])
+            self._send(request["kind"], json.dumps(request).encode(), fds[1:])
         except OSError as error:
             for fd in fds:
                 os.close(fd)
-            raise Refused(program, _SYSTEM, f"unable to ask the outpost: {error.strerror or error}") from error
+            raise StageExit(program, _SYSTEM, f"unable to ask the lookup helper: {error.strerror or error}") from error
         return fds[0]
 
-    def _hand_over(self, kind: str, message: bytes, fds: list[int]) -> None:
-        """Send a question to the outpost, or to a new one if it is gone.  Raises OSError."""
-        if self._handover is not None:
+    def _send(self, kind: str, message: bytes, fds: list[int]) -> None:
+        """Send a request to the helper, or to a new one if it has ended.  Raises OSError."""
+        if self._sender is not None:
             try:
-                self._handover.send(message, fds)
+                self._sender.send(message, fds)
             except ConnectionError:
                 self.close()
             else:
                 return
         self._started(kind).send(message, fds)
 
-    def _started(self, kind: str) -> Handover:
+    def _started(self, kind: str) -> DescriptorSender:
         ours, theirs = control_pair()
         with theirs:
             try:
@@ -114,23 +112,23 @@ class Outpost:
             except OSError:
                 ours.close()
                 raise
-        self._handover = handover = Handover(ours)
+        self._sender = sender = DescriptorSender(ours)
         if self._reactor is not None:
             ours.setblocking(False)
-            self._reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush(handover))
-        return handover
+            self._reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush(sender))
+        return sender
 
-    def _flush(self, handover: Handover) -> None:
+    def _flush(self, sender: DescriptorSender) -> None:
         try:
-            handover.flush()
+            sender.flush()
         except OSError:
             self.close()
 
 
 def _start(control: socket.socket, kinds: Iterable[str]) -> None:
-    """Fork twice, so that an outpost is nobody's child who would have to wait for it.
+    """Fork twice, so that the helper is not the caller's child, for which it would have to wait.
 
-    What answers questions of these kinds is imported ahead: nobody may not be able to read the files.
+    Modules for requests of these kinds are imported ahead, because nobody may have no right to read their files.
     """
     pid = fork()
     if pid == 0:
@@ -147,18 +145,16 @@ def _start(control: socket.socket, kinds: Iterable[str]) -> None:
 
 def _let_go_of_all_but(control: socket.socket) -> None:
     """Keep the control socket and stderr: 0 and 1 may be the client."""
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
+    redirect_to_null(0, 1)
     close_all_but({0, 1, 2, control.fileno()})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _serve(control: socket.socket) -> None:
-    """Take questions until the control socket closes; nobody is left then who wants to know."""
+    """Take requests until the control socket closes: the server has ended then, or needs no helper."""
     reactor = Reactor()
-    desk = _Desk(reactor)
+    dispatcher = _Dispatcher(reactor)
 
     def take(_: int = 0) -> None:
         try:
@@ -171,41 +167,41 @@ def _serve(control: socket.socket) -> None:
             reactor.stop()
             return
         reactor.soon(take)
-        if flags & socket.MSG_CTRUNC:  # no room for descriptors: who asked sees the answer's pipe close
+        if flags & socket.MSG_CTRUNC:  # no room for descriptors: the server sees the reply's pipe close
             for fd in fds:
                 os.close(fd)
         else:
-            desk.take(json.loads(message), fds)
+            dispatcher.take(json.loads(message), fds)
 
     control.setblocking(False)
     reactor.watch(control.fileno(), READABLE, take)
     reactor.run()
 
 
-class _Desk:
-    """Turns requests into work under way."""
+class _Dispatcher:
+    """Starts the work that each request asks for."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._resolvers: dict[tuple[str, ...], Resolver] = {}
 
     def take(self, request: dict[str, Any], fds: list[int]) -> None:
-        work = self._inquire if request["ask"] == "inquire" else self._read_proxy_header
-        _Task(self._reactor, fds, request["timeout"], request["late"], lambda answer: work(request, fds, answer))
+        work = self._look_up if request["kind"] == "lookup" else self._read_proxy_header
+        _Request(self._reactor, fds, request["timeout_ms"], request["late"], lambda answer: work(request, fds, answer))
 
-    def _inquire(self, request: dict[str, Any], _: list[int], answer: Callable[[bytes], None]) -> Callable[[], None]:
-        from s6tls.helper.lookup import Inquiry, Question
+    def _look_up(self, request: dict[str, Any], _: list[int], answer: Callable[[bytes], None]) -> Callable[[], None]:
+        from s6tls.helper.lookup import Lookup, LookupRequest
 
-        fields = request["question"]
+        fields = request["lookup"]
         for field in ("remote", "local"):
             fields[field] = parse_address(fields[field])
-        inquiry = Inquiry(
+        lookup = Lookup(
             self._reactor,
             self._resolver(tuple(request["servers"])),
-            Question(**fields),
+            LookupRequest(**fields),
             lambda found: answer(reply.encode(found)),
         )
-        return inquiry.abandon
+        return lookup.abandon
 
     def _resolver(self, servers: tuple[str, ...]) -> Resolver:
         from s6tls.helper.resolver import Resolver
@@ -220,19 +216,19 @@ class _Desk:
         return _HeaderReading(self._reactor, fds, tuple(request["versions"]), answer).stop
 
 
-class _Task:
-    """One question: it ends with a reply or in time, whichever comes first, and then closes its descriptors."""
+class _Request:
+    """One request under way: it ends with a reply or at its timeout, and then closes its descriptors."""
 
     def __init__(
         self,
         reactor: Reactor,
         fds: list[int],
-        timeout: int,
+        timeout_ms: int,
         late: tuple[int, str],
         work: Callable[[Callable[[bytes], None]], Callable[[], None]],
     ) -> None:
         self._fds, self._late, self._over = fds, late, False
-        self._timer = reactor.after(timeout / 1000, self._out_of_time) if timeout else None
+        self._timer = reactor.after(timeout_ms / 1000, self._out_of_time) if timeout_ms else None
         self._stop: Callable[[], None] = lambda: None
         try:
             stop = work(self._finish)
@@ -260,10 +256,10 @@ class _Task:
 
 
 class _HeaderReading:
-    """Reads a PROXY header from a descriptor that others will go on to read from, and whose flags are not ours.
+    """Reads a PROXY header from a descriptor that other processes share: its flags stay as they are.
 
-    `fds` are the pipe for the reply and that descriptor.  When nobody waits for the reply any more, the client is
-    to see its connection end: it is let go of at once.
+    `fds` are the pipe for the reply and that descriptor.  When the server has closed the pipe, the descriptor is closed
+    at once, so that the client sees its connection end.
     """
 
     def __init__(
@@ -285,7 +281,7 @@ class _HeaderReading:
         self._readable()
 
     def stop(self) -> None:
-        """Leave the descriptors alone."""
+        """Stop watching the descriptors."""
         self._reactor.forget(self._notify)
         if self._watched:
             self._watched = False

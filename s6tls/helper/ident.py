@@ -1,15 +1,15 @@
 """The IDENT protocol, RFC 1413: whose connection is this, by the client's own word.
 
-A question is a pair of ports, ``6193, 23``.  The answer repeats them and goes on with ``: USERID :
-UNIX : name`` or ``: ERROR : NO-USER``.  Whatever answers on port 113 of a stranger's host is a stranger too.
+A question is a pair of ports, ``6193, 23``.  The answer repeats them and continues with ``: USERID :
+UNIX : name`` or ``: ERROR : NO-USER``.  A server on port 113 of a stranger's host is a stranger too.
 """
 
 from __future__ import annotations
 
 PORT = 113
 LONGEST_ANSWER = 1000
-PATIENCE = 30.0
-"""Seconds that an answer may take; RFC 1413 asks for no less."""
+TIMEOUT_S = 30.0
+"""How long an answer may take; RFC 1413 asks for no less."""
 _LONGEST_NAME = 512
 
 
@@ -25,7 +25,7 @@ def question(remote_port: int, local_port: int) -> bytes:
 def read_answer(data: bytes, remote_port: int, local_port: int) -> bytes:
     """Return the user's name that an answer gives, or b"" when the client's host does not say.
 
-    The answer is the first line of `data`; one without an end may be half a name.  Raises IdentError.
+    The answer is the first line of `data`.  A line without an end may be half a name.  Raises IdentError.
     """
     line, end, _ = data.partition(b"\n")
     if not end:

@@ -1,4 +1,4 @@
-"""Who is this client?  Host names from the DNS or /etc/hosts, and its user from IDENT, asked for in parallel."""
+"""One lookup: a client's host names from the DNS or /etc/hosts and its user from IDENT, asked for in parallel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
-class Question:
+class LookupRequest:
     """What to find out about a connection.
 
     Addresses are 4 or 16 bytes.  `remote_name` and `local_name` ask for host names, `hosts` looks into
@@ -38,43 +38,43 @@ class Question:
     user: bool = False
 
 
-class Inquiry:
-    """Answers one question, by calling `done` once with the variables found.
+class Lookup:
+    """Looks one client up, and calls `done` once with the variables found.
 
-    ERROR among them says why something could not be found out; that a name or a user is not known is no error.
+    ERROR among them says why something could not be found out; an unknown name or user is no error.
     """
 
     def __init__(
         self,
         reactor: Reactor,
         resolver: Resolver,
-        question: Question,
+        request: LookupRequest,
         done: Callable[[dict[bytes, bytes]], None],
-        ident_patience: float = ident.PATIENCE,
+        ident_timeout_s: float = ident.TIMEOUT_S,
     ) -> None:
-        self._resolver, self._question, self._done = resolver, question, done
+        self._resolver, self._request, self._done = resolver, request, done
         self._found: dict[bytes, bytes] = {}
         self._open = 1
         self._ident: _IdentCall | None = None
-        if question.remote_name and not self._in_hosts(REMOTE_HOST, question.remote):
+        if request.remote_name and not self._in_hosts(REMOTE_HOST, request.remote):
             self._open += 1
-            resolver.names(question.remote, self._remote_names)
-        if question.local_name and not self._in_hosts(LOCAL_HOST, question.local):
+            resolver.names(request.remote, self._remote_names)
+        if request.local_name and not self._in_hosts(LOCAL_HOST, request.local):
             self._open += 1
-            resolver.names(question.local, self._local_names)
-        if question.user:
+            resolver.names(request.local, self._local_names)
+        if request.user:
             self._open += 1
-            self._ident = _IdentCall(reactor, question, ident_patience, self._user)
+            self._ident = _IdentCall(reactor, request, ident_timeout_s, self._user)
         self._close_one()
 
     def abandon(self) -> None:
-        """Answer no more."""
+        """Give up: `done` is not called any more."""
         self._open = 0
         if self._ident is not None:
             self._ident.close()
 
     def _in_hosts(self, variable: bytes, address: bytes) -> bool:
-        if self._question.hosts:
+        if self._request.hosts:
             try:
                 with open(_HOSTS, "rb") as lines:
                     name = in_hosts_file(lines, address)
@@ -88,7 +88,7 @@ class Inquiry:
 
     def _remote_names(self, names: list[bytes], problem: str) -> None:
         self._note(problem)
-        if self._question.paranoid:
+        if self._request.paranoid:
             self._check_forward(names[:_MOST_NAMES])
         else:
             self._take(REMOTE_HOST, names)
@@ -104,7 +104,7 @@ class Inquiry:
         if not names:
             self._close_one()
             return
-        remote = self._question.remote
+        remote = self._request.remote
         family = socket.AF_INET if len(remote) == 4 else socket.AF_INET6
 
         def checked(addresses: list[bytes], problem: str) -> None:
@@ -140,19 +140,19 @@ class _IdentCall:
     """Asks the client's host, from the address that the client connected to."""
 
     def __init__(
-        self, reactor: Reactor, question: Question, patience: float, answer: Callable[[bytes, str], None]
+        self, reactor: Reactor, request: LookupRequest, timeout_s: float, answer: Callable[[bytes, str], None]
     ) -> None:
         self._reactor, self._answer = reactor, answer
-        self._ports = question.remote_port, question.local_port
+        self._ports = request.remote_port, request.local_port
         self._line = b""
-        family = socket.AF_INET if len(question.remote) == 4 else socket.AF_INET6
+        family = socket.AF_INET if len(request.remote) == 4 else socket.AF_INET6
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._timer = reactor.after(patience, lambda: self._finish(b"", "IDENT: no answer in time"))
+        self._timer = reactor.after(timeout_s, lambda: self._finish(b"", "IDENT: no answer in time"))
         self._asked = self._watched = False
         try:
-            self._socket.bind((socket.inet_ntop(family, question.local), 0))
+            self._socket.bind((socket.inet_ntop(family, request.local), 0))
             with contextlib.suppress(BlockingIOError):
-                self._socket.connect((socket.inet_ntop(family, question.remote), ident.PORT))
+                self._socket.connect((socket.inet_ntop(family, request.remote), ident.PORT))
         except OSError as error:
             problem = error
             reactor.soon(lambda: self._failed(problem))

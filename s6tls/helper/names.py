@@ -1,4 +1,4 @@
-"""Host names beyond the DNS's answers: what a hosts file says, and the name under which the DNS keeps names."""
+"""Host names in a hosts file, and the name to ask the DNS for to get the names of an address."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _is(text: bytes, address: bytes) -> bool:
 
 
 def reverse_name(address: bytes) -> str:
-    """Return the name under which the DNS keeps the names of a 4- or 16-byte address (RFC 1035, RFC 3596)."""
+    """Return the DNS name to look up for the names of a 4- or 16-byte address (RFC 1035, RFC 3596)."""
     if len(address) == 4:
         return ".".join(str(octet) for octet in reversed(address)) + ".in-addr.arpa"
     return ".".join(reversed(address.hex())) + ".ip6.arpa"

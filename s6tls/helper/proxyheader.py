@@ -6,10 +6,9 @@ header ahead of everything else on the connection.  Version 1 is a line of text,
 4 bytes that tell command, family and length, the addresses, and records of type,
 length and value (TLV).
 
-The header ends where the client's own bytes begin, and the program that reads those
-comes after us.  So a reader must not take a byte too many from a descriptor that it
-cannot put bytes back to: `Reader.wanted` is the number of bytes that are surely still
-part of the header.
+The header ends where the client's own bytes begin, and those are for the next program.
+Bytes cannot be put back, so a reader must not take one too many: `Reader.wanted` is
+the number of bytes that certainly still belong to the header.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ import struct
 from collections.abc import Iterator
 
 from s6tls.accessrules.keys import address_text, parse_address
+from s6tls.posix.exitcodes import ExitCode
 
-MALFORMED = 1
-UNSUPPORTED = 2
-CUT_SHORT = 111
+MALFORMED = ExitCode.BAD_HEADER
+UNSUPPORTED = ExitCode.UNSUPPORTED_HEADER
+CUT_SHORT = ExitCode.SYSTEM
 VARIABLES = (
     b"PROTO",
     b"TCPLOCALIP",

@@ -1,12 +1,11 @@
-"""What an unprivileged process tells the chain about a connection: variables, or a refusal.
+"""Replies: what an unprivileged process tells the chain about a connection, variables or a refusal.
 
-Strangers' bytes (TLS, DNS answers, IDENT answers, PROXY headers) are read in processes
-that have nothing to lose.  Such a process says what it found in one reply on a pipe:
-NUL-terminated ``NAME=value`` strings and one more NUL.  A refusal has a single string
-``!CODE MESSAGE``.  End of file without a reply says that the process is gone.
+Untrusted input (TLS, DNS answers, IDENT answers, PROXY headers) is parsed in unprivileged processes.  Such a process
+says what it found in one reply on a pipe: NUL-terminated ``NAME=value`` strings and one more NUL.  A refusal has a
+single string ``!CODE MESSAGE``.  End of file without a reply means that the process has ended.
 
-Every byte of a value may come from a stranger, or from a process that a stranger has
-taken over: whoever reads a reply takes only the names it expects, and bounded values.
+Every byte of a value may come from a stranger, or from a process that a stranger has taken over: the reader of a
+reply takes only the names it expects, and bounded values.
 """
 
 from __future__ import annotations
@@ -14,14 +13,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 
-from s6tls.ucspi.image import Refused
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.ucspi.image import StageExit
 
 LARGEST = 65536
-"""Bytes that a reply may have, its final NUL included: what an empty pipe takes without waiting."""
+"""The most bytes of a reply, its final NUL included: what an empty pipe takes without waiting."""
 
 
 def encode(values: Mapping[bytes, bytes]) -> bytes:
-    """Return the reply that tells these variables; the values have no NUL."""
+    """Return the reply with these variables; the values have no NUL."""
     strings = [name + b"=" + value for name, value in values.items()]
     return b"\0".join(strings) + b"\0\0"
 
@@ -34,7 +34,7 @@ def refusal(code: int, message: str) -> bytes:
 def parse(data: bytes, names: Collection[bytes]) -> dict[bytes, bytes]:
     """Read a complete reply, in which only these `names` may be set.
 
-    Raises ValueError for what is no reply, Refusal for one that refuses.
+    Raises ValueError for a malformed reply, RefusalReply for one that refuses.
     """
     if not data.endswith(b"\0\0") or len(data) > LARGEST:
         raise ValueError("malformed reply")
@@ -44,7 +44,7 @@ def parse(data: bytes, names: Collection[bytes]) -> dict[bytes, bytes]:
         if entry.startswith(b"!"):
             code, _, message = entry[1:].partition(b" ")
             if code.isdigit() and len(code) <= 3 and 0 < int(code) < 256:
-                raise Refusal(int(code), message.decode("ascii", "backslashreplace"))
+                raise RefusalReply(int(code), message.decode("ascii", "backslashreplace"))
         name, equals, value = entry.partition(b"=")
         if not equals or name not in names:
             raise ValueError("malformed reply")
@@ -52,7 +52,7 @@ def parse(data: bytes, names: Collection[bytes]) -> dict[bytes, bytes]:
     return found
 
 
-class Refusal(Exception):
+class RefusalReply(Exception):
     """A reply that ends the connection with exit code `code`."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -63,8 +63,8 @@ class Refusal(Exception):
 class Reply:
     """A `Waiting` for the reply that comes on the descriptor `fd`.
 
-    `take` gets the variables, of which only those in `names` may be there.  `gone` tells the exit code when the
-    process ends without a word; it has then said on stderr why, unless `gone` itself raises Refused to say so.
+    `take` gets the variables; only those in `names` are allowed.  When the process ends without a reply, `gone` returns
+    the exit code.  The process has then logged why, or else `gone` raises StageExit to say so.
     """
 
     def __init__(
@@ -80,23 +80,23 @@ class Reply:
         self._data = b""
 
     def resume(self) -> bool:
-        """Read; tell whether the reply is complete and taken.  Raises Refused."""
+        """Read; tell whether the reply is complete and taken.  Raises StageExit."""
         try:
             data = os.read(self.fd, LARGEST)
         except BlockingIOError:
             return False
         self._data += data
         if not data:
-            raise Refused(self._program, self._gone())
+            raise StageExit(self._program, self._gone())
         if not self._data.endswith(b"\0\0") and len(self._data) <= LARGEST:
             return False
         try:
             variables = parse(self._data, self._names)
-        except Refusal as refusal:
-            raise Refused(self._program, refusal.code, str(refusal)) from refusal
+        except RefusalReply as refused:
+            raise StageExit(self._program, refused.code, str(refused)) from refused
         except ValueError as error:
-            message = f"unable to understand a process of ours: {error}"
-            raise Refused(self._program, 111, message) from error
+            message = f"unable to understand a helper process: {error}"
+            raise StageExit(self._program, ExitCode.SYSTEM, message) from error
         self._take(variables)
         return True
 

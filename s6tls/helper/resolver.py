@@ -1,7 +1,7 @@
 """The DNS: names of an address, addresses of a name, without waiting.
 
-c-ares asks the servers, over UDP and, when an answer is truncated, TCP; it works in a thread of its
-own, and answers come back through the event loop.
+c-ares asks the servers over UDP, and over TCP when an answer is truncated.  It works in a thread of its
+own; answers come back through the event loop.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Resolver:
         reactor.watch(self._wakeup, READABLE, self._deliver)
 
     def close(self) -> None:
-        """Ask no more; questions under way get no answer."""
+        """Ask no more; open questions get no answer."""
         self._channel.cancel()  # the library has nothing to call back about after this
         self._channel.close()
         self._reactor.forget(self._wakeup)
         os.close(self._wakeup)
 
     def names(self, address: bytes, answer: Answer) -> None:
-        """Find the host names of a 4- or 16-byte address; names that are no host names are left out."""
+        """Find the host names of a 4- or 16-byte address.  Invalid host names are left out."""
 
         def usable(found: list[str]) -> list[bytes]:
             return [name for name in map(normalised, found) if name is not None]

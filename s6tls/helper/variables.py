@@ -1,9 +1,9 @@
-"""What an inquiry about a client can find: the names that it has in a reply."""
+"""The variables in a reply to a lookup: what could be found out about a client."""
 
 REMOTE_HOST = b"REMOTEHOST"
 LOCAL_HOST = b"LOCALHOST"
 REMOTE_INFO = b"REMOTEINFO"
 ERROR = b"ERROR"
-"""Why something could not be found out; that a name is not known is no error."""
+"""Why something could not be found out; an unknown name is no error."""
 
-FINDINGS = (REMOTE_HOST, LOCAL_HOST, REMOTE_INFO, ERROR)
+VARIABLES = (REMOTE_HOST, LOCAL_HOST, REMOTE_INFO, ERROR)

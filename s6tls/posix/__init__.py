@@ -1,1 +1,1 @@
-"""What any long-lived POSIX program needs, and what knows nothing of UCSPI."""
+"""What any long-lived POSIX program needs.  Nothing here knows about UCSPI."""

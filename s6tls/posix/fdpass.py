@@ -1,4 +1,4 @@
-"""Handing connections to another process of ours: a message and descriptors over a control socket."""
+"""Passing descriptors to another process of ours: each with a message, over a control socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def control_pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-class Handover:
+class DescriptorSender:
     """The sending end of a control socket; what the socket does not take yet waits in a queue."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -27,7 +27,7 @@ class Handover:
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
 
     def send(self, message: bytes, fds: Sequence[int]) -> None:
-        """Hand descriptors over; they are closed here once they are on their way.
+        """Send a message and descriptors; these are closed here once they are on their way.
 
         Raises OSError when the other process is gone; they are then still the caller's.
         """

@@ -1,7 +1,7 @@
 """User, group and supplementary groups: taken in order, and verified.
 
 `Identity.take` drops root for good.  Order matters (groups can only be set by
-root, and the group only while the user is still root), and each step is checked
+root, and the group only while the user is still root).  Each step is checked
 afterwards: a drop that can be undone is not a drop.
 """
 
@@ -26,7 +26,7 @@ class Identity:
     def take(self) -> None:
         """Make this process run under these ids, for good.
 
-        Raises OSError when the kernel refuses, BadIdentity when root could be had back.
+        Raises OSError when the kernel refuses, BadIdentity when root could be regained.
         """
         try:
             os.setgroups(self.groups)

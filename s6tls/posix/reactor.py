@@ -1,8 +1,8 @@
 """An event loop: descriptors, timers and signals, one callback each.
 
-Descriptors are watched edge-triggered.  A callback is told once that something
-changed and owns the descriptor until it has seen EAGAIN (or has asked `soon` for
-another turn); in exchange a busy connection costs no system call to say what it
+Descriptors are watched edge-triggered.  A callback hears once that something
+changed.  It must then use the descriptor until it gets EAGAIN, or ask `soon` for
+another turn.  In exchange, a busy connection needs no system call to say what it
 waits for.
 """
 
@@ -88,34 +88,38 @@ class Reactor:
         """Go round until `stop`."""
         self._running = True
         while self._running:
-            turn = self._poll()
-            self._forgotten.clear()
-            for fd, events in turn:
-                # A number that was closed and given out again within this turn: the event is the old one's.
-                callback = None if fd in self._forgotten else self._watched.get(fd)
-                if callback is not None:
-                    callback(events)
-            for _ in range(len(self._soon)):
-                self._soon.popleft()()
-            self._call_timers()
+            self.turn()
+
+    def turn(self) -> None:
+        """Wait until something happens, and call back once for all that has."""
+        polled = self._poll()
+        self._forgotten.clear()
+        for fd, events in polled:
+            # A number that was closed and given out again within this turn: the event is the old one's.
+            callback = None if fd in self._forgotten else self._watched.get(fd)
+            if callback is not None:
+                callback(events)
+        for _ in range(len(self._soon)):
+            self._soon.popleft()()
+        self._call_timers()
 
     def stop(self) -> None:
         """Let `run` return after this turn."""
         self._running = False
 
     def close(self) -> None:
-        """Release the loop's own descriptor (in a forked child: the parent's loop is not touched)."""
+        """Release the loop's own descriptor.  In a forked child, this does not touch the parent's loop."""
         self._epoll.close()
 
     def _poll(self) -> list[tuple[int, int]]:
         try:
-            return self._epoll.poll(self._patience(), _EVENTS_A_TURN)
+            return self._epoll.poll(self._timeout_s(), _EVENTS_A_TURN)
         except MemoryError:  # edges may be lost with it: everybody is to look
             return [(fd, READABLE | WRITABLE) for fd in self._watched]
 
-    def _patience(self) -> float:
-        """Seconds that the next poll may wait; -1 is for ever."""
-        if self._soon or not self._running:
+    def _timeout_s(self) -> float:
+        """Return how long the next poll may wait; -1 is for ever."""
+        if self._soon:
             return 0
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)

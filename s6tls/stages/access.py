@@ -1,7 +1,7 @@
 """The stage of s6-tcpserver-access: rules decide who passes, and what they change on the way.
 
 Banner first, then the rules by address.  When they do not decide, or a name is wanted for the
-environment, the outpost looks the client up; a client that no address rule decides passes only if a
+environment, the lookup helper looks the client up; a client that no address rule decides passes only if a
 ``reversedns`` rule allows its name.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -18,16 +19,18 @@ from s6tls.accessrules.hostnames import normalised
 from s6tls.accessrules.keys import parse_address
 from s6tls.accessrules.text import shown
 from s6tls.helper import ident
-from s6tls.helper.helper import Outpost
+from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import Reply
-from s6tls.helper.variables import ERROR, FINDINGS, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO
-from s6tls.stages.rulesource import Question, Rules
-from s6tls.ucspi.image import Image, Refused
+from s6tls.helper.variables import ERROR, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO, VARIABLES
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.stages.rulesource import Rules, check_rules
+from s6tls.ucspi.image import Image, StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import locate
 
 _DEBIAN_SCRIPT, _DEBIAN_BIN = b"/usr/bin/execlineb", b"/usr/lib/execline/bin"
-_DENIED, _USAGE, _BROKEN = 1, 100, 111
+_DENIED, _USAGE, _BROKEN = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
+_EVERYBODY_PASSES = Decision(Verdict.ALLOW)
 _CLIENT = (b"LOCALIP", b"LOCALPORT", b"REMOTEIP", b"REMOTEPORT")
 
 
@@ -37,7 +40,7 @@ class Lookups:
 
     `names` asks for host names, `hosts` looks into /etc/hosts first, `paranoid` drops a remote name that does
     not lead back to the client, `user` asks IDENT.  `strict` refuses a client when something cannot be found
-    out.  `timeout` is in milliseconds, 0 for none.
+    out.  `timeout_ms` is 0 for none.
     """
 
     names: bool = True
@@ -45,7 +48,7 @@ class Lookups:
     paranoid: bool = False
     user: bool = False
     strict: bool = False
-    timeout: int = 0
+    timeout_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,105 +65,30 @@ class Access:
     local_name: bytes | None = None
     banner: bytes = b""
     nodelay: bool = False
-    outpost: Outpost = field(default_factory=Outpost)
+    helper: LookupHelper = field(default_factory=LookupHelper)
     program: str = "s6-tcpserver-access"
 
     def apply(self, image: Image) -> Reply | None:
-        """Raise Refused: 1 denied, 99 timed out, 100 for a wrong environment, 111 for a broken rule set."""
-        proto, address = self._client(image)
+        """Raise StageExit: 1 denied, 99 timed out, 100 for a wrong environment, 111 for a broken rule set."""
+        proto = self._proto(image.env)
         if self.banner:
             self._send_banner(image)
         if self.nodelay:
             self._disable_nagle(image)
-        decision = Decision(Verdict.ALLOW)
-        if self.rules is not None:
-            decision = check_rules(self.program, self.rules, lambda rules: rules.check_address(address))
-        if decision.verdict is Verdict.DENY or (decision.verdict is Verdict.NOTFOUND and not self.lookups.names):
-            raise self._denied(address)
-        if not (self.lookups.names or self.lookups.user):
-            self._admit(image, proto, address, decision, {})
-            return None
+        return _Check(self, image, proto, image.env[proto + b"REMOTEIP"]).by_address()
 
-        def found(findings: dict[bytes, bytes]) -> None:
-            if not all(_is_usable(*finding) for finding in findings.items()):
-                raise Refused(self.program, _BROKEN, f"unable to look up {shown(address)}: the outpost tells nonsense")
-            self._decide_by_name(image, proto, address, decision, findings)
-
-        def gone() -> NoReturn:
-            raise Refused(self.program, _BROKEN, f"unable to look up {shown(address)}: the outpost is gone")
-
-        return Reply(self._inquire(image, proto), self.program, FINDINGS, found, gone)
-
-    def _inquire(self, image: Image, proto: bytes) -> int:
-        env = {name: image.env[proto + name].decode() for name in _CLIENT}
-        wanted = self.lookups
-        question = {
-            "remote": env[b"REMOTEIP"],
-            "local": env[b"LOCALIP"],
-            "remote_port": int(env[b"REMOTEPORT"]),
-            "local_port": int(env[b"LOCALPORT"]),
-            "remote_name": wanted.names,
-            "local_name": wanted.names and self.local_name is None,
-            "hosts": wanted.hosts,
-            "paranoid": wanted.paranoid,
-            "user": wanted.user,
-        }
-        return self.outpost.inquire(self.program, question, wanted.timeout, self._name_servers(image))
-
-    def _name_servers(self, image: Image) -> list[str]:
-        """Return the addresses in DNSCACHEIP."""
-        servers = [text for text in re.split(rb"[\s,;]+", image.env.get(b"DNSCACHEIP", b"")) if text]
-        if not all(map(_is_address, servers)):
-            raise Refused(self.program, _USAGE, "invalid $DNSCACHEIP")
-        return [text.decode() for text in servers]
-
-    def _decide_by_name(
-        self, image: Image, proto: bytes, address: bytes, decision: Decision, findings: dict[bytes, bytes]
-    ) -> None:
-        problem = findings.pop(ERROR, b"")
-        if problem and self.lookups.strict:
-            raise Refused(self.program, _BROKEN, f"unable to look up {shown(address)}: {shown(problem)}")
-        if problem and self.verbosity >= 2:
-            log(self.program, "warning", f"unable to look up {shown(address)}: {shown(problem)}")
-        name = findings.get(REMOTE_HOST)
-        if decision.verdict is Verdict.NOTFOUND and self.rules is not None and name is not None:
-            decision = check_rules(self.program, self.rules, lambda rules: _by_address_and_name(rules, address, name))
-        if decision.verdict is not Verdict.ALLOW:
-            raise self._denied(address)
-        self._admit(image, proto, address, decision, findings)
-
-    def _denied(self, address: bytes) -> Refused:
-        message = f"deny pid {os.getpid()} ip {shown(address)}" if self.verbosity >= 2 else ""
-        return Refused(self.program, _DENIED, message, kind="info")
-
-    def _admit(
-        self, image: Image, proto: bytes, address: bytes, decision: Decision, findings: dict[bytes, bytes]
-    ) -> None:
-        image.env = decision.apply_env(image.env)
-        if decision.exec:
-            run_instead(image, decision.exec)
-        if self.verbosity >= 1:
-            image.on_start.append((self.program, f"allow pid {{pid}} ip {shown(address)}"))
-        if self.local_name is not None:
-            findings = {**findings, LOCAL_HOST: self.local_name}
-        for name in (REMOTE_HOST, REMOTE_INFO, LOCAL_HOST):
-            if name in findings:
-                image.env[proto + name] = findings[name]
-            else:
-                image.env.pop(proto + name, None)
-
-    def _client(self, image: Image) -> tuple[bytes, bytes]:
-        """Return PROTO and the client's address, having checked that we run under a UCSPI server."""
-        proto = image.env.get(b"PROTO")
+    def _proto(self, env: Mapping[bytes, bytes]) -> bytes:
+        """Return PROTO, having checked that we run under a UCSPI server."""
+        proto = env.get(b"PROTO")
         if proto is None:
-            raise Refused(self.program, _USAGE, "PROTO not set")
+            raise StageExit(self.program, _USAGE, "PROTO not set")
         for suffix in _CLIENT:
-            value = image.env.get(proto + suffix)
+            value = env.get(proto + suffix)
             if value is None:
-                raise Refused(self.program, _USAGE, f"{shown(proto + suffix)} not set")
+                raise StageExit(self.program, _USAGE, f"{shown(proto + suffix)} not set")
             if not (_is_address(value) if suffix.endswith(b"IP") else _is_port(value)):
-                raise Refused(self.program, _USAGE, f"invalid ${shown(proto + suffix)}")
-        return proto, image.env[proto + b"REMOTEIP"]
+                raise StageExit(self.program, _USAGE, f"invalid ${shown(proto + suffix)}")
+        return proto
 
     def _send_banner(self, image: Image) -> None:
         """Write the banner without waiting: it fits an empty socket's buffer, or the connection is refused."""
@@ -171,9 +99,9 @@ class Access:
             finally:
                 os.set_blocking(image.stdout, True)
         except OSError as error:
-            raise Refused(self.program, _BROKEN, f"unable to write banner: {error.strerror}") from error
+            raise StageExit(self.program, _BROKEN, f"unable to write banner: {error.strerror}") from error
         if written < len(self.banner):
-            raise Refused(self.program, _BROKEN, "unable to write banner: longer than the socket's buffer")
+            raise StageExit(self.program, _BROKEN, "unable to write banner: longer than the socket's buffer")
 
     def _disable_nagle(self, image: Image) -> None:
         try:
@@ -182,6 +110,96 @@ class Access:
         except OSError as error:
             if self.verbosity >= 1:
                 log(self.program, "warning", f"unable to disable Nagle's algorithm: {error.strerror}")
+
+
+@dataclass
+class _Check:
+    """One client's way through the rules: by address, then by name if there is need, then admitted or refused."""
+
+    options: Access
+    image: Image
+    proto: bytes
+    address: bytes
+    decision: Decision = _EVERYBODY_PASSES
+
+    def by_address(self) -> Reply | None:
+        """Admit the client and return None, or return what waits for its names.  Raises StageExit."""
+        rules, lookups = self.options.rules, self.options.lookups
+        if rules is not None:
+            self.decision = check_rules(self.options.program, rules, lambda rules: rules.check_address(self.address))
+        verdict = self.decision.verdict
+        if verdict is Verdict.DENY or (verdict is Verdict.NOTFOUND and not lookups.names):
+            raise self._denied()
+        if lookups.names or lookups.user:
+            return Reply(self._look_up(), self.options.program, VARIABLES, self._by_name, self._helper_ended)
+        self._admit({})
+        return None
+
+    def _look_up(self) -> int:
+        env, wanted = self.image.env, self.options.lookups
+        local_ip, local_port, remote_ip, remote_port = (env[self.proto + name].decode() for name in _CLIENT)
+        lookup = {
+            "remote": remote_ip,
+            "local": local_ip,
+            "remote_port": int(remote_port),
+            "local_port": int(local_port),
+            "remote_name": wanted.names,
+            "local_name": wanted.names and self.options.local_name is None,
+            "hosts": wanted.hosts,
+            "paranoid": wanted.paranoid,
+            "user": wanted.user,
+        }
+        return self.options.helper.look_up(self.options.program, lookup, wanted.timeout_ms, self._name_servers())
+
+    def _name_servers(self) -> list[str]:
+        """Return the addresses in DNSCACHEIP."""
+        servers = [text for text in re.split(rb"[\s,;]+", self.image.env.get(b"DNSCACHEIP", b"")) if text]
+        if not all(map(_is_address, servers)):
+            raise StageExit(self.options.program, _USAGE, "invalid $DNSCACHEIP")
+        return [text.decode() for text in servers]
+
+    def _by_name(self, found: dict[bytes, bytes]) -> None:
+        if not all(_is_usable(*variable) for variable in found.items()):
+            raise self._unable_to_look_up("invalid reply from lookup helper")
+        problem = shown(found.pop(ERROR, b""))
+        if problem and self.options.lookups.strict:
+            raise self._unable_to_look_up(problem)
+        if problem and self.options.verbosity >= 2:
+            log(self.options.program, "warning", f"unable to look up {shown(self.address)}: {problem}")
+        rules, name = self.options.rules, found.get(REMOTE_HOST)
+        if self.decision.verdict is Verdict.NOTFOUND and rules is not None and name is not None:
+            self.decision = check_rules(
+                self.options.program, rules, lambda rules: _by_address_and_name(rules, self.address, name)
+            )
+        if self.decision.verdict is not Verdict.ALLOW:
+            raise self._denied()
+        self._admit(found)
+
+    def _helper_ended(self) -> NoReturn:
+        raise self._unable_to_look_up("lookup helper ended")
+
+    def _unable_to_look_up(self, why: str) -> StageExit:
+        return StageExit(self.options.program, _BROKEN, f"unable to look up {shown(self.address)}: {why}")
+
+    def _denied(self) -> StageExit:
+        message = f"deny pid {os.getpid()} ip {shown(self.address)}" if self.options.verbosity >= 2 else ""
+        return StageExit(self.options.program, _DENIED, message, kind="info")
+
+    def _admit(self, names: dict[bytes, bytes]) -> None:
+        """Apply the rule that decided; then set those of the names that are there, and remove the others."""
+        image, options = self.image, self.options
+        image.env = self.decision.apply_env(image.env)
+        if self.decision.exec:
+            run_instead(image, self.decision.exec)
+        if options.verbosity >= 1:
+            image.on_start.append((options.program, f"allow pid {{pid}} ip {shown(self.address)}"))
+        if options.local_name is not None:
+            names = {**names, LOCAL_HOST: options.local_name}
+        for name in (REMOTE_HOST, REMOTE_INFO, LOCAL_HOST):
+            if name in names:
+                image.env[self.proto + name] = names[name]
+            else:
+                image.env.pop(self.proto + name, None)
 
 
 def _by_address_and_name(rules: RuleSet, address: bytes, name: bytes) -> Decision:
@@ -194,17 +212,6 @@ def _by_address_and_name(rules: RuleSet, address: bytes, name: bytes) -> Decisio
     return rules.check_name(name) if decision.verdict is Verdict.NOTFOUND else decision
 
 
-def check_rules(program: str, rules: Rules, question: Question) -> Decision:
-    """Put a question to a rule set.  Raises Refused (111) for one that cannot be read or has no answer but an error."""
-    try:
-        decision = rules.ask(question)
-    except OSError as error:
-        decision = Decision(Verdict.ERROR, error=error.strerror or str(error))
-    if decision.verdict is Verdict.ERROR:
-        raise Refused(program, _BROKEN, f"unable to check rules in {shown(rules.path)}: {decision.error}")
-    return decision
-
-
 def run_instead(image: Image, script: bytes) -> None:
     """Let a rule's execlineb script run instead of the whole rest of the chain."""
     image.replace_rest([b"execlineb", b"-c", script])
@@ -212,14 +219,14 @@ def run_instead(image: Image, script: bytes) -> None:
 
 
 def _shorten_debian_path(image: Image) -> None:
-    """Run Debian's execlineb itself instead of the script that stands for it on the usual PATH.
+    """Run Debian's execlineb itself, not the script of that name on the usual PATH.
 
-    The script puts the directory of execline's programs in front of PATH and runs the execlineb in there: so
-    do we, and save the five programs that the script runs to do it.
+    The script puts the directory of execline's programs in front of PATH and runs the execlineb in there.  We do
+    the same, and save the five programs that the script runs for it.
     """
     try:
         stand_in = locate(image) == _DEBIAN_SCRIPT and os.access(_DEBIAN_BIN + b"/execlineb", os.X_OK)
-    except Refused:
+    except StageExit:
         return
     if stand_in:
         image.env[b"PATH"] = image.path = _DEBIAN_BIN + b":" + image.env.get(b"PATH", os.fsencode(os.defpath))
@@ -238,7 +245,7 @@ def _is_port(text: bytes) -> bool:
 
 
 def _is_usable(name: bytes, value: bytes) -> bool:
-    """Check what the outpost tells, which strangers may have taken over."""
+    """Check a variable from the helper, which strangers may have taken over."""
     if name in (REMOTE_HOST, LOCAL_HOST):
         return normalised(value) == value
     return name != REMOTE_INFO or ident.usable(value)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from s6tls.accessrules.ids import BadId, parse_groups, parse_id
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
 Read = TypeVar("Read")
 
@@ -28,7 +29,7 @@ class ApplyUidGid:
     program: str = "s6-applyuidgid"
 
     def apply(self, image: Image) -> None:
-        """Give `image` its identity.  Raises Refused (100) for a missing or invalid variable."""
+        """Give `image` its identity.  Raises StageExit (100) for a missing or invalid variable."""
         uid, gid, groups = self.uid, self.gid, self.groups
         if self.from_env:
             uid = self._variable(image.env, b"UID", parse_id) if uid is None else uid
@@ -41,8 +42,8 @@ class ApplyUidGid:
 
     def _variable(self, env: Mapping[bytes, bytes], name: bytes, parse: Callable[[bytes], Read]) -> Read:
         if name not in env:
-            raise Refused(self.program, 100, f"{name.decode()} not set")
+            raise StageExit(self.program, ExitCode.USAGE, f"{name.decode()} not set")
         try:
             return parse(env[name])
         except BadId as error:
-            raise Refused(self.program, 100, f"invalid ${name.decode()}") from error
+            raise StageExit(self.program, ExitCode.USAGE, f"invalid ${name.decode()}") from error

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from s6tls.accessrules import envdir
 from s6tls.accessrules.text import shown
-from s6tls.ucspi.image import Image, Refused
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.ucspi.image import Image, StageExit
 
 _LARGEST_VALUE = 2**20
 """With -L: more than any kernel takes for one variable (128 KiB on Linux), and a bound all the same."""
@@ -18,9 +19,9 @@ _LARGEST_VALUE = 2**20
 class EnvDir:
     """Apply a directory in envdir format.
 
-    `loose` forgives a directory that is not there; `verbatim` takes whole files instead of first lines; `chomp`
-    removes trailing blanks, or a verbatim file's last newline; `clamp` reads the first 4095 bytes only; `nul` stands
-    for each NUL byte, and has to be one character.
+    With `loose` the directory may be missing.  `verbatim` takes whole files instead of first lines.  `chomp`
+    removes trailing blanks, or the last newline of a verbatim file.  `clamp` reads the first 4095 bytes only.
+    `nul` replaces each NUL byte, and must be one character.
     """
 
     path: bytes
@@ -32,7 +33,7 @@ class EnvDir:
     program: str = "s6-envdir"
 
     def apply(self, image: Image) -> None:
-        """Raise Refused (111) when the directory or a file cannot be read."""
+        """Raise StageExit (111) when the directory or a file cannot be read."""
         try:
             directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -67,5 +68,5 @@ class EnvDir:
             value = value.rstrip(b" \t\r") if self.chomp else value
         return value.replace(b"\0", self.nul)
 
-    def _unable(self, error: OSError) -> Refused:
-        return Refused(self.program, 111, f"unable to envdir {shown(self.path)}: {error.strerror}")
+    def _unable(self, error: OSError) -> StageExit:
+        return StageExit(self.program, ExitCode.SYSTEM, f"unable to envdir {shown(self.path)}: {error.strerror}")

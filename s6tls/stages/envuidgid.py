@@ -1,6 +1,6 @@
 """The stage of s6-envuidgid: an account's ids as the variables UID, GID and GIDLIST.
 
-It changes no ids; programs that start as root and drop it later read the variables.
+It changes no ids.  Programs that start as root and drop it later read the variables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from s6tls.accessrules.ids import BadId, groups_text, parse_groups, parse_id
 from s6tls.accessrules.text import shown
-from s6tls.ucspi.image import Image, Refused
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.ucspi.image import Image, StageExit
 
 
 class Account(enum.Enum):
@@ -49,7 +50,7 @@ class EnvUidGid:
     program: str = "s6-envuidgid"
 
     def apply(self, image: Image) -> None:
-        """Set the variables.  Raises Refused: 1 for an unknown account."""
+        """Set the variables.  Raises StageExit: 1 for an unknown account."""
         user, _, group = self.account.partition(b":")
         if not self.account and self.defaults is None:
             raise self._unknown("user", b"")
@@ -82,7 +83,7 @@ class EnvUidGid:
             return self._default(self._unknown("group", groups))
         return self._part("user", user), self._part("group", group), listed
 
-    def _default(self, unknown: Refused) -> tuple[int, int, tuple[int, ...]]:
+    def _default(self, unknown: StageExit) -> tuple[int, int, tuple[int, ...]]:
         if self.defaults is None:
             raise unknown
         return self.defaults.uid, self.defaults.gid, self.defaults.groups
@@ -104,5 +105,5 @@ class EnvUidGid:
         uid, gid, _ = self._default(self._unknown(kind, name))
         return uid if kind == "user" else gid
 
-    def _unknown(self, kind: str, name: bytes) -> Refused:
-        return Refused(self.program, 1, f"unknown {kind}: {shown(name)}")
+    def _unknown(self, kind: str, name: bytes) -> StageExit:
+        return StageExit(self.program, ExitCode.DENIED, f"unknown {kind}: {shown(name)}")

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from s6tls.accessrules import Decision, Verdict
 from s6tls.accessrules.ids import BadId, parse_id
 from s6tls.accessrules.text import shown
-from s6tls.stages.access import check_rules, run_instead
-from s6tls.stages.rulesource import Rules
-from s6tls.ucspi.image import Image, Refused
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.stages.access import run_instead
+from s6tls.stages.rulesource import Rules, check_rules
+from s6tls.ucspi.image import Image, StageExit
 from s6tls.ucspi.log import log
 
-_DENIED, _USAGE, _SYSTEM = 1, 100, 111
+_DENIED, _USAGE, _SYSTEM = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
 _LONGEST_PATH = 99
 _VARIABLES = (b"REMOTEEUID", b"REMOTEEGID", b"REMOTEPATH", b"CONNNUM", b"LOCALPATH")
 
@@ -35,17 +36,17 @@ class IpcAccess:
     program: str = "s6-ipcserver-access"
 
     def apply(self, image: Image) -> None:
-        """Raise Refused: 1 denied, 100 for a wrong environment, 111 for a broken rule set."""
+        """Raise StageExit: 1 denied, 100 for a wrong environment, 111 for a broken rule set."""
         proto = image.env.get(b"PROTO")
         if proto is None:
-            raise Refused(self.program, _USAGE, "PROTO not set")
+            raise StageExit(self.program, _USAGE, "PROTO not set")
         uid, gid = self._id(image, proto + b"REMOTEEUID"), self._id(image, proto + b"REMOTEEGID")
         decision = self._decide(uid, gid)
         client = f"uid {uid} gid {gid}"
         if decision.verdict is not Verdict.ALLOW:
             why = os.strerror(errno.EACCES if decision.verdict is Verdict.DENY else errno.ENOENT)
             message = f"deny pid {os.getpid()} {client}: {why}" if self.verbosity >= 2 else ""
-            raise Refused(self.program, _DENIED, message, kind="info")
+            raise StageExit(self.program, _DENIED, message, kind="info")
         if self.verbosity >= 1:
             image.on_start.append((self.program, f"allow pid {{pid}} {client}"))
         image.env = decision.apply_env(image.env)
@@ -59,11 +60,11 @@ class IpcAccess:
     def _id(self, image: Image, name: bytes) -> int:
         value = image.env.get(name)
         if value is None:
-            raise Refused(self.program, _USAGE, f"{shown(name)} not set")
+            raise StageExit(self.program, _USAGE, f"{shown(name)} not set")
         try:
             return parse_id(value)
         except BadId as error:
-            raise Refused(self.program, _USAGE, f"invalid ${shown(name)}") from error
+            raise StageExit(self.program, _USAGE, f"invalid ${shown(name)}") from error
 
     def _decide(self, uid: int, gid: int) -> Decision:
         if self.rules is None:
@@ -79,6 +80,6 @@ class IpcAccess:
             with socket.socket(fileno=os.dup(image.stdin)) as connection:
                 name = connection.getsockname()
         except OSError as error:
-            raise Refused(self.program, _SYSTEM, f"unable to ipc_local: {error.strerror}") from error
+            raise StageExit(self.program, _SYSTEM, f"unable to ipc_local: {error.strerror}") from error
         path = os.fsencode(name) if isinstance(name, str | bytes) else b""
         return path.partition(b"\0")[0][:_LONGEST_PATH]

@@ -1,8 +1,8 @@
 """The stage of proxy-server: the client that a proxy speaks for takes the proxy's place in the environment.
 
-The header comes in clear.  When TLS follows it, what the header says about the TLS between client and
-proxy must survive the variables of our own TLS, so a second stage brings it back after that:
-`ProxyServer(until_later=True)` and `Remember`.
+The header comes in clear.  If TLS follows it, our own TLS sets the same variables as the header, which is about
+the TLS between client and proxy.  So `ProxyServer(until_later=True)` keeps the header's variables aside, and a
+second stage, `Remember`, restores them afterwards.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 from s6tls.accessrules.keys import parse_address
 from s6tls.accessrules.text import shown
-from s6tls.helper.helper import Outpost
+from s6tls.helper.helper import LookupHelper
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Reply
-from s6tls.ucspi.image import Image, Refused, Waiting
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.ucspi.image import Image, StageExit, Waiting
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_SYSTEM = 111
+_SYSTEM = ExitCode.SYSTEM
 _ABOUT_TLS = tuple(name for name in VARIABLES if name.startswith(b"SSL_"))
 _KEPT = b"tlsbak_"
 
@@ -29,22 +30,21 @@ _KEPT = b"tlsbak_"
 class ProxyServer:
     """Read a PROXY header of one of these `versions`.
 
-    `timeout` is in milliseconds, 0 for none.  `trusted` are the networks of the proxies, None for any.
+    `timeout_ms` is 0 for none.  `trusted` are the networks of the proxies, None for any.
     `until_later` keeps what is said about TLS under other names, for `Remember`.
     """
 
-    outpost: Outpost
+    helper: LookupHelper
     versions: tuple[int, ...] = (1, 2)
-    timeout: int = 0
+    timeout_ms: int = 0
     trusted: Sequence[Prefix] | None = None
     until_later: bool = False
     program: str = "proxy-server"
 
     def apply(self, image: Image) -> Waiting:
-        """Have the header read.  Refused: 1 malformed or from somebody else, 2 unsupported, 111 cut short or late."""
+        """Have the header read.  StageExit: 1 malformed or from somebody else, 2 unsupported, 111 cut short or late."""
         if self.trusted is not None:
             self._check_proxy(image, self.trusted)
-
         if self.until_later:
             image.unset(_KEPT + name for name in _ABOUT_TLS)
 
@@ -53,7 +53,7 @@ class ProxyServer:
                 image.env[_KEPT + name if self.until_later and name in _ABOUT_TLS else name] = value
 
         proxy = _proxy(image)
-        fd = self.outpost.read_proxy_header(self.program, image.stdin, self.versions, self.timeout)
+        fd = self.helper.read_proxy_header(self.program, image.stdin, self.versions, self.timeout_ms)
         return _Header(Reply(fd, self.program, VARIABLES, take, lambda: _SYSTEM), proxy)
 
     def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:
@@ -61,9 +61,9 @@ class ProxyServer:
         try:
             address = ipaddress.ip_address(proxy.decode("ascii", "replace"))
         except ValueError:
-            raise Refused(self.program, MALFORMED, "unable to tell who the proxy is") from None
+            raise StageExit(self.program, MALFORMED, "unable to tell who the proxy is") from None
         if not any(address in prefix for prefix in trusted):
-            raise Refused(self.program, MALFORMED, f"unable to trust a PROXY header from {shown(proxy)}")
+            raise StageExit(self.program, MALFORMED, f"unable to trust a PROXY header from {shown(proxy)}")
 
 
 class _Header:
@@ -77,10 +77,10 @@ class _Header:
         """See `Reply`."""
         try:
             return self._reply.resume()
-        except Refused as refused:
+        except StageExit as refused:
             reason = f": {refused}" if str(refused) else ""
             what = f"unable to take the PROXY header{self._proxy}{reason}"
-            raise Refused(refused.program, refused.code, what) from refused
+            raise StageExit(refused.program, refused.code, what) from refused
 
     def close(self) -> None:
         """See `Reply`."""

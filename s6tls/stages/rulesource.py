@@ -1,4 +1,4 @@
-"""A rule set that follows its file: what is compiled now decides about the next connection."""
+"""A rule set that follows its file: a newly compiled one decides about the next connection."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
-from s6tls.accessrules.rule import stamp_of
+from s6tls.accessrules.stamp import is_stable, stamp_of
+from s6tls.accessrules.text import shown
+from s6tls.ucspi.image import StageExit
 
-Question = Callable[[RuleSet], Decision]
-
-_TICKS = 50_000_000  # nanoseconds; the kernel's clock for files moves every 1 to 10 milliseconds
+Probe = Callable[[RuleSet], Decision]
 
 
 class Rules(Protocol):
@@ -22,44 +22,51 @@ class Rules(Protocol):
     def path(self) -> bytes:
         """What messages call it."""
 
-    def ask(self, question: Question) -> Decision:
-        """Put a question to the rules as they are now.  Raises OSError when they cannot be read."""
+    def ask(self, probe: Probe) -> Decision:
+        """Ask the rules as they are now.  Raises OSError when they cannot be read."""
+
+
+def check_rules(program: str, rules: Rules, probe: Probe) -> Decision:
+    """Ask a rule set.  Raises StageExit (111) for one that cannot be read or has no answer but an error."""
+    try:
+        decision = rules.ask(probe)
+    except OSError as error:
+        decision = Decision(Verdict.ERROR, error=error.strerror or str(error))
+    if decision.verdict is Verdict.ERROR:
+        raise StageExit(program, 111, f"unable to check rules in {shown(rules.path)}: {decision.error}")
+    return decision
 
 
 class CdbSource:
     """Rules of a cdb file, opened again whenever another file or other contents stand under its name.
 
-    The long-lived server works on a private copy of the file, so that nobody who
-    truncates it in place can stop the server with a fault on the mapping.
+    The long-lived server works on a private copy of the file.  Otherwise somebody who
+    truncates it in place could stop the server with a fault on the mapping.
     """
 
     def __init__(self, path: bytes, private: bool) -> None:
         self.path, self._private = path, private
         self._rules: RuleSet | None = None
-        self._settled = False
+        self._stable = False
 
-    def ask(self, question: Question) -> Decision:
-        """Put a question to the rules.  Raises OSError when the file cannot be opened or is no cdb."""
-        return question(self._current())
+    def ask(self, probe: Probe) -> Decision:
+        """Ask the rules.  Raises OSError when the file cannot be opened or is no cdb."""
+        return probe(self._current())
 
     def _current(self) -> RuleSet:
-        """Return the rules of the file as it is now.
-
-        A file's time moves in ticks: one that was written within the last few may be written again
-        without any outward change.  It is read again until its time is old enough to tell.
-        """
+        """Return the rules of the file as it is now; see `is_stable` for why it may be read twice."""
         if self._rules is not None:
-            if self._settled and self._rules.stamp == stamp_of(os.stat(self.path)):
+            if self._stable and self._rules.stamp == stamp_of(os.stat(self.path)):
                 return self._rules
             self._rules.close()
             self._rules = None
-        now = time.time_ns()
+        now_ns = time.time_ns()
         try:
             self._rules = RuleSet.open_cdb(self.path, private=self._private)
         except RuleSetError as error:
             raise OSError(str(error)) from error
         stamp = self._rules.stamp
-        self._settled = stamp is not None and abs(now - stamp[-1]) > _TICKS
+        self._stable = stamp is not None and is_stable(stamp, now_ns)
         return self._rules
 
 
@@ -69,14 +76,14 @@ class DirectorySource:
     def __init__(self, path: bytes) -> None:
         self.path = path
 
-    def ask(self, question: Question) -> Decision:
-        """Put a question to the rules.  Raises OSError when the directory cannot be opened.
+    def ask(self, probe: Probe) -> Decision:
+        """Ask the rules.  Raises OSError when the directory cannot be opened.
 
-        A directory that is not there holds no rule for anybody, as in the reference; nobody passes.
+        A missing directory has no rules, as in the reference: nobody passes.
         """
         try:
             rules = RuleSet.open_dir(self.path)
         except FileNotFoundError:
             return Decision(Verdict.NOTFOUND)
         with rules:
-            return question(rules)
+            return probe(rules)

@@ -1,7 +1,7 @@
 """The stage of s6-tlsd: TLS between the network and the next program.
 
-The next program gets pipes in place of the network; an engine, in a process of its
-own, stands between.  The stage is done when the engine says that the handshake is.
+The next program gets pipes instead of the network.  An engine, in a process of its
+own, stands between them.  The stage is done when the engine reports the handshake done.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from collections.abc import Callable
 from typing import Protocol
 
 from s6tls.helper.reply import Reply
-from s6tls.tls.credentials import SESSION_VARIABLES, TLS_PREFIXES, TLS_VARIABLES, Options, Sources
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.tls.credentials import SESSION_VARIABLES, TLS_PREFIXES, TLS_VARIABLES, SessionOptions, TlsParameters
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
-_SYSTEM = 111
-_WIDE = 2**18
+_SYSTEM = ExitCode.SYSTEM
+_PIPE_BYTES = 2**18
 
 
-class Carrier(Protocol):
-    """Whatever puts an engine behind a session's descriptors, and then owns them."""
+class EngineStarter(Protocol):
+    """Puts an engine behind a connection's descriptors."""
 
-    def prepare(self, sources: Sources, options: Options) -> None:
-        """Get ready for connections with these parameters.  Raises Refused."""
+    def prepare(self, parameters: TlsParameters) -> None:
+        """Get ready for connections with these parameters.  Raises StageExit."""
 
-    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
-        """Start an engine; return what tells its exit code once it has ended without a word on `fds.notify`.
+    def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
+        """Hand a connection to an engine; return what tells its exit code if it ends without a word on `fds.notify`.
 
-        Raises Refused, and then does not own the descriptors.
+        `peer` names the client in log lines.  Raises StageExit; the descriptors are then still the caller's.
         """
 
 
@@ -39,26 +40,26 @@ class Tlsd:
 
     program = "s6-tlsd"
 
-    def __init__(self, options: Options, keep: bool, carrier: Carrier) -> None:
-        self._options, self._keep, self._carrier = options, keep, carrier
+    def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
+        self._options, self._keep, self._starter = options, keep, starter
 
     def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises Refused."""
-        self._carrier.prepare(Sources.from_environment(env, self._options), self._options)
+        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
+        self._starter.prepare(TlsParameters.from_environment(env, self._options))
 
     def apply(self, image: Image) -> Reply:
-        """Put an engine between the network and `image`.  Raises Refused (96, 111)."""
-        sources = Sources.from_environment(image.env, self._options)
-        with contextlib.ExitStack() as unless_carried:
+        """Put an engine between the network and `image`.  Raises StageExit (96, 111)."""
+        parameters = TlsParameters.from_environment(image.env, self._options)
+        with contextlib.ExitStack() as unless_submitted:
             try:
-                ends = pipes(3, unless_carried)
+                ends = pipes(3, unless_submitted)
             except OSError as error:
-                raise Refused(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
+                raise StageExit(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             (app_in, to_app), (from_app, app_out), (notified, notify) = ends
             widen(to_app)
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
-            gone = self._carrier.carry(sources, self._options, fds, peer(image.env))
-            unless_carried.pop_all()
+            gone = self._starter.submit(parameters, fds, peer(image.env))
+            unless_submitted.pop_all()
         image.stdin, image.stdout = app_in, app_out
 
         def established(variables: dict[bytes, bytes]) -> None:
@@ -88,9 +89,9 @@ def pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:
 
 
 def widen(pipe: int) -> None:
-    """Let an engine get ahead of its program: fewer turns for the same bytes (uploads gain a tenth)."""
+    """Let an engine run ahead of its program: fewer turns for the same bytes (a tenth faster uploads)."""
     with contextlib.suppress(OSError):
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def peer(env: dict[bytes, bytes]) -> str:

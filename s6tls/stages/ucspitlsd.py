@@ -9,9 +9,9 @@ socket, the engine does the handshake, and from then on the program uses the pip
 - ``Y``: when the handshake is done, the engine writes the session's variables as NUL-terminated
   ``NAME=value`` strings and one more NUL, then closes its end.  Without a handshake it only closes.
 
-Program and engine have the connection open at the same time, so an engine that waits neither reads
-from it nor changes its flags, and one that has begun ends it for both: what was to be
-encrypted never goes on in clear.
+Program and engine have the connection open at the same time.  So a waiting engine neither reads
+from it nor changes its flags, and the end of a session ends the connection for both: what should be
+encrypted is never sent in clear.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import os
 import socket
 from dataclasses import replace
 
-from s6tls.stages.tlsd import Carrier, peer, pipes, unset_parameters
-from s6tls.tls.credentials import SESSION_VARIABLES, Options, Sources
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.stages.tlsd import EngineStarter, peer, pipes, unset_parameters
+from s6tls.tls.credentials import SESSION_VARIABLES, SessionOptions, TlsParameters
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
-_SYSTEM = 111
+_SYSTEM = ExitCode.SYSTEM
 
 
 class Ucspitlsd:
@@ -35,26 +36,26 @@ class Ucspitlsd:
 
     program = PROGRAM
 
-    def __init__(self, options: Options, keep: bool, carrier: Carrier) -> None:
-        self._options, self._keep, self._carrier = replace(options, delayed=True), keep, carrier
+    def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
+        self._options, self._keep, self._starter = replace(options, delayed=True), keep, starter
 
     def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises Refused."""
-        self._carrier.prepare(Sources.from_environment(env, self._options), self._options)
+        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
+        self._starter.prepare(TlsParameters.from_environment(env, self._options))
 
     def apply(self, image: Image) -> None:
-        """Have an engine wait beside `image`, and give that the ways to it.  Raises Refused (96, 111)."""
-        sources = Sources.from_environment(image.env, self._options)
-        with contextlib.ExitStack() as unless_carried:
+        """Have an engine wait beside `image`, and give that the ways to it.  Raises StageExit (96, 111)."""
+        parameters = TlsParameters.from_environment(image.env, self._options)
+        with contextlib.ExitStack() as unless_submitted:
             try:
-                (app_in, to_app), (from_app, app_out) = pipes(2, unless_carried)
-                control, command = _socket_pair(unless_carried)
-                network = {fd: _copy(fd, unless_carried) for fd in {image.stdin, image.stdout}}
+                (app_in, to_app), (from_app, app_out) = pipes(2, unless_submitted)
+                control, command = _socket_pair(unless_submitted)
+                network = {fd: _copy(fd, unless_submitted) for fd in {image.stdin, image.stdout}}
             except OSError as error:
-                raise Refused(PROGRAM, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
+                raise StageExit(PROGRAM, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             fds = Descriptors(network[image.stdin], network[image.stdout], from_app, to_app, command)
-            self._carrier.carry(sources, self._options, fds, peer(image.env))
-            unless_carried.pop_all()
+            self._starter.submit(parameters, fds, peer(image.env))
+            unless_submitted.pop_all()
         if not self._keep:
             unset_parameters(image)
         image.unset(SESSION_VARIABLES)

@@ -1,1 +1,1 @@
-"""The TLS side: contexts, the engine, and what is exported about a session."""
+"""TLS: parameters and contexts, sessions, engines and their pools, and what programs are told about a session."""

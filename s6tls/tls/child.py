@@ -6,26 +6,27 @@ import os
 from collections.abc import Callable
 
 from s6tls.posix.process import fork
-from s6tls.tls.credentials import BAD_HANDSHAKE, Options, Sources
+from s6tls.tls.credentials import BAD_HANDSHAKE, TlsParameters
 from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.spawn import exits
 
 
-class ChildEngine:
-    """Carries a connection by forking."""
+class ForkedEngine:
+    """Starts an engine by forking."""
 
-    def prepare(self, sources: Sources, options: Options) -> None:
+    def prepare(self, parameters: TlsParameters) -> None:
         """Nothing can be got ready for a single connection."""
 
-    def carry(self, sources: Sources, options: Options, fds: Descriptors, peer: str) -> Callable[[], int]:
-        """Fork an engine.  Raises Refused when the files cannot be read."""
-        material = sources.read()
+    def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
+        """Fork an engine.  Raises StageExit when the files cannot be read."""
+        credentials = parameters.paths.read()
         pid = fork()
         if pid == 0:
             with exits():
                 from s6tls.tls import engine
 
                 fds.close_others()
-                raise SystemExit(engine.run(engine.settle(material, options, sources.identity), options, fds, peer))
+                context = engine.confine_and_load(parameters, credentials)
+                raise SystemExit(engine.run(context, parameters.options, fds, peer))
         fds.close()
         return lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) or BAD_HANDSHAKE

@@ -1,9 +1,9 @@
 """TLS contexts from the bytes of key and certificate files: PEM or DER, RSA, ECDSA or Ed25519.
 
-TLS 1.2 and 1.3, forward secrecy and authenticated encryption only, the server's
-order of preference, no renegotiation.  Session tickets are made with keys that
-live in the context and nowhere else, and name it; each set of parameters has its own
-context, so a ticket from one is noise to another.
+TLS 1.2 and 1.3, only forward secrecy and authenticated encryption, the server's
+order of preference, no renegotiation.  The keys of session tickets exist in the
+context and nowhere else, and name it.  Each set of parameters has its own context, so a ticket
+from one is noise to another.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable
 from s6tls.pki.parsing import authorities, chain, private_key, reason, revocations, use_keypair
 from s6tls.tls import policy
-from s6tls.tls.credentials import Material, Options
-from s6tls.tls.policy import Admission
+from s6tls.tls.credentials import ClientCertificate, Credentials, SessionOptions, SniLevel
+from s6tls.tls.policy import SessionPolicy
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
 _SESSION_NAME_LENGTH = 32
@@ -36,34 +36,36 @@ class BadConfiguration(Exception):
     """A key or certificate that cannot be used; the message says which and why."""
 
 
-def build(material: Material, options: Options) -> SSL.Context:
+def build(credentials: Credentials, options: SessionOptions) -> SSL.Context:
     """Make the context for one set of parameters.
 
     Raises BadConfiguration for keys and certificates that do not parse or do not match.
     """
     try:
-        return _built(material, options)
+        return _built(credentials, options)
     except Unusable as error:
         raise BadConfiguration(str(error)) from error
 
 
-def _built(material: Material, options: Options) -> SSL.Context:
-    clients = _clients(material) if options.client_certificate else None
+def _built(credentials: Credentials, options: SessionOptions) -> SSL.Context:
+    clients = None if options.client_certificate is ClientCertificate.NONE else _clients(credentials)
     name = os.urandom(_SESSION_NAME_LENGTH)
     contexts: dict[bytes, SSL.Context] = {}
-    names = [server for server, _, _ in material.keypairs]
-    until = inf if clients is None else clients.until
-    admitted = Admission(until=until, only=None if b"" in names else frozenset(names))
-    for server, key, certificates in material.keypairs:
-        contexts[server] = _empty_context(name, clients, options, admitted)
+    names = [keypair.server_name for keypair in credentials.keypairs]
+    session_policy = SessionPolicy(
+        valid_until=inf if clients is None else clients.valid_until,
+        only=None if b"" in names else frozenset(names),
+    )
+    for server, key, certificates in credentials.keypairs:
+        contexts[server] = _empty_context(name, clients, options, session_policy)
         which = shown(server)
         use_keypair(contexts[server], private_key(key, which), chain(certificates, which), which)
-    if not options.sni_level:
+    if options.sni_level is SniLevel.NONE:
         # With this the library keeps the name in the session, and a TLS 1.2 session that resumes still has it.
         contexts[b""].set_tlsext_servername_callback(lambda _: None)
         return contexts[b""]
     # Without a default pair, a client that asks for no name that we have meets a context without a certificate.
-    first = contexts.get(b"") or _empty_context(name, clients, options, replace(admitted, serves=False))
+    first = contexts.get(b"") or _empty_context(name, clients, options, replace(session_policy, serves=False))
     _choose_by_name(first, contexts)
     return first
 
@@ -76,7 +78,7 @@ class _Clients:
     revoked: list[x509.CertificateRevocationList]
 
     @property
-    def until(self) -> float:
+    def valid_until(self) -> float:
         """When the first of these that is in force runs out; a list gives way to a newer one of the same issuer."""
         lists: dict[bytes, float] = {}
         for crl in self.revoked:
@@ -87,15 +89,17 @@ class _Clients:
         return min((ends for ends in all_ends if ends > time.time()), default=inf)
 
 
-def _clients(material: Material) -> _Clients:
+def _clients(credentials: Credentials) -> _Clients:
     # In a directory of CAs most are there twice, under a name and under a hash.
-    trusted = dict.fromkeys(found for which, data in material.trusted for found in authorities(data, which))
+    trusted = dict.fromkeys(found for which, data in credentials.trusted for found in authorities(data, which))
     if not trusted:
         raise BadConfiguration("unable to check client certificates: there is no CA in CADIR")
-    return _Clients(list(trusted), [found for which, data in material.revoked for found in revocations(data, which)])
+    return _Clients(list(trusted), [found for which, data in credentials.revoked for found in revocations(data, which)])
 
 
-def _empty_context(session_name: bytes, clients: _Clients | None, options: Options, admitted: Admission) -> SSL.Context:
+def _empty_context(
+    session_name: bytes, clients: _Clients | None, options: SessionOptions, session_policy: SessionPolicy
+) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(_CIPHERS)
@@ -107,8 +111,8 @@ def _empty_context(session_name: bytes, clients: _Clients | None, options: Optio
     if options.alpn:
         context.set_alpn_select_callback(_choose_protocol(options.alpn))
     if clients is not None:
-        _ask_for_certificate(context, clients, options.client_certificate == "mandatory")
-    context.set_app_data(admitted)
+        _ask_for_certificate(context, clients, options.client_certificate is ClientCertificate.MANDATORY)
+    context.set_app_data(session_policy)
     return context
 
 
@@ -133,7 +137,7 @@ def _ask_for_certificate(context: SSL.Context, clients: _Clients, mandatory: boo
     context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT if mandatory else mode, _explain)
 
 
-_OBJECTIONS = {
+_VERIFY_ERRORS = {
     number: name.removeprefix("ERR_").replace("_", " ").lower()
     for name, number in vars(SSL.X509VerificationCodes).items()
     if name.startswith("ERR_")
@@ -146,7 +150,7 @@ def _explain(connection: SSL.Connection, _certificate: crypto.X509, number: int,
     Nothing may be raised: pyOpenSSL looks for it at the context that serves the name, and it comes from the first.
     """
     if not good:
-        connection.set_app_data(_OBJECTIONS.get(number, f"error {number}"))
+        connection.set_app_data(_VERIFY_ERRORS.get(number, f"error {number}"))
     return bool(good)
 
 

@@ -1,101 +1,122 @@
-"""What a rule or the environment says about TLS: which files, which ids; and the bytes of those files.
+"""TLS parameters, as a rule or the environment and the command line give them; and the bytes of their files.
 
-Files are read by whoever has the right to (root, before any byte of the network),
-and only read: they are parsed in the process that has given its rights up.
+Files are read here with the privileges that this takes (as root, before any byte of the
+network), but not parsed: that is done in the process that has dropped its privileges.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.ids import BadId, parse_id
-from s6tls.accessrules.rule import stamp_of
+from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 
 if TYPE_CHECKING:
-    from s6tls.accessrules.rule import Stamp
+    from s6tls.accessrules.stamp import Stamp
 
 PROGRAM = "s6-tlsd-io"
-BAD_CONFIGURATION = 96
-BAD_HANDSHAKE = 97
+BAD_CONFIGURATION = ExitCode.BAD_TLS_CONFIGURATION
+BAD_HANDSHAKE = ExitCode.BAD_HANDSHAKE
+
+
+class ClientCertificate(enum.Enum):
+    """Whether a client is asked for a certificate, and must have one."""
+
+    NONE = enum.auto()
+    OPTIONAL = enum.auto()
+    MANDATORY = enum.auto()
+
+
+class SniLevel(enum.IntEnum):
+    """Which keypairs serve: the default one, those for server names too, or only those."""
+
+    NONE = 0
+    OPTIONAL = 1
+    MANDATORY = 2
 
 
 @dataclass(frozen=True)
-class Options:
+class SessionOptions:
     """How sessions are to be held, from the command line of s6-tlsd.
 
-    `client_certificate` is "" for none, "optional" or "mandatory"; `sni_level` 0, 1 or 2;
-    `handshake_timeout` in milliseconds, 0 for none.  `delayed` sessions begin with a command
+    `handshake_timeout_ms` is 0 for none.  `delayed` sessions begin with a command
     (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.
     """
 
     close_notify: bool = False
     demand_close_notify: bool = False
-    client_certificate: str = ""
-    sni_level: int = 0
-    handshake_timeout: int = 0
+    client_certificate: ClientCertificate = ClientCertificate.NONE
+    sni_level: SniLevel = SniLevel.NONE
+    handshake_timeout_ms: int = 0
     delayed: bool = False
     alpn: tuple[bytes, ...] = ()
 
 
+class KeypairPaths(NamedTuple):
+    """Where a key and its certificate chain are; the server name b"" is for the default pair."""
+
+    server_name: bytes
+    key: bytes
+    chain: bytes
+
+
 @dataclass(frozen=True)
-class Sources:
-    """Where TLS parameters come from: paths and ids, as the environment names them.
+class CredentialPaths:
+    """Where credentials are: empty for what is not asked for."""
 
-    `keypairs` are (server name, key path, certificate path); the name b"" is the default pair.
-    """
-
-    keypairs: tuple[tuple[bytes, bytes, bytes], ...]
+    keypairs: tuple[KeypairPaths, ...]
     ca_dir: bytes = b""
     ca_file: bytes = b""
-    identity: Identity | None = None
     crl_file: bytes = b""
 
     @classmethod
-    def from_environment(cls, env: Mapping[bytes, bytes], options: Options) -> Sources:
-        """Read the variables.  Raises Refused (96) when one that is needed is missing, or an id is none."""
-        keypairs: list[tuple[bytes, bytes, bytes]] = []
-        if options.sni_level < 2:
-            keypairs.append((b"", _needed(env, b"KEYFILE"), _needed(env, b"CERTFILE")))
-        if options.sni_level:
+    def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> CredentialPaths:
+        """Read the variables.  Raises StageExit (96) when one that is needed is missing."""
+        keypairs: list[KeypairPaths] = []
+        if options.sni_level is not SniLevel.MANDATORY:
+            keypairs.append(KeypairPaths(b"", _needed(env, b"KEYFILE"), _needed(env, b"CERTFILE")))
+        if options.sni_level is not SniLevel.NONE:
             for name in sorted(env):
                 prefix, _, server = name.partition(b":")
                 if prefix == b"KEYFILE" and server:
-                    certificate = _needed(env, b"CERTFILE:" + server)
-                    keypairs.append((server.lower().rstrip(b"."), _needed(env, name), certificate))
+                    chain = _needed(env, b"CERTFILE:" + server)
+                    keypairs.append(KeypairPaths(server.lower().rstrip(b"."), _needed(env, name), chain))
         if not keypairs:
-            raise Refused(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
-        ca_dir = ca_file = crl_file = b""
-        if options.client_certificate:
-            ca_dir, ca_file = env.get(b"CADIR", b""), env.get(b"CAFILE", b"")
-            crl_file = env.get(b"CRLFILE", b"")
-            if not (ca_dir or ca_file):
-                raise Refused(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
-        return cls(tuple(keypairs), ca_dir, ca_file, _identity(env), crl_file)
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
+        if options.client_certificate is ClientCertificate.NONE:
+            return cls(tuple(keypairs))
+        ca_dir, ca_file, crl_file = (env.get(name, b"") for name in (b"CADIR", b"CAFILE", b"CRLFILE"))
+        if not (ca_dir or ca_file):
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
+        return cls(tuple(keypairs), ca_dir, ca_file, crl_file)
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """Return what changes when one of the files does.  Raises Refused (96) for a file that is not there."""
+        """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
         return tuple(_stamp(path) for path in self._paths())
 
-    def read(self) -> Material:
-        """Read all files.  Raises Refused (96) when one cannot be read."""
-        keypairs = tuple((name, _read(key), _read(cert)) for name, key, cert in self.keypairs)
+    def read(self) -> Credentials:
+        """Read all files.  Raises StageExit (96) when one cannot be read."""
         trusted = [self.ca_file] if self.ca_file else []
         trusted += self._ca_dir_files()
         revoked = [self.crl_file] if self.crl_file else []
-        return Material(
-            keypairs, *(tuple((shown(path), _read(path)) for path in paths) for paths in (trusted, revoked))
+        return Credentials(
+            tuple(Keypair(name, _read(key), _read(chain)) for name, key, chain in self.keypairs),
+            _read_all(trusted),
+            _read_all(revoked),
         )
 
     def _paths(self) -> list[bytes]:
-        paths = [path for _, key, cert in self.keypairs for path in (key, cert)]
+        paths = [path for _, key, chain in self.keypairs for path in (key, chain)]
         paths += [path for path in (self.ca_file, self.crl_file) if path]
         if self.ca_dir:
             paths += [self.ca_dir, *self._ca_dir_files()]
@@ -106,17 +127,45 @@ class Sources:
             return files.authorities_in(self.ca_dir) if self.ca_dir else []
 
 
-@dataclass(frozen=True)
-class Material:
-    """The files' bytes.
+class Keypair(NamedTuple):
+    """The bytes of a key and of its certificate chain."""
 
-    `keypairs` are (server name, key, certificate chain); `trusted`, the files of authorities, and `revoked`, of
-    revocation lists, are (what messages call the file, its bytes).
+    server_name: bytes
+    key: bytes
+    chain: bytes
+
+
+class NamedFile(NamedTuple):
+    """What messages call a file, and its bytes."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The files' bytes; `trusted` are those of authorities, `revoked` those of revocation lists."""
+
+    keypairs: tuple[Keypair, ...]
+    trusted: tuple[NamedFile, ...] = ()
+    revoked: tuple[NamedFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class TlsParameters:
+    """A set of TLS parameters.  Those who have the same one share ticket keys, and engines under the same ids.
+
+    `identity` are the engines' ids, None for those of the process.
     """
 
-    keypairs: tuple[tuple[bytes, bytes, bytes], ...]
-    trusted: tuple[tuple[str, bytes], ...] = ()
-    revoked: tuple[tuple[str, bytes], ...] = ()
+    paths: CredentialPaths
+    options: SessionOptions
+    identity: Identity | None = None
+
+    @classmethod
+    def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> TlsParameters:
+        """Read the variables.  Raises StageExit (96) when one that is needed is missing, or an id is none."""
+        return cls(CredentialPaths.from_environment(env, options), options, _identity(env))
 
 
 SESSION_VARIABLES = (
@@ -139,19 +188,19 @@ TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
     value = env.get(name, b"")
     if not value:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, f"{shown(name)} not set")
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"{shown(name)} not set")
     return value
 
 
 def _identity(env: Mapping[bytes, bytes]) -> Identity | None:
-    """The engine's ids.  Only root can take others, so without root they are not asked for."""
+    """Return the engines' ids.  Only root can take others, so without root they are not asked for."""
     if os.geteuid() != 0 or not (b"TLS_UID" in env or b"TLS_GID" in env):
         return None
     try:
         uid = parse_id(env[b"TLS_UID"]) if b"TLS_UID" in env else None
         gid = parse_id(env[b"TLS_GID"]) if b"TLS_GID" in env else None
     except BadId as error:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, f"TLS_UID or TLS_GID: {error}") from error
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"TLS_UID or TLS_GID: {error}") from error
     return Identity(uid, gid)
 
 
@@ -168,9 +217,13 @@ def _read(path: bytes) -> bytes:
         return files.read(path).data
 
 
+def _read_all(paths: Iterable[bytes]) -> tuple[NamedFile, ...]:
+    return tuple(NamedFile(shown(path), _read(path)) for path in paths)
+
+
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
     try:
         yield
     except Unusable as error:
-        raise Refused(PROGRAM, BAD_CONFIGURATION, str(error)) from error
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, str(error)) from error

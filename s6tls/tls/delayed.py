@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.reactor import READABLE
 from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.log import log
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from s6tls.posix.reactor import Reactor
 
 PROGRAM = "s6-ucspitlsd"
-_BAD_COMMAND = 100
+_BAD_COMMAND = ExitCode.USAGE
 
 
 def await_command(
@@ -24,27 +25,31 @@ def await_command(
     """Call `begin`, with the descriptors for the session, when a command comes on `fds.notify`.
 
     If none ever will, or no such command exists, close them all and call `ended` with the exit code.
+    Raises ValueError without `fds.notify`.
     """
-    os.set_blocking(fds.notify, False)
+    control = fds.notify
+    if control is None:
+        raise ValueError("nowhere to wait for a command")
+    os.set_blocking(control, False)
 
     def take(_: int) -> None:
         try:
-            command = os.read(fds.notify, 1)
+            command = os.read(control, 1)
         except BlockingIOError:
             return
         except OSError:
             command = b""
-        reactor.forget(fds.notify)
+        reactor.forget(control)
         if command == b"Y":
-            os.set_blocking(fds.notify, True)
+            os.set_blocking(control, True)
             begin(fds)
         elif command == b"y":
-            os.close(fds.notify)
-            begin(replace(fds, notify=-1))
+            os.close(control)
+            begin(replace(fds, notify=None))
         else:
             if command:
                 log(PROGRAM, "fatal", "unrecognized command on control socket")
             fds.close()
             ended(_BAD_COMMAND if command else 0)
 
-    reactor.watch(fds.notify, READABLE, take)
+    reactor.watch(control, READABLE, take)

@@ -1,8 +1,8 @@
 """The ends of a session: as descriptors, which travel from the chain to the engine, and as the session uses them.
 
-The program may have the network's socket open, too (`s6tls.stages.ucspitlsd`), and whoever shares a socket shares
-O_NONBLOCK: it is a flag of the open file, not of the descriptor.  So each call to a socket says for itself that it
-must not wait.  Only what is no socket has to be trusted to keep the flag.
+The program may have the network's socket open too (`s6tls.stages.ucspitlsd`).  Both then share O_NONBLOCK, since it
+is a flag of the open file, not of the descriptor.  So each call on a socket says itself that it must not wait.
+Other descriptors have to be trusted to keep the flag.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Descriptors:
     """A session's ends; whoever holds them closes them.  `net_in` and `net_out` may be the same.
 
     `from_program` and `to_program` are clear text; `notify` is where the end
-    of the handshake is told, or -1.  With delayed encryption it is where the handshake is asked
+    of the handshake is told, if anywhere.  With delayed encryption it is where the handshake is asked
     for, too (see `s6tls.stages.ucspitlsd`).
     """
 
@@ -41,16 +41,22 @@ class Descriptors:
     net_out: int
     from_program: int
     to_program: int
-    notify: int = -1
+    notify: int | None = None
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """All of them, in the order of the fields."""
+        ends = self.net_in, self.net_out, self.from_program, self.to_program
+        return ends if self.notify is None else (*ends, self.notify)
 
     def close(self) -> None:
         """Close them all."""
-        for fd in {self.net_in, self.net_out, self.from_program, self.to_program, self.notify} - {-1}:
+        for fd in set(self.numbers):
             os.close(fd)
 
     def close_others(self) -> None:
         """Close every descriptor of the process but these and stderr."""
-        close_all_but({2, self.net_in, self.net_out, self.from_program, self.to_program, self.notify} - {-1})
+        close_all_but({2, *self.numbers})
 
 
 class Network:
@@ -187,7 +193,14 @@ class Ends:
                 os.set_blocking(fd, False)
         self.network = Network(fds.net_in, fds.net_out, shared)
         self.from_program, self.to_program = FromProgram(fds.from_program), ToProgram(fds.to_program)
-        self.notify = Notify(fds.notify) if fds.notify >= 0 else None
+        self.notify = None if fds.notify is None else Notify(fds.notify)
+
+    def close(self) -> None:
+        """Close them all, if no session owns them."""
+        self.network.close()
+        for end in (self.from_program, self.to_program, self.notify):
+            if end is not None:
+                end.close()
 
 
 def _is_socket(fd: int) -> bool:

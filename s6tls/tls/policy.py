@@ -1,10 +1,10 @@
-"""What a context must answer for itself, because the TLS library does not ask.
+"""Checks that the TLS library skips when a session is resumed.
 
 The library verifies a client's certificate when it sees it.  A session that resumes
-shows none: its ticket says that all was well once.  So whoever resumes must still
-have a certificate in force, and tickets stop to count when anything that they were
-issued on (an authority, a revocation list) has run out.  Nor does a session that
-resumes need a certificate of ours: a name that we do not serve must be refused here.
+shows none: its ticket says that all was well once.  So a client that resumes must still
+have a valid certificate, and tickets are no longer valid when anything that they were
+based on (an authority, a revocation list) has expired.  A session that resumes does not
+need a certificate of ours either, so a name that we do not serve must be refused here.
 In TLS 1.2 the library takes the session's name for the one that is asked for, so we look at what the client said.
 """
 
@@ -20,56 +20,57 @@ from OpenSSL._util import lib
 
 from s6tls.tls import wire
 
+clock = time.time
 _NOT_SERVED = "no certificate for the name that the peer asked for"
 
 
 @dataclass(frozen=True)
-class Admission:
-    """Whom a context lets in.
+class SessionPolicy:
+    """Which sessions a context may hold.
 
     `serves` is false when the context is for clients that ask for no name that we have; `only` are
-    the names that may be asked for, if not all may; `until` is when
+    the names that may be asked for, if not all may; `valid_until` is when
     what is known about clients' certificates runs out, in seconds since 1970.
     """
 
     serves: bool = True
-    until: float = inf
+    valid_until: float = inf
     only: frozenset[bytes] | None = None
 
 
-def begin(context: SSL.Context) -> SSL.Connection:
+def new_session(context: SSL.Context) -> SSL.Connection:
     """Make a server's session; one whose tickets do not count, if what they were issued on has run out."""
     connection = SSL.Connection(context, None)
     connection.set_accept_state()
-    if _admission(connection).until <= time.time():
+    if _policy_of(connection).valid_until <= clock():
         connection.set_options(SSL.OP_NO_TICKET)
     return connection
 
 
-def is_choosy(connection: SSL.Connection) -> bool:
-    """Tell whether `objection` must be told what the client said."""
-    return _admission(connection).only is not None
+def checks_names(connection: SSL.Connection) -> bool:
+    """Tell whether `rejection_reason` must be told what the client said."""
+    return _policy_of(connection).only is not None
 
 
-def objection(connection: SSL.Connection, said: bytes) -> str:
+def rejection_reason(connection: SSL.Connection, said: bytes) -> str:
     """Return why a session that the library has established must not be, or "".
 
-    `said` is what the client has said up to now, its first message at least; it may be b"" if nobody `is_choosy`.
+    `said` is what the client has said up to now, its first message at least; b"" will do if nobody `checks_names`.
     """
-    admission = _admission(connection)
-    if not admission.serves:
+    policy = _policy_of(connection)
+    if not policy.serves:
         return _NOT_SERVED
     if resumed(connection):
-        if admission.only is not None and not _asks_for_one_of(admission.only, said):
+        if policy.only is not None and not _asks_for_one_of(policy.only, said):
             return _NOT_SERVED
         certificate = connection.get_peer_certificate()
-        now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime()).encode()
+        now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(clock())).encode()
         if certificate is not None and (certificate.get_notAfter() or b"") < now:
             return "certificate verify failed: cert has expired"
     return ""
 
 
-def remark(connection: SSL.Connection) -> str:
+def verify_error(connection: SSL.Connection) -> str:
     """Return what the check of a client's certificate has noted on its session, or ""."""
     noted = connection.get_app_data()
     return noted if isinstance(noted, str) else ""
@@ -94,6 +95,6 @@ def _asks_for_one_of(names: Collection[bytes], said: bytes) -> bool:
         return False
 
 
-def _admission(connection: SSL.Connection) -> Admission:
+def _policy_of(connection: SSL.Connection) -> SessionPolicy:
     found = connection.get_context().get_app_data()
-    return found if isinstance(found, Admission) else Admission()
+    return found if isinstance(found, SessionPolicy) else SessionPolicy()

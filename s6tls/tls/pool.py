@@ -1,32 +1,33 @@
-"""A host: the processes that carry the sessions of one set of TLS parameters.
+"""A pool: the processes that hold the sessions of one set of TLS parameters.
 
-The server never speaks TLS.  It hands each accepted connection, as descriptors in
-one message, to the host of the parameters that the client's rule asks for::
+The server never speaks TLS.  It sends each accepted connection, as descriptors in
+one message, to the pool of the parameters that the client's rule asks for::
 
-    server ── control socket ──> host ── forks ──> engine, engine, …
+    server ── control socket ──> keeper ── forks ──> engine, engine, …
 
-The host takes the ids of the TLS engine and loads key and certificates; its children
-inherit the context, so all of them know the same ticket keys.  The host itself reads
+The keeper takes the ids of the TLS engine and loads key and certificates; its children
+inherit the context, so all of them know the same ticket keys.  The keeper itself reads
 nothing: it only keeps as many children waiting on the control socket as it should.
 
-- With `Isolation.CONNECTION` a child takes one message, tells the host so, closes
+- With `Isolation.CONNECTION` a child takes one message, tells the keeper so, closes
   the control socket, and only then reads its first byte from the network.  It serves that
-  connection and dies.  The host has a few children waiting, so that a client need not
+  connection and dies.  The keeper has a few children waiting, so that a client need not
   wait for a fork.
-- With `Isolation.WORKER` each child takes messages for ever and carries all its
+- With `Isolation.WORKER` each child takes messages for ever and holds all its
   sessions in one event loop.
 
-An engine reports to nobody but the `notify` pipe that came with its connection, so
-not even one that has been taken over can speak for another connection.  When the
+An engine reports only on the `notify` pipe that came with its connection.  So even an
+engine that an attacker controls cannot speak for another connection.  When the
 server closes the control socket (new parameters, or the server's end) the waiting
-children and the host go away, once every connection that was handed over has been
-taken; sessions are carried to their end.
+children and the keeper go away, once every connection that was sent has been
+taken; sessions are held to their end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import gc
 import os
 import resource
@@ -34,12 +35,13 @@ import select
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from s6tls.posix.fdpass import Handover, control_pair
-from s6tls.posix.process import close_all_but, fork
+from s6tls.posix.fdpass import DescriptorSender, control_pair
+from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import READABLE, Reactor, Timer
-from s6tls.tls.credentials import PROGRAM, Material, Options
+from s6tls.tls.credentials import PROGRAM, Credentials, SessionOptions, TlsParameters
 from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import exits
@@ -47,14 +49,13 @@ from s6tls.ucspi.spawn import exits
 if TYPE_CHECKING:
     from OpenSSL import SSL
 
-    from s6tls.posix.identity import Identity
-
 _WAITING_ENGINES = 2
 _WORKERS = max(2, os.cpu_count() or 1)
 _LARGEST_MESSAGE = 256
 _DESCRIPTORS = 5
 _PID = struct.Struct("=I")
-_PAUSE = 0.2
+_RETRY_S = 0.2
+"""Seconds after which what the system refused, a fork or memory, is asked for again."""
 
 
 class Isolation(enum.Enum):
@@ -64,167 +65,114 @@ class Isolation(enum.Enum):
     WORKER = "worker"
 
 
-class Host(Handover):
-    """The server's end of a host."""
+class EnginePool(DescriptorSender):
+    """The server's end of a pool."""
 
     def __init__(self, pid: int, control: socket.socket) -> None:
         super().__init__(control)
         self.pid = pid
 
-    def carry(self, fds: Descriptors, peer: str) -> None:
-        """Hand a connection over; the descriptors are closed here once they are on their way.
+    def send_connection(self, fds: Descriptors, peer: str) -> None:
+        """Send a connection to the pool; the descriptors are closed here once they are on their way.
 
-        Raises OSError when the host is gone; they are then still the caller's.
+        Raises OSError when the pool is gone; they are then still the caller's.
         """
         message = peer.encode("ascii", "backslashreplace")[:_LARGEST_MESSAGE]
-        self.send(message or b"-", (fds.net_in, fds.net_out, fds.from_program, fds.to_program, fds.notify))
+        self.send(message or b"-", fds.numbers)
 
 
-def start(material: Material, options: Options, identity: Identity | None, isolation: Isolation) -> Host:
-    """Fork a host and return the server's end of it.
+def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> EnginePool:
+    """Fork a pool's keeper and return the server's end of it.
 
-    The host says on stderr what is wrong with the parameters, and ends.
+    The keeper says on stderr what is wrong with the parameters, and ends.
     """
     ours, theirs = control_pair()
     pid = fork()
     if pid == 0:
         with exits():
             close_all_but({0, 1, 2, theirs.fileno()})
-            _let_go_of_standard_input_and_output()
-            _host(theirs, material, options, identity, isolation)
+            redirect_to_null(0, 1)  # a listening socket, and where somebody may await that we are ready
+            _keep(theirs, parameters, credentials, isolation)
     theirs.close()
     ours.setblocking(False)
-    return Host(pid, ours)
+    return EnginePool(pid, ours)
 
 
-def _host(
-    control: socket.socket,
-    material: Material,
-    options: Options,
-    identity: Identity | None,
-    isolation: Isolation,
-) -> None:
-    """Settle, then keep children waiting on `control` until the server closes it."""
+def _keep(control: socket.socket, parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> None:
+    """Be the keeper: load the credentials, then have children wait on `control` until the server closes it."""
     from s6tls.tls import engine
-    from s6tls.tls.warmup import rehearse
+    from s6tls.tls.warmup import warm_up
 
-    settled = engine.settle(material, options, identity)
-    rehearse(settled, options)
+    context = engine.confine_and_load(parameters, credentials)
+    warm_up(context, parameters.options)
     gc.collect()
     gc.freeze()
     if isolation is Isolation.CONNECTION:
-        serve, wanted = _serve_one, _WAITING_ENGINES
+        _Keeper(control, _WAITING_ENGINES, functools.partial(_serve_one, context, parameters.options)).run()
     else:
-        serve, wanted = _serve_many, _WORKERS
         control.setblocking(False)
-    taken_out, taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    reactor = Reactor()
-    waiting: set[int] = set()
-    pause: Timer | None = None
+        _Keeper(control, _WORKERS, functools.partial(_serve_many, context, parameters.options)).run()
 
-    def keep_children() -> None:
-        nonlocal pause
-        if _finished(control):
-            reactor.stop()
-            return
-        if pause is not None:
-            pause.cancel()
-            pause = None
-        while len(waiting) < wanted:
-            try:
-                pid = fork()
-            except OSError as error:
-                log(PROGRAM, "warning", f"unable to fork: {error.strerror}")
-                pause = reactor.after(_PAUSE, keep_children)
-                return
-            if pid == 0:
-                with exits():
-                    close_all_but({0, 1, 2, control.fileno(), taken_in})
-                    serve(control, taken_in, settled, options)
-            waiting.add(pid)
 
-    def child_took_a_connection(_: int) -> None:
+class _Keeper:
+    """Has `wanted` children wait on the control socket; each is a fork that runs `serve(control, taken)`.
+
+    A child that has taken a connection and waits no more writes its process id to `taken`.
+    """
+
+    def __init__(self, control: socket.socket, wanted: int, serve: Callable[[socket.socket, int], None]) -> None:
+        self._control, self._wanted, self._serve = control, wanted, serve
+        self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._reactor = Reactor()
+        self._waiting: set[int] = set()
+        self._retry: Timer | None = None
+
+    def run(self) -> None:
+        """Go on until the server closes the control socket, and every connection has been taken from it."""
+        self._reactor.watch_signals({signal.SIGCHLD: self._children_ended})
+        self._reactor.watch(self._taken_out, READABLE, self._connections_taken)
+        self._reactor.watch(self._control.fileno(), 0, lambda _: self._refill())
+        self._refill()
+        self._reactor.run()
+
+    def _connections_taken(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                waiting.difference_update(pid for (pid,) in _PID.iter_unpack(os.read(taken_out, 64 * _PID.size)))
-        keep_children()
+                taken = os.read(self._taken_out, 64 * _PID.size)
+                self._waiting.difference_update(pid for (pid,) in _PID.iter_unpack(taken))
+        self._refill()
 
-    def child_ended() -> None:
+    def _children_ended(self) -> None:
         with contextlib.suppress(ChildProcessError):
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                waiting.discard(pid)
-        keep_children()
+                self._waiting.discard(pid)
+        self._refill()
 
-    reactor.watch_signals({signal.SIGCHLD: child_ended})
-    reactor.watch(taken_out, READABLE, child_took_a_connection)
-    reactor.watch(control.fileno(), 0, lambda _: keep_children())
-    keep_children()
-    reactor.run()
-
-
-def _serve_one(control: socket.socket, taken: int, settled: SSL.Context, options: Options) -> None:
-    """Take one connection, and let go of everything else before its first byte is read."""
-    from s6tls.tls import engine
-
-    gc.disable()
-    message, fds, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE, _DESCRIPTORS)
-    if not message:
-        return
-    with contextlib.suppress(BrokenPipeError):  # a host that was killed needs no other child
-        os.write(taken, _PID.pack(os.getpid()))
-    os.close(taken)
-    control.close()
-    if _complete(fds):
-        raise SystemExit(engine.run(settled, options, Descriptors(*fds), message.decode("ascii", "replace")))
-
-
-def _serve_many(control: socket.socket, taken: int, settled: SSL.Context, options: Options) -> None:
-    """Take connections until the server closes the control socket, and carry them all to their end."""
-    from s6tls.tls import engine
-
-    os.close(taken)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    reactor = Reactor()
-    sessions = 0
-    closed = False
-
-    def ended(_code: int) -> None:
-        nonlocal sessions
-        sessions -= 1
-        if closed and not sessions:
-            reactor.stop()
-
-    def take_one(_: int = 0) -> None:
-        nonlocal sessions, closed
-        if closed:
+    def _refill(self) -> None:
+        if _is_drained(self._control):
+            self._reactor.stop()
             return
-        try:
-            message, fds, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE, _DESCRIPTORS)
-        except BlockingIOError:
-            return
-        except MemoryError:
-            reactor.after(_PAUSE, take_one)
-            return
-        except OSError:
-            message, fds = b"", []
-        if not message:
-            closed = True
-            reactor.forget(control.fileno())
-            control.close()
-            if not sessions:
-                reactor.stop()
-            return
-        reactor.soon(take_one)
-        if _complete(fds):
-            sessions += 1
-            engine.carry(reactor, settled, options, Descriptors(*fds), message.decode("ascii", "replace"), ended)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        while len(self._waiting) < self._wanted:
+            try:
+                self._waiting.add(self._fork())
+            except OSError as error:
+                log(PROGRAM, "warning", f"unable to fork: {error.strerror}")
+                self._retry = self._reactor.after(_RETRY_S, self._refill)
+                return
 
-    reactor.watch(control.fileno(), READABLE | select.EPOLLEXCLUSIVE, take_one)
-    reactor.run()
+    def _fork(self) -> int:
+        pid = fork()
+        if pid == 0:
+            with exits():
+                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in})
+                self._serve(self._control, self._taken_in)
+        return pid
 
 
-def _finished(control: socket.socket) -> bool:
+def _is_drained(control: socket.socket) -> bool:
     """Tell whether the server has closed the control socket, and every connection has been taken from it."""
     try:
         return not control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -232,19 +180,93 @@ def _finished(control: socket.socket) -> bool:
         return False
 
 
-def _complete(fds: list[int]) -> bool:
-    """Tell whether all descriptors of a connection have arrived; close them when some are missing."""
-    if len(fds) == _DESCRIPTORS:
-        return True
-    for fd in fds:
+def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
+    """Take one connection, and let go of everything else before its first byte is read."""
+    from s6tls.tls import engine
+
+    gc.disable()
+    message, numbers, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE, _DESCRIPTORS)
+    if not message:
+        return
+    with contextlib.suppress(BrokenPipeError):  # a keeper that was killed needs no other child
+        os.write(taken, _PID.pack(os.getpid()))
+    os.close(taken)
+    control.close()
+    fds = _descriptors(numbers)
+    if fds is not None:
+        raise SystemExit(engine.run(context, options, fds, _peer(message)))
+
+
+def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
+    """Take connections until the server closes the control socket, and hold all their sessions to their end."""
+    os.close(taken)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _Worker(context, options, control).run()
+
+
+class _Worker:
+    """Many sessions in one event loop."""
+
+    def __init__(self, context: SSL.Context, options: SessionOptions, control: socket.socket) -> None:
+        from s6tls.tls.engine import Engine
+
+        self._control = control
+        self._reactor = Reactor()
+        self._engine = Engine(self._reactor, context, options)
+        self._sessions = 0
+        self._closed = False
+
+    def run(self) -> None:
+        """Go on until the server closes the control socket and the last session has ended."""
+        self._reactor.watch(self._control.fileno(), READABLE | select.EPOLLEXCLUSIVE, self._take_one)
+        self._reactor.run()
+
+    def _take_one(self, _: int = 0) -> None:
+        if self._closed:
+            return
+        try:
+            message, numbers, _, _ = socket.recv_fds(self._control, _LARGEST_MESSAGE, _DESCRIPTORS)
+        except BlockingIOError:
+            return
+        except MemoryError:
+            self._reactor.after(_RETRY_S, self._take_one)
+            return
+        except OSError:
+            message = b""
+        if not message:
+            self._close()
+            return
+        self._reactor.soon(self._take_one)
+        fds = _descriptors(numbers)
+        if fds is not None:
+            self._sessions += 1
+            self._engine.start_session(fds, _peer(message), self._session_ended)
+
+    def _close(self) -> None:
+        self._closed = True
+        self._reactor.forget(self._control.fileno())
+        self._control.close()
+        self._stop_if_done()
+
+    def _session_ended(self, _code: int) -> None:
+        self._sessions -= 1
+        self._stop_if_done()
+
+    def _stop_if_done(self) -> None:
+        if self._closed and not self._sessions:
+            self._reactor.stop()
+
+
+def _descriptors(numbers: list[int]) -> Descriptors | None:
+    """Return the descriptors of a connection; close them when some have not arrived."""
+    if len(numbers) == _DESCRIPTORS:
+        return Descriptors(*numbers)
+    for fd in numbers:
         os.close(fd)
     log(PROGRAM, "fatal", "unable to take a connection: too many open files")
-    return False
+    return None
 
 
-def _let_go_of_standard_input_and_output() -> None:
-    """Hold neither a socket that clients connect to nor a pipe on which somebody awaits the server's readiness."""
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.close(null)
+def _peer(message: bytes) -> str:
+    return message.decode("ascii", "replace")

@@ -6,18 +6,18 @@ Between them stands the program, which is two more streams of bytes.  The pump
 owns the moments where such proxies lose data:
 
 - **The library holds what the descriptor no longer shows.**  One read from the
-  network can hold many records.  So whatever comes in is decrypted until the library
-  itself asks for more; "nothing to read on the socket" is never taken
-  for "nothing to read".
+  network can hold many records.  So input is decrypted until the library
+  itself asks for more; "nothing to read on the socket" does not mean
+  "nothing to read".
 - **What came before a failure is valid.**  One read can hold good records and a bad one.  A
-  failure is told as an event, after the bytes before it, and never thrown over them.
+  failure is an event that comes after the bytes before it, never an exception that overtakes them.
 - **Bounded memory.**  The session feeds one chunk at a time and only while the pump
   `wants` it: the network while the program has taken all that was decrypted,
   the program while the network has taken all that was encrypted.  What a peer can
-  make the library itself say (answers to key updates) is bounded by `_TOO_MUCH`:
-  beyond it the network is not read until the peer has read.
-- **Bounded work.**  A record can be tiny, and a key update in it costs as much as a large one.  Of a chunk only so
-  many records are taken at once; `withheld` is the rest, and others have their turn before it.
+  make the library itself send (answers to key updates) is bounded by `_TOO_MUCH`:
+  beyond that, the network is not read until the peer has read.
+- **Bounded work.**  A record can be tiny, and a key update in it costs as much as a large one.  Only a limited
+  number of records is taken at once; `withheld` is the rest of the chunk, and other sessions get their turn first.
 
 The two directions never wait for each other in any other way: a client that sends
 without reading still gets its bytes to the program.
@@ -89,7 +89,7 @@ class Pump:
     )
 
     def __init__(self, context: SSL.Context, close_notify: bool = False, demand_close_notify: bool = False) -> None:
-        self.connection = policy.begin(context)
+        self.connection = policy.new_session(context)
         self._close_notify = close_notify
         self._demand_close_notify = demand_close_notify
         self._boundaries = Boundaries()
@@ -120,7 +120,7 @@ class Pump:
         self.withheld = data[passed:]
         was_established = self.established
         try:
-            if not was_established and policy.is_choosy(self.connection):
+            if not was_established and policy.checks_names(self.connection):
                 self._said += data[: min(passed, CHUNK - len(self._said))]
             self.connection.bio_write(data[:passed])
             self._take_in()
@@ -183,8 +183,8 @@ class Pump:
         """Have the library do what it can.  Raises what it raises, in the end WantReadError; or TLSFailure."""
         if not self.established:
             self.connection.do_handshake()
-            if objection := policy.objection(self.connection, self._said):
-                raise TLSFailure(objection, during_handshake=True)
+            if reason := policy.rejection_reason(self.connection, self._said):
+                raise TLSFailure(reason, during_handshake=True)
             self.established = True
         while True:
             self.to_program.append(self.connection.recv(_RECORD))
@@ -201,7 +201,7 @@ class Pump:
         reason = _reason(error)
         if " alert " in reason and self._has_half_closed:
             return self._hear_end(Event.CLIENT_ENDED)
-        told = ": ".join(filter(None, (reason, policy.remark(self.connection))))
+        told = ": ".join(filter(None, (reason, policy.verify_error(self.connection))))
         return self._fail(TLSFailure(told, during_handshake=not self.established))
 
     @property
@@ -219,7 +219,7 @@ class Pump:
         return (event,)
 
     def _collect(self) -> None:
-        """Move what the library has to say into `to_network`."""
+        """Move pending ciphertext into `to_network`."""
         try:
             size = _CIPHERTEXT
             while size == _CIPHERTEXT:  # less than asked for is all there is; to ask again costs an exception

@@ -1,12 +1,12 @@
-"""The rim of a TLS session: moves bytes between its ends and its pump, and its state by what happens.
+"""A TLS session: moves bytes between its ends and its pump, and follows the table of states.
 
 Each turn moves at most one chunk along each of the four ways, and the turns go on
 while something moves.  A session that could go on for long gives way to the others
 after a few rounds, and at once when it is a lot of work for few bytes.
 
-What follows from an end, in whatever order ends come, stands in `s6tls.tls.states`.  Here stands what is a failure:
-that something was lost or broken.  A client that is gone before it had what the program wrote has lost something;
-one that did not wait for our close_notify has not.
+`s6tls.tls.states` says what follows from an end, in whatever order ends come.  This module decides what is a failure:
+something was lost or broken.  A client that leaves before it has got all that the program wrote has lost something.
+A client that did not wait for our close_notify has not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The states of a TLS session, and what follows from what: data, which `s6tls.tls.session` acts on.
+"""The states of a TLS session, and what each event makes of them, as data; `s6tls.tls.session` acts on it.
 
 A session has two directions, and each ends alone::
 
@@ -11,8 +11,8 @@ The inbound direction is
 - LAST: the client has ended its direction, or broken the session.  Nothing more is decrypted, but the
   program still gets, however slowly it reads, what was decrypted before;
 - DROPPING: the program gets nothing more.  The network is read all the same, and what comes is dropped:
-  to close a socket with unread bytes in it makes the kernel reset the connection, and then the client
-  may lose what it has not read yet, an answer's end or the alert that explains a refusal;
+  if a socket is closed with unread bytes in it, the kernel resets the connection.  Then the client may
+  lose what it has not read yet: the end of an answer, or the alert that explains a refusal;
 - CLOSED: the client's end of file has been read, or is not waited for any more.
 
 The outbound direction is
@@ -24,7 +24,7 @@ The outbound direction is
 
 A session is over when both are CLOSED.  Each direction has a table of its own, `INBOUND` and `OUTBOUND`: what an
 event makes of each state.  An event that a table does not name leaves the state as it is, so every pair of states
-has an answer to every event.  Nothing else joins the directions, but for two rules:
+has an answer to every event.  Only two rules connect the directions:
 
 - With close_notify (``-S``) the program's end ends both: `ONE_WAY` is added to `INBOUND`.
 - In some pairs only the client can bring the session further, and it may never do so.  `WAITS_FOR_CLIENT`

@@ -1,8 +1,8 @@
-"""What the application is told about its session: the SSL_ variables.
+"""What the program is told about its session: the SSL_ variables.
 
-They go as a reply (`s6tls.helper.reply`), which is also the sign that the handshake is done.  Every
-byte in them may come from the client; what it says stays inside the value, and inside the entry of a
-list, in which it stands, and is either told whole or not at all: a name cut short is another name.
+They are sent as a reply (`s6tls.helper.reply`), which also says that the handshake is done.  Every
+byte in them may come from the client.  What the client says never leaves its value, or its entry in a
+list.  It is told whole or not at all, since a name cut short is a different name.
 """
 
 from __future__ import annotations

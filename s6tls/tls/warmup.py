@@ -1,94 +1,127 @@
-"""A few sessions of a host with itself, before it forks: what is done once here is not done by every engine.
+"""A few sessions of a pool with itself, before it forks: what is done once here is not done by every engine.
 
-The first session of a process is dear.  The TLS library looks its algorithms up, the interpreter
+The first session in a process is expensive.  The TLS library looks its algorithms up, the interpreter
 adapts the bytecode that it runs and fills its caches; all of it writes to memory that an engine
-shares with its host, so each engine would copy those pages and do that work for
-the one session of its life.  The client of a rehearsal is made here; nothing comes from the network.
+shares with its parent, so each engine would copy those pages and do that work for
+the one session of its life.  The client is made here; nothing comes from the network.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import socket
 
 from OpenSSL import SSL
 
 from s6tls.posix.reactor import READABLE, Reactor
-from s6tls.tls import variables
-from s6tls.tls.credentials import Options
+from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump
 from s6tls.tls.session import Session
+from s6tls.tls.variables import notification
 
 _TIMES = 12
 """The interpreter adapts a function when it runs for the eighth time (3.11)."""
 
-_PATIENCE = 2.0
+_TIMEOUT_S = 2.0
+_WORD = b"hello"
 
 
-def rehearse(settled: SSL.Context, options: Options) -> None:
+def warm_up(context: SSL.Context, options: SessionOptions) -> None:
     """Hold sessions in this process.  One that fails has been of use, too."""
-    contexts = [SSL.Context(SSL.TLS_CLIENT_METHOD) for _ in range(2)]
-    contexts[1].set_max_proto_version(SSL.TLS1_2_VERSION)
+    newest, older = SSL.Context(SSL.TLS_CLIENT_METHOD), SSL.Context(SSL.TLS_CLIENT_METHOD)
+    older.set_max_proto_version(SSL.TLS1_2_VERSION)
     for number in range(_TIMES):
         with contextlib.suppress(OSError, SSL.Error):
-            _one(settled, options, contexts[number % 4 == 3])
+            _hold_session(context, options, older if number % 4 == 3 else newest)
 
 
-def _one(settled: SSL.Context, options: Options, context: SSL.Context) -> None:
-    sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    near, far = socket.socketpair()
-    with sending, receiving, near:
-        app_in, to_app = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        from_app, app_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        notified, notify = os.pipe2(os.O_CLOEXEC)
-        near.setblocking(False)
-        with far:
-            socket.send_fds(sending, [b"-"], [far.fileno(), far.fileno(), from_app, to_app, notify])
-        for fd in (from_app, to_app, notify):
-            os.close(fd)
-        _, fds, _, _ = socket.recv_fds(receiving, 256, 5)
-        client = SSL.Connection(context, None)
-        client.set_connect_state()
+def _hold_session(context: SSL.Context, options: SessionOptions, client_context: SSL.Context) -> None:
+    with contextlib.ExitStack() as cleanup:
         reactor = Reactor()
-        over = False
+        cleanup.callback(reactor.close)
+        near, far = (cleanup.enter_context(end) for end in socket.socketpair())
+        (_, to_program), (from_program, answer), (_, notify) = (_pipe(cleanup) for _ in range(3))
+        client = _Client(client_context, reactor, near, answer)
+        ends = Ends(Descriptors(*_sent([far, far, from_program, to_program, notify])))
+        with contextlib.ExitStack() as unless_started:
+            unless_started.callback(ends.close)
+            pump = Pump(context, options.close_notify)
+            Session(reactor, pump, ends, notification, lambda _: None, reactor.stop)
+            unless_started.pop_all()
+        reactor.soon(client.go_on)
+        reactor.after(_TIMEOUT_S, client.leave)
+        reactor.after(2 * _TIMEOUT_S, reactor.stop)
+        reactor.run()
 
-        def ended() -> None:
-            nonlocal over
-            over = True
-            reactor.stop()
 
-        def step(_: int = 0) -> None:
-            with contextlib.suppress(BlockingIOError):
-                while data := near.recv(65536):
-                    client.bio_write(data)
-            try:
-                client.do_handshake()
-                client.send(b"rehearsal")
-            except SSL.WantReadError:
-                _flush(client, near)
-                return
-            _flush(client, near)
-            os.write(app_out, b"rehearsal")
-            near.shutdown(socket.SHUT_WR)
-            os.close(app_out)
-            reactor.forget(near.fileno())
+def _pipe(cleanup: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    return cleanup.enter_context(io.FileIO(reading, "r")), cleanup.enter_context(io.FileIO(writing, "w"))
 
-        reactor.watch(near.fileno(), READABLE, step)
-        pump, ends = Pump(settled, options.close_notify), Ends(Descriptors(*fds))
-        session = Session(reactor, pump, ends, variables.notification, lambda _: None, ended)
-        reactor.after(_PATIENCE, reactor.stop)
-        step()
-        if not over:
-            reactor.run()
-        reactor.close()
-        del session
-        for fd in (app_in, notified):
+
+def _sent(ends: list[socket.socket | io.FileIO]) -> list[int]:
+    """Send descriptors over a control socket, and close them; return those that arrive.  Raises OSError."""
+    sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with sending, receiving:
+        socket.send_fds(sending, [b"-"], [end.fileno() for end in ends])
+        for end in ends:
+            end.close()
+        _, fds, _, _ = socket.recv_fds(receiving, 1, len(ends))
+    if len(fds) < len(ends):
+        for fd in fds:
             os.close(fd)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return fds
 
 
-def _flush(client: SSL.Connection, near: socket.socket) -> None:
-    with contextlib.suppress(SSL.WantReadError):
-        while True:
-            near.send(client.bio_read(65536))
+class _Client:
+    """A client that says a word and ends its direction, and the program that answers with a word and ends."""
+
+    def __init__(self, context: SSL.Context, reactor: Reactor, network: socket.socket, answer: io.FileIO) -> None:
+        self._tls = SSL.Connection(context, None)
+        self._tls.set_connect_state()
+        self._reactor, self._network, self._answer = reactor, network, answer
+        network.setblocking(False)
+        reactor.watch(network.fileno(), READABLE, self.go_on)
+
+    def go_on(self, _: int = 0) -> None:
+        """Do what can be done now."""
+        try:
+            self._hear()
+            has_greeted = self._greet()
+            self._say()
+            if has_greeted:
+                self._reactor.forget(self._network.fileno())
+                self._network.shutdown(socket.SHUT_WR)
+                self._answer.write(_WORD)
+                self._answer.close()
+        except (OSError, SSL.Error):
+            self.leave()
+
+    def leave(self) -> None:
+        """Let the session end."""
+        self._reactor.forget(self._network.fileno())
+        self._network.close()
+        self._answer.close()
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while data := self._network.recv(65536):
+                self._tls.bio_write(data)
+
+    def _greet(self) -> bool:
+        try:
+            self._tls.do_handshake()
+            self._tls.send(_WORD)
+        except SSL.WantReadError:
+            return False
+        return True
+
+    def _say(self) -> None:
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                self._network.send(self._tls.bio_read(65536))

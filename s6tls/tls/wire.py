@@ -1,8 +1,8 @@
 """What we read of TLS's own format: where records end, and the server name in a ClientHello.
 
-A record (RFC 8446, 5.1) has a header of five bytes, the last two of which say how long the rest is.  The library tells
-the name that a client asks for (RFC 8446, 4.1.2; RFC 6066, 3), but for TLS 1.2 sessions that resume: there it tells the
-name of the session instead.  Nothing else is read here, and nothing checked: that is the library's affair.
+A record (RFC 8446, 5.1) has a header of five bytes, the last two of which say how long the rest is.  The library
+tells the name that a client asks for (RFC 8446, 4.1.2; RFC 6066, 3).  But when a TLS 1.2 session resumes, it tells the
+name of that session instead.  Nothing else is read here, and nothing is checked: the library does that.
 """
 
 from __future__ import annotations

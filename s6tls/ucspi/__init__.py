@@ -1,1 +1,1 @@
-"""The TCP side: listening, limits, the supervisor, the chain and its stages, identities."""
+"""The super-server: listening, limits, the image of a connection, starting programs, log lines."""

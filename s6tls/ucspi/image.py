@@ -2,7 +2,7 @@
 
 A stage is an object with one method, `apply(image)`.  It changes the image in
 place and returns None when it is done, or a `Waiting` when it must hear from a
-descriptor first; it raises `Refused` to end the connection.  Who applies the
+descriptor first; it raises `StageExit` to end the connection.  Who applies the
 stages, a command to its own process or the server to each connection, is not
 the stage's business.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 SERVER = "s6-tcpserverd"
 
 
-class Refused(Exception):
-    """The connection ends here: `code` is the exit code, `program` the stage that said so.
+class StageExit(Exception):
+    """A stage ends the connection, as a command would by exiting: `program` is its name and `code` the exit code.
 
     `kind` is the word of the log line ("fatal", "warning", "info") and `message` its text; no
     message means nothing is logged.
@@ -37,7 +37,7 @@ class Refused(Exception):
 class Waiting(Protocol):
     """A stage that is not done: call `resume` whenever `fd` is readable, until it returns True.
 
-    `resume` raises Refused when the connection is to end.  `close` releases `fd`.
+    `resume` raises StageExit when the connection is to end.  `close` releases `fd`.
     """
 
     fd: int
@@ -57,7 +57,7 @@ class Stage(Protocol):
         """The name it has in log lines."""
 
     def apply(self, image: Image) -> Waiting | None:
-        """Change `image`; return None when done.  Raises Refused."""
+        """Change `image`; return None when done.  Raises StageExit."""
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Image:
         self.path = self.env.get(b"PATH")
 
     def apply_next(self) -> Waiting | None:
-        """Apply the next stage; return None when it is done.  Raises Refused."""
+        """Apply the next stage; return None when it is done.  Raises StageExit."""
         stage = self.stages.popleft()
         self.link = stage.program
         self.path = self.env.get(b"PATH")
@@ -122,6 +122,19 @@ class Image:
             os.close(fd)
         self.stdin, self.stdout = 0, 1
         self.extra.clear()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What all connections have in common: the environment they start with, the stages, and the program's words."""
+
+    env: Mapping[bytes, bytes]
+    stages: Sequence[Stage]
+    argv: Sequence[bytes]
+
+    def image(self, fd: int, env: Mapping[bytes, bytes]) -> Image:
+        """Return the image of a connection on `fd`, with variables of its own; `fd` is the image's from now on."""
+        return Image({**self.env, **env}, list(self.argv), fd, fd, stages=deque(self.stages))
 
 
 def _is_inheritable(fd: int) -> bool:

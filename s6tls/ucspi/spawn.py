@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 from s6tls.accessrules.text import shown
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.process import RESETTABLE, default_signals, fork, search
-from s6tls.ucspi.image import SERVER, Image, Refused
-from s6tls.ucspi.log import log, log_refusal
+from s6tls.ucspi.image import SERVER, Image, StageExit
+from s6tls.ucspi.log import log, log_exit
 
 
 def spawn(image: Image) -> int:
@@ -27,7 +28,7 @@ def spawn(image: Image) -> int:
     With ids of our own, by posix_spawn: the parent's memory is neither copied nor
     marked for copying.  With other ids a fork is needed, because they must be taken
     and verified before the exec; the child then reports a failed exec by its exit code.
-    Raises Refused (126, 127 or 111) when the program cannot be started.
+    Raises StageExit (126, 127 or 111) when the program cannot be started.
     """
     program = locate(image)
     if image.identity is None:
@@ -52,7 +53,7 @@ def spawn(image: Image) -> int:
 
 
 def locate(image: Image) -> bytes:
-    """Return the path of the image's program.  Raises Refused (126, 127)."""
+    """Return the path of the image's program.  Raises StageExit (126, 127)."""
     try:
         return search(image.argv[0], image.path)
     except (OSError, ValueError) as error:
@@ -60,7 +61,7 @@ def locate(image: Image) -> bytes:
 
 
 def execute(image: Image) -> NoReturn:
-    """Become the image's program.  Raises Refused when that fails."""
+    """Become the image's program.  Raises StageExit when that fails."""
     _become(image, locate(image))
 
 
@@ -79,7 +80,7 @@ def _become(image: Image, program: bytes) -> NoReturn:
         try:
             image.identity.take()
         except (OSError, BadIdentity) as error:
-            raise Refused(image.link, 111, f"unable to drop privileges: {error}") from error
+            raise StageExit(image.link, ExitCode.SYSTEM, f"unable to drop privileges: {error}") from error
     try:
         os.execve(program, image.argv, image.env)
     except (OSError, ValueError) as error:
@@ -99,28 +100,28 @@ def _lifted(extra: Mapping[int, int]) -> Iterator[list[tuple[int, int]]]:
         yield lifted
 
 
-def _exec_failure(image: Image, error: OSError | ValueError) -> Refused:
+def _exec_failure(image: Image, error: OSError | ValueError) -> StageExit:
     """Say what the link that was to become the program would have said; ValueError is for text that exec cannot take.
 
     When no link was, the server was to start it, and that is no end for a server.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOENT, errno.ENOTDIR):
-        code = 127
+        code = ExitCode.NOT_FOUND
     elif number in (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG):
-        code = 126
+        code = ExitCode.NOT_EXECUTABLE
     else:
-        code = 111
+        code = ExitCode.SYSTEM
     what = f"{shown(image.argv[0])}: {error.strerror if isinstance(error, OSError) else error}"
     if image.link == SERVER:
-        return Refused(SERVER, code, f"unable to spawn {what}", kind="warning")
-    return Refused(image.link, code, f"unable to exec {what}")
+        return StageExit(SERVER, code, f"unable to spawn {what}", kind="warning")
+    return StageExit(image.link, code, f"unable to exec {what}")
 
 
 class exits:
     """A block of a forked child: leaving it, in whatever way, ends the process without cleaning up for the parent.
 
-    A Refused is logged and gives its code; anything else gives 111.
+    A StageExit is logged and gives its code; anything else gives 111.
     """
 
     def __enter__(self) -> None:
@@ -129,11 +130,11 @@ class exits:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
         code = 0
         if isinstance(error, SystemExit):
-            code = error.code if isinstance(error.code, int) else 111
-        elif isinstance(error, Refused):
-            log_refusal(error)
+            code = error.code if isinstance(error.code, int) else ExitCode.SYSTEM
+        elif isinstance(error, StageExit):
+            log_exit(error)
             code = error.code
         elif error is not None:
             log("s6tls", "fatal", f"unable to go on: {type(error).__name__}: {error}")
-            code = 111
+            code = ExitCode.SYSTEM
         os._exit(code)

@@ -1,218 +1,147 @@
-"""The one long-lived process: accepts, applies the chain to each connection, starts its program, and counts.
+"""The one long-lived process: accepts, applies the chain to each connection, starts its program, and sees it end.
 
 A connection goes through the stages as far as it can in one go.  A stage that must
 hear from elsewhere (the TLS engine) leaves it waiting in the event loop, so that no
-connection ever waits for another.  A connection counts from its acceptance to the end
+connection ever waits for another.  A connection holds its slot from its acceptance to the end
 of its program, or to its refusal.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import socket
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Protocol
 
 from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor
-from s6tls.ucspi.image import SERVER, Image, Refused, Stage, Waiting
+from s6tls.ucspi.acceptor import Acceptor
+from s6tls.ucspi.image import SERVER, Chain, Image, StageExit, Waiting
+from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
-from s6tls.ucspi.log import log, log_refusal, log_start
+from s6tls.ucspi.log import log, log_exit, log_start
 from s6tls.ucspi.spawn import exits, spawn
 
-_ACCEPTS_A_TURN = 32
-_PAUSE = 0.1
-_CLIENT_IS_GONE = (
-    errno.ECONNABORTED,
-    errno.EINTR,
-    errno.EPROTO,
-    errno.ENETDOWN,
-    errno.ENETUNREACH,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-    errno.ENOPROTOOPT,
-    errno.EOPNOTSUPP,
-    errno.EPERM,
-)  # what accept(2) may report of a connection instead of handing it over
+_TERMINATION = (signal.SIGTERM, signal.SIGCONT)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How many connections at once, in all and from one address; and how long SIGTERM lets them finish, in seconds."""
+class Lifecycle(Protocol):
+    """What happens around the super-server, in the order in which it calls."""
 
-    total: int = 40
-    per_address: int = 40
-    drain: float = 0.0
+    def ready(self) -> None:
+        """Do what is due when clients can connect."""
+
+    def reaped(self, pid: int, status: int) -> None:
+        """Take note of the end of a child that was no connection's program."""
+
+    def stopping(self) -> None:
+        """Do what is due when a signal has said to stop; connections may go on."""
+
+    def close(self) -> None:
+        """Let go of what the stages share: no connection will need it any more."""
 
 
 class _Connection:
     """One client on its way through the chain."""
 
-    __slots__ = ("address", "image", "port", "waiting")
+    __slots__ = ("client", "image", "waiting")
 
-    def __init__(self, address: str, port: int, image: Image) -> None:
-        self.address, self.port, self.image = address, port, image
+    def __init__(self, client: Client, image: Image) -> None:
+        self.client, self.image = client, image
         self.waiting: Waiting | None = None
 
-    @property
-    def client(self) -> str:
-        return f"{self.address}_{self.port}"
 
-
-class Supervisor:
-    """Serves a listening socket until a signal says to stop.
-
-    `stages` and `argv` are what each connection goes through and then runs, `env` what
-    it starts with.  `verbosity` 0 logs fatal errors only, 1 also warnings, 2 every client.
-    `reaped` is told the pid and status of children that were not a connection's program.  `stopping` is called when a
-    signal says to stop, `close` when no connection will need what the stages share.
-    """
+class SuperServer:
+    """Serves a listening socket until a signal says to stop: each connection goes through `chain`."""
 
     def __init__(
-        self,
-        reactor: Reactor,
-        listener: socket.socket,
-        env: dict[bytes, bytes],
-        stages: Sequence[Stage],
-        argv: Sequence[bytes],
-        limits: Limits,
-        verbosity: int,
-        reaped: Callable[[int, int], object] | None = None,
-        stopping: Callable[[], object] = lambda: None,
-        close: Callable[[], object] = lambda: None,
+        self, reactor: Reactor, listener: socket.socket, chain: Chain, ledger: Ledger, lifecycle: Lifecycle
     ) -> None:
-        self._reactor, self._listener = reactor, listener
-        self._env, self._stages, self._argv = dict(env), tuple(stages), list(argv)
-        self._env[b"PROTO"] = b"TCP"
-        self._limits, self._verbosity, self._reaped = limits, verbosity, reaped
-        self._programs: dict[int, _Connection] = {}
+        self._reactor, self._chain, self._ledger, self._lifecycle = reactor, chain, ledger, lifecycle
+        self._log = ledger.log
+        self._bound_to = endpoint(listener.getsockname())
+        self._acceptor = Acceptor(reactor, listener, ledger, self._admit)
         self._waiting: set[_Connection] = set()
-        self._per_address: Counter[str] = Counter()
-        self._count = 0
-        self._accepting = True
+        self._programs: dict[int, _Connection] = {}
         self._finishing = False
-        self._stopping, self._close = stopping, close
 
-    def serve(self, ready: Callable[[], None]) -> None:
-        """Accept connections until SIGTERM, SIGQUIT or SIGABRT.  `ready` is called before the first."""
+    def serve(self) -> None:
+        """Accept connections until SIGTERM, SIGQUIT or SIGABRT."""
         self._reactor.watch_signals(
             {
                 signal.SIGCHLD: self._reap,
                 signal.SIGTERM: self._terminate,
-                signal.SIGHUP: lambda: self._signal_connections("received SIGHUP", "SIGTERM and SIGCONT"),
-                signal.SIGQUIT: lambda: self._stop_with("SIGQUIT", "SIGTERM and SIGCONT"),
-                signal.SIGABRT: lambda: self._stop_with("SIGABRT", "SIGKILL"),
+                signal.SIGHUP: lambda: self._signal_connections("received SIGHUP", _TERMINATION),
+                signal.SIGQUIT: lambda: self._stop_with(signal.SIGQUIT, _TERMINATION),
+                signal.SIGABRT: lambda: self._stop_with(signal.SIGABRT, [signal.SIGKILL]),
             }
         )
-        ip, port = endpoint(self._listener.getsockname())
-        self._inform(f"starting - bound to ip {ip} port {port}")
-        ready()
-        self._log_status()
-        self._reactor.watch(self._listener.fileno(), READABLE, lambda _: self._accept())
+        self._log.info("starting - bound to ip {} port {}".format(*self._bound_to))
+        self._lifecycle.ready()
+        self._ledger.log_status()
+        self._acceptor.start()
         self._reap()
         self._reactor.run()
-        self._inform("exiting")
+        self._log.info("exiting")
         if self._waiting:
             self._leave_waiting_to_a_child()
 
-    # Accepting
+    # The chain
 
-    def _accept(self) -> None:
-        """Accept what is there, giving way to the connections under way every so often.
-
-        At the limit the rest waits in the kernel's backlog; `_release` comes back here.
-        """
-        for _ in range(_ACCEPTS_A_TURN):
-            if self._finishing:
-                return
-            if self._count >= self._limits.total:
-                self._accepting = False
-                return
-            try:
-                accepted, client = self._listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._accept_failed(error)
-                return
-            self._admit(accepted, *endpoint(client))
-        self._reactor.soon(self._accept)
-
-    def _accept_failed(self, error: OSError) -> None:
-        """Go on after a client that left again; pause when the system is out of something."""
-        if error.errno in _CLIENT_IS_GONE:
-            self._reactor.soon(self._accept)
-            return
-        if self._verbosity >= 1:
-            log(SERVER, "warning", f"unable to accept: {error.strerror}")
-        self._reactor.after(_PAUSE, self._accept)
-
-    def _admit(self, accepted: socket.socket, address: str, port: int) -> None:
-        already = self._per_address[address]
-        if already >= self._limits.per_address:
-            accepted.close()
-            if self._verbosity >= 1:
-                log(SERVER, "info", f"reject {address}_{port} count {already}/{self._limits.per_address}")
-            return
+    def _admit(self, accepted: socket.socket, client: Client) -> None:
         try:
             local_ip, local_port = endpoint(accepted.getsockname())
         except OSError:
             accepted.close()
             return
-        env = self._env.copy()
-        env[b"TCPLOCALIP"] = local_ip.encode()
-        env[b"TCPLOCALPORT"] = b"%d" % local_port
-        env[b"TCPREMOTEIP"] = address.encode()
-        env[b"TCPREMOTEPORT"] = b"%d" % port
-        env[b"TCPCONNNUM"] = b"%d" % already
-        fd = accepted.detach()
-        connection = _Connection(address, port, Image(env, self._argv.copy(), fd, fd, stages=deque(self._stages)))
-        self._count += 1
-        self._per_address[address] += 1
-        self._advance(connection)
-
-    # The chain
+        already = self._ledger.admit(client)
+        if already is None:
+            accepted.close()
+            return
+        env = {
+            b"PROTO": b"TCP",
+            b"TCPLOCALIP": local_ip.encode(),
+            b"TCPLOCALPORT": b"%d" % local_port,
+            b"TCPREMOTEIP": client.address.encode(),
+            b"TCPREMOTEPORT": b"%d" % client.port,
+            b"TCPCONNNUM": b"%d" % already,
+        }
+        self._advance(_Connection(client, self._chain.image(accepted.detach(), env)))
 
     def _advance(self, connection: _Connection) -> None:
         """Take a connection as far along the chain as it goes now."""
         image = connection.image
         try:
+            if not self._has_heard(connection):
+                return
             while image.stages:
                 waiting = image.apply_next()
                 if waiting is not None:
                     self._wait(connection, waiting)
                     return
             self._start(connection)
-        except Refused as refused:
+        except StageExit as refused:
             self._refuse(connection, refused)
         except OSError as error:
-            self._refuse(connection, self._unable_to_serve(connection, error))
+            message = f"unable to serve {connection.client}: {error.strerror or error}"
+            self._refuse(connection, StageExit(image.link, 111, message))
 
     def _wait(self, connection: _Connection, waiting: Waiting) -> None:
         connection.waiting = waiting
         self._waiting.add(connection)
         os.set_blocking(waiting.fd, False)
-        self._reactor.watch(waiting.fd, READABLE, lambda _: self._resume(connection))
+        self._reactor.watch(waiting.fd, READABLE, lambda _: self._advance(connection))
 
-    def _resume(self, connection: _Connection) -> None:
-        waiting = connection.waiting
-        if waiting is None:
-            return
-        try:
-            done = waiting.resume()
-        except Refused as refused:
-            self._refuse(connection, refused)
-            return
-        except OSError as error:
-            self._refuse(connection, self._unable_to_serve(connection, error))
-            return
-        if done:
-            self._stop_waiting(connection)
-            self._advance(connection)
+    def _has_heard(self, connection: _Connection) -> bool:
+        """Tell whether a connection need not wait, or not any longer."""
+        if connection.waiting is None:
+            return True
+        if not connection.waiting.resume():
+            return False
+        self._stop_waiting(connection)
+        return True
 
     def _stop_waiting(self, connection: _Connection) -> None:
         if connection.waiting is not None:
@@ -220,8 +149,6 @@ class Supervisor:
             connection.waiting.close()
             connection.waiting = None
             self._waiting.discard(connection)
-            if self._finishing and not self._waiting:
-                self._reactor.stop()
 
     def _start(self, connection: _Connection) -> None:
         """Start the program; a refusal to do so leaves the connection to be refused."""
@@ -230,30 +157,31 @@ class Supervisor:
         connection.image.close()
         self._log_accept(connection, pid)
 
-    def _refuse(self, connection: _Connection, refused: Refused) -> None:
+    def _refuse(self, connection: _Connection, refused: StageExit) -> None:
         """End a connection as a stage wants it; it gets the log lines of one whose process said so, and this is that.
 
         When the server cannot start the program itself, there was no process and a warning says all.
         """
         if refused.kind == "warning":
-            if self._verbosity >= 1:
-                log_refusal(refused)
+            if self._log.verbosity >= 1:
+                log_exit(refused)
             self._drop(connection)
             return
         self._log_accept(connection, os.getpid())
-        log_refusal(refused)
+        log_exit(refused)
         self._drop(connection, f"exitcode {refused.code}")
 
-    def _drop(self, connection: _Connection, ending: str = "") -> None:
-        """End a connection that has no program."""
-        self._stop_waiting(connection)
-        connection.image.close()
-        self._release(connection, f"pid {os.getpid()} {ending}" if ending else "")
-
-    def _unable_to_serve(self, connection: _Connection, error: OSError) -> Refused:
-        return Refused(connection.image.link, 111, f"unable to serve {connection.client}: {error.strerror or error}")
+    def _log_accept(self, connection: _Connection, pid: int) -> None:
+        self._ledger.log_accept(connection.client, pid)
+        log_start(connection.image, pid)
 
     # Ends
+
+    def _drop(self, connection: _Connection, how: str = "") -> None:
+        """End a connection that has no program; without `how` no line tells."""
+        self._stop_waiting(connection)
+        connection.image.close()
+        self._end(connection, os.getpid(), how)
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -263,72 +191,66 @@ class Supervisor:
                     return
                 connection = self._programs.pop(pid, None)
                 if connection is not None:
-                    self._release(connection, f"pid {pid} {_ending(status)}")
-                elif self._reaped is not None:
-                    self._reaped(pid, status)
-        if self._finishing and not self._count:
+                    self._end(connection, pid, _how(status))
+                else:
+                    self._lifecycle.reaped(pid, status)
+        if self._finishing and not self._ledger.count:
             self._reactor.stop()
 
-    def _release(self, connection: _Connection, ending: str) -> None:
-        """Count a connection out, and accept again if the limit had been reached."""
-        self._count -= 1
-        self._per_address[connection.address] -= 1
-        if ending:
-            self._inform(f"end {ending} count {self._counts(connection)}")
-            self._log_status()
-        if not self._per_address[connection.address]:
-            del self._per_address[connection.address]
+    def _end(self, connection: _Connection, pid: int, how: str) -> None:
+        """Give a connection's slot back, to the next client if there is to be one."""
+        self._ledger.release(connection.client)
+        if how:
+            self._ledger.log_end(connection.client, pid, how)
         if self._finishing:
             self._finish()
-        elif not self._accepting:
-            self._accepting = True
-            self._reactor.soon(self._accept)
+        else:
+            self._acceptor.resume()
+
+    def _finish(self) -> None:
+        """When no connection is left, wait for the children that may still be sending; `_reap` sees the last go."""
+        if not self._ledger.count:
+            self._lifecycle.close()
+            self._reactor.soon(self._reap)
 
     # Signals
 
     def _terminate(self) -> None:
-        drain = self._limits.drain and not self._finishing
-        if drain:
+        drain_s = 0 if self._finishing else self._ledger.limits.drain_s
+        if drain_s:
             self._stop_accepting()
-        self._inform("received SIGTERM, quitting")
-        self._stopping()
-        if drain:
-            self._reactor.after(self._limits.drain, self._out_of_time)
+        self._log.info("received SIGTERM, quitting")
+        self._lifecycle.stopping()
+        if drain_s:
+            self._reactor.after(drain_s, self._out_of_time)
             self._finish()
         else:
             self._reactor.stop()
 
-    def _finish(self) -> None:
-        """When no connection is left, wait for the children that may still be sending; `_reap` sees the last go."""
-        if not self._count:
-            self._close()
-            self._reactor.soon(self._reap)
-
-    def _out_of_time(self) -> None:
-        self._signal_connections("out of time", "SIGTERM and SIGCONT", " and quitting")
-        self._reactor.stop()
-
     def _stop_accepting(self) -> None:
         self._finishing = True
-        self._reactor.forget(self._listener.fileno())
-        self._listener.close()
+        self._acceptor.close()
 
-    def _stop_with(self, received: str, sent: str) -> None:
-        self._stopping()
-        self._signal_connections(f"received {received}", sent, " and quitting")
+    def _out_of_time(self) -> None:
+        self._signal_connections("out of time", _TERMINATION, " and quitting")
         self._reactor.stop()
 
-    def _signal_connections(self, why: str, sent: str, more: str = "") -> None:
+    def _stop_with(self, received: signal.Signals, sent: Sequence[signal.Signals]) -> None:
+        self._lifecycle.stopping()
+        self._signal_connections(f"received {received.name}", sent, " and quitting")
+        self._reactor.stop()
+
+    def _signal_connections(self, why: str, sent: Sequence[signal.Signals], more: str = "") -> None:
         """Signal every connection's program; a connection that has none yet ends here."""
-        self._inform(f"{why}, sending {sent} to all connections{more}")
-        numbers = [signal.Signals[name] for name in sent.split(" and ")]
+        names = " and ".join(number.name for number in sent)
+        self._log.info(f"{why}, sending {names} to all connections{more}")
         for pid in self._programs:
-            for number in numbers:
+            for number in sent:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
         for connection in list(self._waiting):
             self._log_accept(connection, os.getpid())
-            self._drop(connection, f"signal {int(numbers[0])}")
+            self._drop(connection, f"signal {int(sent[0])}")
 
     def _leave_waiting_to_a_child(self) -> None:
         """Let the connections still in the chain live on, as those with a program do, while the server exits."""
@@ -339,30 +261,12 @@ class Supervisor:
             log(SERVER, "warning", f"unable to fork for connections under way: {error.strerror}")
             return
         with exits():
-            if not self._finishing:
-                self._stop_accepting()
+            self._stop_accepting()
             while self._waiting:
-                self._reactor.run()
-
-    # Log lines
-
-    def _log_accept(self, connection: _Connection, pid: int) -> None:
-        self._inform(f"accept {connection.client} pid {pid} count {self._counts(connection)}")
-        self._log_status()
-        log_start(connection.image, pid)
-
-    def _counts(self, connection: _Connection) -> str:
-        return f"{self._per_address[connection.address]}/{self._limits.per_address}"
-
-    def _log_status(self) -> None:
-        self._inform(f"status: {self._count}/{self._limits.total}")
-
-    def _inform(self, message: str) -> None:
-        if self._verbosity >= 2:
-            log(SERVER, "info", message)
+                self._reactor.turn()
 
 
-def _ending(status: int) -> str:
+def _how(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"signal {os.WTERMSIG(status)}"
     return f"exitcode {os.WEXITSTATUS(status)}"

@@ -1,7 +1,7 @@
-"""What a service manager hands to a server and is told by it: systemd's protocols, which are sockets and variables.
+"""systemd's protocols for services: socket activation (sd_listen_fds) and notification (sd_notify).
 
-``LISTEN_PID`` and ``LISTEN_FDS`` tell of a listening socket on descriptor 3, ``NOTIFY_SOCKET`` where to say
-that the server is ready.  s6 needs neither: its notification is the line that ``-1`` writes.
+``LISTEN_PID`` and ``LISTEN_FDS`` announce a listening socket on descriptor 3; ``NOTIFY_SOCKET`` names the socket on
+which the server says that it is ready.  s6 needs neither: its notification is the line that ``-1`` writes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _FIRST_FD = 3
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def handed_over(env: Mapping[bytes, bytes]) -> socket.socket | None:
-    """Return the listening socket that was handed to this process; None when none was.
+def listen_fds(env: Mapping[bytes, bytes]) -> socket.socket | None:
+    """Return the listening socket that systemd passed to this process; None when it passed none.
 
     Raises ValueError when it is not one listening TCP socket, OSError when descriptor 3 is no socket.
     """
@@ -45,5 +45,5 @@ def notify(env: Mapping[bytes, bytes], state: str) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends, so that its end is seen here."""
+    """Become a child subreaper (prctl(2)), so that orphaned descendants are reaped here."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

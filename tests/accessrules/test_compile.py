@@ -116,6 +116,27 @@ def test_permissions_do_not_depend_on_the_umask(place: bytes, mode: int | None) 
     assert os.stat(place + b"/cdb").st_mode & 0o7777 == (0o600 if mode is None else mode)
 
 
+def test_all_is_on_the_disk_before_the_old_file_goes(place: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees.write_tree(place + b"/rules", SOME)
+    compile_tree(place + b"/first", place + b"/rules")
+    size = os.stat(place + b"/first").st_size
+    steps: list[tuple[str, int]] = []
+    fsync, rename = os.fsync, os.rename
+
+    def seen_fsync(descriptor: int) -> None:
+        steps.append(("fsync", os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def seen_rename(source: bytes, target: bytes) -> None:
+        steps.append(("rename", os.stat(source).st_size))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "rename", seen_rename)
+    compile_tree(place + b"/cdb", place + b"/rules")
+    assert steps == [("fsync", size), ("rename", size)]
+
+
 class TestFailure:
     """Whatever fails, the old file stays and nothing is left beside it."""
 

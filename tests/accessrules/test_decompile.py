@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cdbx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,15 +25,8 @@ def place(tmp_path: Path) -> bytes:
     return inner
 
 
-def write_cdb(path: bytes, records: list[tuple[bytes, bytes]]) -> None:
-    maker = cdbx.CDB.make(os.fsdecode(path))
-    for key, value in records:
-        maker.add(key, value)
-    maker.commit().close()
-
-
 def decompiled(place: bytes, *records: tuple[bytes, bytes]) -> dict[bytes, bytes | None]:
-    write_cdb(place + b"/cdb", list(records))
+    trees.write_cdb(place + b"/cdb", list(records))
     decompile(place + b"/out", place + b"/cdb")
     return trees.read_tree(place + b"/out")
 
@@ -108,7 +100,7 @@ def test_malformed_values(place: bytes, value: bytes) -> None:
 
 
 def test_an_incomplete_allow_is_taken_for_a_plain_one_but_not_silently(place: bytes) -> None:
-    write_cdb(place + b"/cdb", [(b"ip4/k", b"A")])
+    trees.write_cdb(place + b"/cdb", [(b"ip4/k", b"A")])
     warnings: list[str] = []
     decompile(place + b"/out", place + b"/cdb", warn=warnings.append)
     assert trees.read_tree(place + b"/out") == {b"ip4": None, b"ip4/k": None, b"ip4/k/allow": b""}
@@ -132,7 +124,7 @@ def test_a_later_record_never_turns_a_deny_into_an_allow(place: bytes) -> None:
 
 
 def test_the_directory_must_not_exist(place: bytes) -> None:
-    write_cdb(place + b"/cdb", [(b"ip4/k", PLAIN)])
+    trees.write_cdb(place + b"/cdb", [(b"ip4/k", PLAIN)])
     trees.write_tree(place + b"/out", {b"uid/1": Rule(False)})
     with pytest.raises(FileExistsError):
         decompile(place + b"/out", place + b"/cdb")
@@ -152,7 +144,7 @@ def test_without_a_cdb_there_is_no_directory(place: bytes, cdbfile: bytes) -> No
 
 @pytest.mark.parametrize("step", range(3))
 def test_stopping_at_any_checkpoint(place: bytes, step: int) -> None:
-    write_cdb(place + b"/cdb", [(b"ip4/%d" % n, PLAIN) for n in range(3)])
+    trees.write_cdb(place + b"/cdb", [(b"ip4/%d" % n, PLAIN) for n in range(3)])
     steps = iter(range(100))
 
     def stop() -> None:
@@ -170,7 +162,7 @@ def test_dumping_gives_every_record_in_order(
     tmp_path_factory: pytest.TempPathFactory, records: list[tuple[bytes, bytes]]
 ) -> None:
     cdbfile = os.fsencode(tmp_path_factory.mktemp("cdb")) + b"/cdb"
-    write_cdb(cdbfile, records)
+    trees.write_cdb(cdbfile, records)
     if all(len(key) <= MAX_KEY for key, _ in records):
         assert trees.records(cdbfile) == records
     else:

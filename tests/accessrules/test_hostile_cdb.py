@@ -24,7 +24,7 @@ from s6tls.accessrules import Rule, RuleSet, RuleSetError, Verdict, record
 from s6tls.accessrules.decompile import decompile
 from s6tls.audit.core.loaded import LoadedRules
 from tests.accessrules import trees
-from tests.accessrules.test_decompile import write_cdb
+from tests.accessrules.trees import write_cdb
 
 SEEDS = 4
 EACH = 5_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import cdbx
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule, cdbfile
@@ -41,6 +42,14 @@ def read_tree(root: bytes) -> dict[bytes, bytes | None]:
             with open(os.path.join(place, name), "rb") as file:
                 found[os.path.relpath(os.path.join(place, name), root)] = file.read()
     return found
+
+
+def write_cdb(path: bytes, records: list[tuple[bytes, bytes]]) -> None:
+    """Write any records, be they rules or not."""
+    maker = cdbx.CDB.make(os.fsdecode(path))
+    for key, value in records:
+        maker.add(key, value)
+    maker.commit().close()
 
 
 def records(path: bytes) -> list[tuple[bytes, bytes]]:

@@ -16,8 +16,8 @@ from s6tls.audit.core.networks import Family
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.audit.lint.run import of_loaded
 from s6tls.stages.applyuidgid import ApplyUidGid
-from s6tls.tls.credentials import Options, Sources
-from s6tls.ucspi.image import Image, Refused
+from s6tls.tls.credentials import SessionOptions, TlsParameters
+from s6tls.ucspi.image import Image, StageExit
 from tests.audit import spaces
 
 ALLOW, DENY = Rule(True), Rule(False)
@@ -262,8 +262,8 @@ def test_ids_in_the_environment_are_read_as_servers_read_them(name: str, value: 
     env = {b"UID": b"1", b"GID": b"1", b"GIDLIST": b"1", b"KEYFILE": b"/k", b"CERTFILE": b"/c", name.encode(): value}
     try:
         ApplyUidGid(from_env=True).apply(Image(dict(env), [b"prog"]))
-        Sources.from_environment(env, Options())
-    except Refused:
+        TlsParameters.from_environment(env, SessionOptions())
+    except StageExit:
         expected = ["bad-id"]
     else:
         expected = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,28 @@ def test_the_last_link_says_that_the_program_cannot_be_run() -> None:
     assert done.returncode == 126
     assert allow.startswith("s6-tcpserver-access: info: allow pid ") and allow.endswith(" ip 192.0.2.7")
     assert fatal == "s6-connlimit: fatal: unable to exec /etc/passwd: Permission denied"
+
+
+LOADS = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+sys.exit(" ".join(name for name in sys.modules if name in sys.argv[2:]))
+"""
+
+
+def loaded(module: str, *names: str) -> str:
+    """Return which of these modules are loaded with one of ours."""
+    done = subprocess.run([sys.executable, "-c", LOADS, module, *names], stderr=subprocess.PIPE, text=True)
+    return done.stderr.strip()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["s6_tcpserver", "s6_tcpserverd", "s6_tcpserver_access", "s6_applyuidgid", "s6_envdir", "proxy_server"],
+)
+def test_a_command_without_tls_loads_none(command: str) -> None:
+    assert loaded(f"s6tls.cli.{command}", "s6tls.tls", "s6tls.stages.tlsd", "ssl", "OpenSSL") == ""
+
+
+def test_a_command_with_tls_loads_no_library_before_it_has_a_session() -> None:
+    assert loaded("s6tls.cli.s6_tlsserver", "s6tls.tls", "ssl", "OpenSSL", "cryptography") == "s6tls.tls"

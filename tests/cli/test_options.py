@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force, number
+from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError, number
 
 SYNOPSIS = Synopsis(
     "prog",
@@ -104,7 +104,97 @@ def test_errors_name_the_option(argv: list[bytes], message: str) -> None:
     ],
 )
 def test_of_options_that_exclude_each_other_the_last_counts(argv: str, counting: dict[str, bytes]) -> None:
-    assert in_force(SYNOPSIS.options, SYNOPSIS.parse(argv.encode().split())[0]) == counting
+    given = read(argv)
+    assert {option.name: given.value(option.name) for option in SYNOPSIS.options if given.flag(option.name)} == counting
+
+
+def test_any_options_last_one_can_be_asked_for() -> None:
+    given = read("-1 -b1 --only-long -1")
+    assert given.last("1", "only-long") == "1"
+    assert given.last("b", "only-long") == "only-long"
+    assert given.last("a", "long-value") is None
+    assert read("-b1 -a").last("b") is None
+
+
+def test_all_values_of_an_option_can_be_asked_for() -> None:
+    given = read("-b1 --bet=2 -a -b3")
+    assert (given.values("b"), given.values("long-value")) == ([b"1", b"2", b"3"], [])
+    assert given.pairs == [("b", b"1"), ("b", b"2"), ("a", b""), ("b", b"3")]
+
+
+def test_a_default_stands_for_an_option_that_does_not_count() -> None:
+    given = read("-b1 -a")
+    assert (given.value("b"), given.value("b", b"7"), given.number("b", 7)) == (None, b"7", 7)
+    assert read("-a -b1").number("b", 7) == 1
+
+
+def test_an_option_that_there_is_not_is_no_option_that_is_not_given() -> None:
+    given = read("")
+    for ask in (given.flag, given.value, given.values, given.last, given.choice):
+        with pytest.raises(KeyError):
+            ask("c")
+
+
+def test_numbers_and_choices_name_their_options() -> None:
+    with pytest.raises(UsageError, match=r"^invalid value for -b: x \(expected 0 to 9\)$"):
+        read("--beta=x").number("b", 0, 0, 9)
+    with pytest.raises(UsageError, match=r"^invalid value for --long-value: x\|y \(expected x, y\)$"):
+        read("--long-value=x|y").choice("long-value")
+    assert read("--long-value=y").choice("long-value", "x") == "y"
+    assert (read("").choice("long-value"), read("").choice("long-value", "x")) == (None, "x")
+
+
+@pytest.mark.parametrize(
+    ("synopsis", "argv", "words", "rest"),
+    [
+        ("prog...", "a b -1", "", "a b -1"),
+        ("dir prog...", "d a", "d", "a"),
+        ("OLD NEW", "o n", "o n", ""),
+        ("FORMAT IN [OUT]", "f i", "f i", ""),
+        ("FORMAT IN [OUT]", "f i o", "f i o", ""),
+        ("RULES [ ADDRESS ]", "r", "r", ""),
+        ("RULES [ ADDRESS ]", "r a", "r a", ""),
+        ("RULES LOG...", "r l m n", "r", "l m n"),
+    ],
+)
+def test_words_are_those_of_the_synopsis(synopsis: str, argv: str, words: str, rest: str) -> None:
+    given = Synopsis("prog", (), synopsis).read(argv.encode().split())
+    assert (given.words, given.rest) == (words.encode().split(), rest.encode().split())
+
+
+@pytest.mark.parametrize(
+    ("synopsis", "argv"),
+    [
+        ("dir prog...", ""),
+        ("OLD NEW", "o"),
+        ("OLD NEW", "o n x"),
+        ("FORMAT IN [OUT]", "f"),
+        ("FORMAT IN [OUT]", "f i o x"),
+        ("RULES [ ADDRESS ]", ""),
+        ("RULES LOG...", "r"),
+    ],
+)
+def test_too_few_and_too_many_words_are_wrong_usage(synopsis: str, argv: str) -> None:
+    with pytest.raises(UsageError, match=r"^$"):
+        Synopsis("prog", (), synopsis).read(argv.encode().split())
+
+
+def test_a_program_that_is_missing_is_told() -> None:
+    with pytest.raises(UsageError, match=r"^no program to run$"):
+        Synopsis("prog", (), "ip port prog...").read([b"::1", b"0"])
+
+
+def test_words_beyond_the_last_may_be_ignored() -> None:
+    assert Synopsis("prog", (), "OLD NEW", ignores_surplus=True).read([b"o", b"n", b"x"]).words == [b"o", b"n"]
+
+
+def test_options_may_stand_behind_words_where_no_program_is_run() -> None:
+    given = Synopsis("prog", SYNOPSIS.table, "OLD NEW").read_mixed([b"o", b"-b", b"1", b"--", b"-a"])
+    assert (given.pairs, given.words) == ([("b", b"1")], [b"o", b"-a"])
+
+
+def read(argv: str) -> Given:
+    return SYNOPSIS.read([*argv.encode().split(), b"ip", b"port", b"prog"])
 
 
 def test_the_usage_line_shows_which_options_exclude_each_other() -> None:
@@ -119,6 +209,15 @@ def test_help_has_a_line_for_each_option() -> None:
         "  -1\n      a flag without a long name\n"
         "  --only-long\n      a flag without a letter\n"
         "  --long-value x|y\n      an option with a value and without a letter\n"
+    )
+
+
+def test_help_is_the_pages_text_without_its_marks() -> None:
+    about = "do as `-b` does, but better; this is long enough for a second line. See [another page](page.md#part)"
+    table = ("**the first** ([other](other.md))", Option("a", (), None, about))
+    assert Synopsis("prog", table, "prog...").help() == (
+        "usage: prog [ options ] prog...\n\nthe first (other):\n  -a\n"
+        "      do as -b does, but better; this is long enough for a second line. See\n      another page\n"
     )
 
 

@@ -364,6 +364,20 @@ def test_with_drain_sigterm_waits_for_the_connections_there_are() -> None:
         s.wait_log("^s6-tcpserverd: info: status: 0/40\ns6-tcpserverd: info: exiting$")
 
 
+def test_the_last_connection_to_get_its_program_is_waited_for_too() -> None:
+    chain = ("s6-tcpserver-access", "-H", "-B", "hello\n", "proxy-server", "cat")
+    with tcpserver("-v", "--drain=60000", "--", *chain) as s, s.connect() as client:
+        assert client.recv(6) == b"hello\n"
+        s.signal(signal.SIGTERM)
+        s.wait_log("received SIGTERM, quitting$")
+        client.sendall(b"PROXY UNKNOWN\r\nafter")
+        assert client.recv(100) == b"after"
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b""
+        assert s.wait() == 0
+        s.wait_log("^s6-tcpserverd: info: end pid .*\ns6-tcpserverd: info: status: 0/40\ns6-tcpserverd: info: exiting$")
+
+
 def test_without_connections_there_is_nothing_to_wait_for() -> None:
     with tcpserver("--drain=60000", "--", "cat") as s:
         assert s.exchange(b"data") == b"data"

@@ -23,8 +23,8 @@ ISOLATIONS = pytest.mark.parametrize("isolation", ["connection", "worker"])
 
 def chain(*options: str) -> str:
     """Return the chain of a command line, programs by their names and without the ``--`` after each."""
-    parsed, rest = SYNOPSIS.parse([word.encode() for word in (*options, "127.0.0.1", "0", "prog")])
-    words = [word.decode() for word in chain_words(parsed, rest[2:])]
+    given = SYNOPSIS.read([word.encode() for word in (*options, "127.0.0.1", "0", "prog")])
+    words = [word.decode() for word in chain_words(given)]
     return " ".join(word.rpartition("/")[2] for word in words if word != "--")
 
 
@@ -66,7 +66,7 @@ def test_the_chain(options: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["-L", "--rules-on=nobody"], "--rules-on is either proxy or client"),
+        (["-L", "--rules-on=nobody"], "invalid value for --rules-on: nobody (expected proxy, client)"),
         (["--rules-on=client"], "--rules-on and --trusted-proxies are about the PROXY header that -L reads"),
         (["--trusted-proxies=::1"], "--rules-on and --trusted-proxies are about the PROXY header that -L reads"),
         (["-L", "--trusted-proxies=::1,"], "invalid list of networks: ::1,"),

@@ -85,7 +85,7 @@ def stay(server: Server, puppet: Puppet, number: int) -> socket.socket:
     return client
 
 
-def outposts(server: Server) -> list[int]:
+def helpers(server: Server) -> list[int]:
     return nobodies(server.pid)
 
 
@@ -103,8 +103,8 @@ def is_nobody(now: dict[str, str]) -> bool:
     return now["Uid"].startswith(NO_RULE) and not now["State"].startswith("Z")
 
 
-def outpost(server: Server) -> int:
-    (found,) = outposts(server)
+def helper(server: Server) -> int:
+    (found,) = helpers(server)
     return found
 
 
@@ -324,21 +324,21 @@ def test_fifty_clients_that_nobody_answers_for_delay_no_other(puppet: Puppet) ->
 
 
 def test_served_clients_and_handshakes_go_on_while_others_are_stuck(site: Site, puppet: Puppet) -> None:
-    """Also while an outpost is fed with many more questions than it takes at once."""
+    """Also while a helper is fed with many more questions than it takes at once."""
     by = peers.context(site.authority.file)
     with serving_tls(site, puppet.address) as serving, contextlib.ExitStack() as stuck:
         old = stuck.enter_context(dial(serving, by, "127.9.0.1"))
-        outposts_pid = outpost(serving)
+        helper_pid = helper(serving)
         for number in range(25):
             stuck.enter_context(stay(serving, puppet, number))
         shaking = stuck.enter_context(serving.connect(source="127.9.0.2"))
         puppet.await_question("127.9.0.2")
-        os.kill(outposts_pid, signal.SIGSTOP)
+        os.kill(helper_pid, signal.SIGSTOP)
         for number in range(25, 50):
             stuck.enter_context(serving.connect(source=silent(number)))
         old.sendall(b"still here")
         assert old.recv(100) == b"still here"
-        os.kill(outposts_pid, signal.SIGCONT)
+        os.kill(helper_pid, signal.SIGCONT)
         with by.wrap_socket(shaking, server_hostname="localhost") as client:
             client.sendall(b"me too")
             assert client.recv(100) == b"me too"
@@ -358,12 +358,12 @@ def dial(server: Server, by: ssl.SSLContext, source: str) -> ssl.SSLSocket:
     return by.wrap_socket(server.connect(source=source), server_hostname="localhost")
 
 
-# The outpost
+# The helper
 
 
-def test_the_outpost_is_nobody_and_holds_nothing(puppet: Puppet) -> None:
+def test_the_helper_is_nobody_and_holds_nothing(puppet: Puppet) -> None:
     with serving(puppet.address) as server, stay(server, puppet, 1):
-        pid = outpost(server)
+        pid = helper(server)
         now = status(pid)
         assert now["Uid"].split() == [NO_RULE] * 4
         assert now["Gid"].split() == [NO_RULE] * 4
@@ -383,46 +383,46 @@ def tcp(server: Server) -> list[str]:
     return [f"socket:[{words[9]}]" for words in lines]
 
 
-def test_no_outpost_without_a_question(real: str, tmp_path: Path) -> None:
+def test_no_helper_without_a_question(real: str, tmp_path: Path) -> None:
     trees.write_tree(os.fsencode(tmp_path / "deny"), {b"ip4/0.0.0.0_0": DENY})
     for options in [("-H",), ("-i", str(tmp_path / "deny"))]:
         with serving(real, *options) as server:
             visit(server, "127.9.0.1")
-            assert outposts(server) == []
+            assert helpers(server) == []
 
 
-def test_a_killed_outpost_refuses_who_waits_for_it_and_is_back_for_the_next(puppet: Puppet) -> None:
+def test_a_killed_helper_refuses_who_waits_for_it_and_is_back_for_the_next(puppet: Puppet) -> None:
     with serving(puppet.address) as server, stay(server, puppet, 1) as stuck:
-        killed = outpost(server)
+        killed = helper(server)
         os.kill(killed, signal.SIGKILL)
         assert read_all(stuck) == b""
-        server.wait_log(rf"fatal: unable to look up {re.escape(silent(1))}: the outpost is gone$")
+        server.wait_log(rf"fatal: unable to look up {re.escape(silent(1))}: lookup helper ended$")
         server.wait_log(r"exitcode 111 count")
         assert visit(server, "127.9.0.7") == "n7.test n1.test none"
-        await_that(lambda: outposts(server) not in ([], [killed]))
+        await_that(lambda: helpers(server) not in ([], [killed]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT])
-def test_the_outpost_does_not_outlive_the_server(puppet: Puppet, number: int) -> None:
+def test_the_helper_does_not_outlive_the_server(puppet: Puppet, number: int) -> None:
     with serving(puppet.address, prog=("cat",)) as server, server.connect(source="127.9.0.1") as served:
         served.sendall(b"x")
         assert served.recv(1) == b"x"
-        assert len(outposts(server)) == 1
+        assert len(helpers(server)) == 1
         server.signal(number)
         server.wait()
-        await_that(lambda: outposts(server) == [])
+        await_that(lambda: helpers(server) == [])
         if number != signal.SIGQUIT:
             served.sendall(b"y")
             assert served.recv(1) == b"y"
 
 
-def test_tls_sessions_do_not_keep_the_outpost(site: Site, puppet: Puppet) -> None:
+def test_tls_sessions_do_not_keep_the_helper(site: Site, puppet: Puppet) -> None:
     by = peers.context(site.authority.file)
     with serving_tls(site, puppet.address) as server, dial(server, by, "127.9.0.1") as client:
-        assert len(outposts(server)) == 1
+        assert len(helpers(server)) == 1
         server.signal(signal.SIGTERM)
         server.wait()
-        await_that(lambda: outposts(server) == [])
+        await_that(lambda: helpers(server) == [])
         client.sendall(b"still here")
         assert client.recv(100) == b"still here"
 
@@ -442,7 +442,7 @@ def test_a_client_that_is_being_looked_up_lives_on_when_the_server_exits() -> No
                 assert server.wait() == 0
                 answering.set()
                 assert read_all(client) == b"late.test here none\n"
-                await_that(lambda: outposts(server) == [])
+                await_that(lambda: helpers(server) == [])
         finally:
             answering.set()
 
@@ -462,10 +462,10 @@ def test_no_descriptor_is_left_after_many_clients(puppet: Puppet) -> None:
                 visit(server, silent(i) if i % 10 == 0 else f"127.9.1.{i % 250 + 1}")
 
         crowd(10)
-        before = len(descriptors(server.pid)), len(descriptors(outpost(server)))
+        before = len(descriptors(server.pid)), len(descriptors(helper(server)))
         crowd(200)
         assert len(descriptors(server.pid)) <= before[0]
-        await_that(lambda: len(descriptors(outpost(server))) <= before[1] + 2)
+        await_that(lambda: len(descriptors(helper(server))) <= before[1] + 2)
 
 
 # The command by itself
@@ -515,7 +515,7 @@ def test_the_command_under_another_name_and_by_ipv6(real: str) -> None:
     assert (done.returncode, done.stdout) == (0, "one.test\nhere.test\n")
 
 
-def test_the_commands_outpost_does_not_hold_the_client(puppet: Puppet) -> None:
+def test_the_commands_helper_does_not_hold_the_client(puppet: Puppet) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         env = {"PATH": PATH, "DNSCACHEIP": puppet.address, **ucspi(silent(1))}

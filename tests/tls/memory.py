@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
+from s6tls.tls.context import build
+from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.pump import Pump
 from tests.tls import pki
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 NAMES = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
+EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
+
+
+@functools.cache
+def server_context() -> SSL.Context:
+    return build(pki.credentials(default=pki.pair()), SessionOptions())
 
 
 def client_context(
@@ -36,6 +46,11 @@ def client_context(
         context.use_privatekey(load_pem_private_key(certificate.key, None))  # type: ignore[arg-type]
         context.use_certificate(x509.load_pem_x509_certificate(certificate.chain))
     return context
+
+
+@functools.cache
+def some_client_context(version: int) -> SSL.Context:
+    return client_context(version)
 
 
 def _note_state(connection: SSL.Connection, _where: int, _result: int) -> None:
@@ -124,3 +139,26 @@ def shake_hands(pump: Pump, client: Client) -> None:
     while data := client.said():
         feed(pump, data)
         client.hear(drain(pump))
+
+
+def connect(
+    server: SSL.Context,
+    client: SSL.Context | None = None,
+    name: bytes | None = b"server.example",
+    session: SSL.Session | None = None,
+) -> Client:
+    """Hold a session as far as the first bytes in both directions.  Raises TLSFailure or SSL.Error."""
+    pump, talking = Pump(server), Client(client or client_context(), name, session)
+    shake_hands(pump, talking)
+    talking.connection.send(b"hello")
+    feed(pump, talking.said())
+    assert take(pump) == b"hello"
+    return talking
+
+
+def ticket(server: SSL.Context, client: SSL.Context, name: bytes = b"server.example") -> SSL.Session:
+    connection = connect(server, client, name).connection
+    session = connection.get_session()
+    connection.shutdown()  # OpenSSL does not resume a session that was not ended
+    assert session is not None
+    return session

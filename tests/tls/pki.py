@@ -21,7 +21,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from s6tls.tls.credentials import Material, Sources
+from s6tls.posix.identity import Identity
+from s6tls.tls.credentials import (
+    CredentialPaths,
+    Credentials,
+    Keypair,
+    KeypairPaths,
+    NamedFile,
+    SessionOptions,
+    TlsParameters,
+)
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
 SERVER = "server.example"
@@ -115,21 +124,26 @@ def as_der(pair: Pair) -> Pair:
     )
 
 
-def material(
+def credentials(
     *keypairs: tuple[bytes, Pair], default: Pair | None = None, trusted: tuple[bytes, ...] = (), revoked: bytes = b""
-) -> Material:
-    """Parameters as they come from the files: a default pair, and pairs for server names, authorities and a CRLFILE."""
+) -> Credentials:
+    """What the files hold: a default pair, and pairs for server names, authorities and a CRLFILE."""
     pairs = ([(b"", default)] if default else []) + list(keypairs)
-    return Material(
-        tuple((name, one.key, one.chain) for name, one in pairs),
-        tuple((f"/cas/{number}", data) for number, data in enumerate(trusted)),
-        (("/crl", revoked),) if revoked else (),
+    return Credentials(
+        tuple(Keypair(name, one.key, one.chain) for name, one in pairs),
+        tuple(NamedFile(f"/cas/{number}", data) for number, data in enumerate(trusted)),
+        (NamedFile("/crl", revoked),) if revoked else (),
     )
 
 
-def sources(place: Path, pair: Pair) -> Sources:
+def parameters(options: SessionOptions | None = None, identity: Identity | None = None) -> TlsParameters:
+    """Parameters whose files have been read."""
+    return TlsParameters(CredentialPaths(()), options or SessionOptions(), identity)
+
+
+def paths(place: Path, pair: Pair) -> CredentialPaths:
     """Write a pair's files and return where they are, as a rule would name them."""
-    return Sources(((b"", *pair.write(place)),))
+    return CredentialPaths((KeypairPaths(b"", *pair.write(place)),))
 
 
 def revocations(

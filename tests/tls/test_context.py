@@ -1,8 +1,7 @@
-"""What a context accepts as key and certificate, what it serves to whom, and which tickets it takes."""
+"""What a context accepts as key and certificate, and what it serves to whom."""
 
 from __future__ import annotations
 
-import datetime
 import functools
 
 import pytest
@@ -12,16 +11,23 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from s6tls.tls.context import BadConfiguration, build
-from s6tls.tls.credentials import Material, Options
+from s6tls.tls.credentials import ClientCertificate, Credentials, SessionOptions, SniLevel
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.tls import pki
-from tests.tls.memory import NAMES, VERSIONS, Client, client_context, feed, shake_hands, take
+from tests.tls.memory import (
+    EACH_VERSION,
+    NAMES,
+    Client,
+    client_context,
+    connect,
+    drain,
+    shake_hands,
+)
 from tests.tls.pki import Pair
 
-DEFAULT = Options()
-MANDATORY = Options(client_certificate="mandatory")
-OPTIONAL = Options(client_certificate="optional")
-EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
+DEFAULT = SessionOptions()
+MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
+OPTIONAL = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
 
 
 @functools.cache
@@ -32,21 +38,6 @@ def rsa_key(bits: int = 2048) -> rsa.RSAPrivateKey:
 @functools.cache
 def dsa_key() -> dsa.DSAPrivateKey:
     return dsa.generate_private_key(1024)
-
-
-def connect(
-    server: SSL.Context,
-    client: SSL.Context | None = None,
-    name: bytes | None = b"server.example",
-    session: SSL.Session | None = None,
-) -> Client:
-    """Carry a session as far as the first bytes in both directions.  Raises TLSFailure or SSL.Error."""
-    pump, talking = Pump(server), Client(client or client_context(), name, session)
-    shake_hands(pump, talking)
-    talking.connection.send(b"hello")
-    feed(pump, talking.said())
-    assert take(pump) == b"hello"
-    return talking
 
 
 def served(client: Client) -> x509.Certificate:
@@ -80,7 +71,7 @@ def test_each_kind_of_key_serves_in_either_encoding_and_version(
 ) -> None:
     certificate = pki.self_signed(key)
     pair = Pair(pki.key_bytes(key, der), certificate.public_bytes(Encoding.DER if der else Encoding.PEM))
-    client = connect(build(pki.material(default=pair), DEFAULT), client_context(version))
+    client = connect(build(pki.credentials(default=pair), DEFAULT), client_context(version))
     assert served(client) == certificate
     assert client.connection.get_protocol_version_name() == NAMES[version]
 
@@ -89,21 +80,21 @@ def test_each_kind_of_key_serves_in_either_encoding_and_version(
 @pytest.mark.parametrize("key", [rsa_key(), ec.generate_private_key(ec.SECP256R1())], ids=["RSA", "ECDSA"])
 def test_the_older_key_formats_are_read_too(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, der: bool) -> None:
     pair = Pair(pki.key_bytes(key, der, traditional=True), pki.self_signed(key).public_bytes(Encoding.PEM))
-    connect(build(pki.material(default=pair), DEFAULT))
+    connect(build(pki.credentials(default=pair), DEFAULT))
 
 
 def test_curve_parameters_before_the_key_are_passed_over() -> None:
     parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
     key = ec.generate_private_key(ec.SECP256R1())
     pair = Pair(parameters + pki.key_bytes(key, traditional=True), pki.self_signed(key).public_bytes(Encoding.PEM))
-    connect(build(pki.material(default=pair), DEFAULT))
+    connect(build(pki.credentials(default=pair), DEFAULT))
 
 
 @pytest.mark.parametrize("key_first", [True, False])
 def test_key_and_certificate_may_share_a_file(key_first: bool) -> None:
     pair = pki.pair()
     both = pair.key + pair.chain if key_first else pair.chain + pair.key
-    connect(build(pki.material(default=Pair(both, both)), DEFAULT))
+    connect(build(pki.credentials(default=Pair(both, both)), DEFAULT))
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
@@ -113,16 +104,16 @@ def test_text_around_pem_blocks_is_passed_over(ending: bytes) -> None:
         (b"Bag Attributes: none\n" + pair.key).replace(b"\n", ending),
         (b"# the server's\n" + pair.chain + b"\n\n").replace(b"\n", ending),
     )
-    connect(build(pki.material(default=noisy), DEFAULT))
+    connect(build(pki.credentials(default=noisy), DEFAULT))
 
 
 def test_clients_get_the_intermediates_and_can_verify_up_to_the_root() -> None:
-    server = build(pki.material(default=pki.pair_by_intermediate()), DEFAULT)
+    server = build(pki.credentials(default=pki.pair_by_intermediate()), DEFAULT)
     client = connect(server, client_context(trusted=pki.root()))
     assert len(client.connection.get_peer_cert_chain(as_cryptography=True) or []) == 2
 
 
-def broken() -> dict[str, tuple[Material, Options]]:
+def broken() -> dict[str, tuple[Credentials, SessionOptions]]:
     good, other = pki.pair(), pki.pair("other.example")
     weak = rsa.generate_private_key(65537, 1024)
     pairs = {
@@ -149,29 +140,29 @@ def broken() -> dict[str, tuple[Material, Options]]:
             good.key, good.chain + b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         ),
     }
-    cases = {what: (pki.material(default=pair), DEFAULT) for what, pair in pairs.items()}
-    cases["a broken CA file"] = pki.material(default=good, trusted=(b"garbage",)), MANDATORY
-    cases["an empty CA file"] = pki.material(default=good, trusted=(b"",)), OPTIONAL
-    cases["one broken CA file of two"] = pki.material(default=good, trusted=(pki.root(), b"garbage")), MANDATORY
+    cases = {what: (pki.credentials(default=pair), DEFAULT) for what, pair in pairs.items()}
+    cases["a broken CA file"] = pki.credentials(default=good, trusted=(b"garbage",)), MANDATORY
+    cases["an empty CA file"] = pki.credentials(default=good, trusted=(b"",)), OPTIONAL
+    cases["one broken CA file of two"] = pki.credentials(default=good, trusted=(pki.root(), b"garbage")), MANDATORY
     begun = b"-----BEGIN X509 CRL-----\n"
     for what, revoked in (
         ("a list begun 150,000 times, never ended", 150_000 * begun),
         ("half a list", pki.revocations()[:-30]),
     ):
-        cases[what] = pki.material(default=good, trusted=(pki.root(),), revoked=revoked), MANDATORY
+        cases[what] = pki.credentials(default=good, trusted=(pki.root(),), revoked=revoked), MANDATORY
     cases["a list within a list"] = (
-        pki.material(default=good, trusted=(pki.root(),), revoked=begun + pki.revocations()),
+        pki.credentials(default=good, trusted=(pki.root(),), revoked=begun + pki.revocations()),
         MANDATORY,
     )
     garbled = pki.garbled(x509.load_pem_x509_certificate(pki.root()).public_bytes(Encoding.DER))
-    cases["a CA whose name is broken"] = pki.material(default=good, trusted=(garbled,)), MANDATORY
+    cases["a CA whose name is broken"] = pki.credentials(default=good, trusted=(garbled,)), MANDATORY
     cases["a list by somebody whose name is broken"] = (
-        pki.material(default=good, trusted=(pki.root(),), revoked=pki.garbled(pki.revocations(der=True))),
+        pki.credentials(default=good, trusted=(pki.root(),), revoked=pki.garbled(pki.revocations(der=True))),
         MANDATORY,
     )
     cases["a broken pair for a name"] = (
-        pki.material((b"a.example", Pair(good.key, other.chain)), default=good),
-        Options(sni_level=1),
+        pki.credentials((b"a.example", Pair(good.key, other.chain)), default=good),
+        SessionOptions(sni_level=SniLevel.OPTIONAL),
     )
     return cases
 
@@ -186,7 +177,7 @@ def test_what_cannot_be_used_is_refused_with_one_clear_line(what: str) -> None:
     message = str(error.value)
     assert message.startswith("unable to ") and message.isprintable() and len(message) < 300
     assert message.partition(": ")[2]
-    connect(build(pki.material(default=pki.pair()), DEFAULT))  # the library's error queue must be clean
+    connect(build(pki.credentials(default=pki.pair()), DEFAULT))  # the library's error queue must be clean
 
 
 def test_a_broken_pair_is_named() -> None:
@@ -200,7 +191,9 @@ def test_a_broken_pair_is_named() -> None:
 @pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_1_VERSION])
 def test_old_versions_are_refused(version: int) -> None:
     with pytest.raises(TLSFailure, match="protocol") as failure:
-        connect(build(pki.material(default=pki.pair()), DEFAULT), client_context(version, ciphers=b"ALL:@SECLEVEL=0"))
+        connect(
+            build(pki.credentials(default=pki.pair()), DEFAULT), client_context(version, ciphers=b"ALL:@SECLEVEL=0")
+        )
     assert failure.value.during_handshake
 
 
@@ -208,7 +201,7 @@ def test_old_versions_are_refused(version: int) -> None:
     "cipher", [b"ECDHE-ECDSA-AES128-SHA256", b"ECDHE-ECDSA-AES256-SHA", b"AES128-GCM-SHA256", b"AES256-SHA"]
 )
 def test_ciphers_without_forward_secrecy_or_authenticated_encryption_are_refused(cipher: bytes) -> None:
-    server = build(pki.material(default=pki.pair()), DEFAULT)
+    server = build(pki.credentials(default=pki.pair()), DEFAULT)
     with pytest.raises(TLSFailure, match="no shared cipher"):
         connect(server, client_context(SSL.TLS1_2_VERSION, ciphers=cipher + b":@SECLEVEL=0"))
 
@@ -217,72 +210,15 @@ def test_ciphers_without_forward_secrecy_or_authenticated_encryption_are_refused
 @pytest.mark.parametrize("family", [b"AES128-GCM-SHA256", b"AES256-GCM-SHA384", b"CHACHA20-POLY1305"])
 def test_modern_ciphers_are_served(rsa_pair: bool, family: bytes) -> None:
     cipher = (b"ECDHE-RSA-" if rsa_pair else b"ECDHE-ECDSA-") + family
-    server = build(pki.material(default=pki.pair(rsa_key=rsa_pair)), DEFAULT)
+    server = build(pki.credentials(default=pki.pair(rsa_key=rsa_pair)), DEFAULT)
     client = connect(server, client_context(SSL.TLS1_2_VERSION, ciphers=cipher))
     assert (client.connection.get_cipher_name() or "").encode() == cipher
 
 
 def test_the_server_s_order_of_preference_counts() -> None:
-    server = build(pki.material(default=pki.pair()), DEFAULT)
+    server = build(pki.credentials(default=pki.pair()), DEFAULT)
     client = client_context(SSL.TLS1_2_VERSION, ciphers=b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384")
     assert connect(server, client).connection.get_cipher_name() == "ECDHE-ECDSA-AES256-GCM-SHA384"
-
-
-# Clients' certificates
-
-
-@EACH_VERSION
-@pytest.mark.parametrize("options", [MANDATORY, OPTIONAL], ids=["mandatory", "optional"])
-def test_a_client_certificate_of_the_right_authority_is_welcome(options: Options, version: int) -> None:
-    server = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), options)
-    connect(server, client_context(version, certificate=pki.pair("client.example", by="clients")))
-
-
-@EACH_VERSION
-def test_a_client_without_certificate_is_welcome_only_where_it_is_optional(version: int) -> None:
-    material = pki.material(default=pki.pair(), trusted=(pki.root("clients"),))
-    connect(build(material, OPTIONAL), client_context(version))
-    with pytest.raises(TLSFailure, match="peer did not return a certificate") as failure:
-        connect(build(material, MANDATORY), client_context(version))
-    assert failure.value.during_handshake
-
-
-@EACH_VERSION
-@pytest.mark.parametrize("options", [MANDATORY, OPTIONAL], ids=["mandatory", "optional"])
-def test_a_client_certificate_of_another_authority_is_refused_even_where_it_is_optional(
-    options: Options, version: int
-) -> None:
-    server = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), options)
-    with pytest.raises(TLSFailure, match="certificate verify failed") as failure:
-        connect(server, client_context(version, certificate=pki.pair("client.example", by="strangers")))
-    assert failure.value.during_handshake
-
-
-def test_an_expired_client_certificate_is_refused() -> None:
-    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-    issued = pki.authority("clients").issue_cert("client.example", not_after=yesterday)
-    expired = Pair(issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
-    server = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
-    with pytest.raises(TLSFailure, match="certificate verify failed"):
-        connect(server, client_context(certificate=expired))
-
-
-def test_the_client_is_told_each_acceptable_authority_once() -> None:
-    trusted = (pki.root("clients"), pki.root("partners") + pki.root("clients"))
-    client = connect(build(pki.material(default=pki.pair(), trusted=trusted), OPTIONAL))
-    assert len(client.connection.get_client_ca_list()) == 2
-
-
-def test_each_of_several_authorities_is_trusted() -> None:
-    trusted = (pki.root("clients") + pki.root("partners"), pki.root("others"))
-    server = build(pki.material(default=pki.pair(), trusted=trusted), MANDATORY)
-    for by in ("clients", "partners", "others"):
-        connect(server, client_context(certificate=pki.pair("client.example", by=by)))
-
-
-def test_without_client_certificates_none_is_asked_for() -> None:
-    client = connect(build(pki.material(default=pki.pair()), DEFAULT))
-    assert client.connection.get_client_ca_list() == []
 
 
 # Server names
@@ -312,13 +248,13 @@ NAMED = (
 def test_each_server_name_gets_its_own_certificate_and_others_the_default(
     asked: bytes | None, gets: str, version: int
 ) -> None:
-    server = build(pki.material(*NAMED, default=pki.pair()), Options(sni_level=1))
+    server = build(pki.credentials(*NAMED, default=pki.pair()), SessionOptions(sni_level=SniLevel.OPTIONAL))
     assert served_names(connect(server, client_context(version), asked)) == [gets]
 
 
 @EACH_VERSION
 def test_without_a_default_other_names_are_refused(version: int) -> None:
-    server = build(pki.material(*NAMED), Options(sni_level=2))
+    server = build(pki.credentials(*NAMED), SessionOptions(sni_level=SniLevel.MANDATORY))
     assert served_names(connect(server, client_context(version), b"a.example")) == ["a.example"]
     for asked in (b"elsewhere.example", b"b.example", None):
         with pytest.raises(TLSFailure) as failure:
@@ -327,15 +263,15 @@ def test_without_a_default_other_names_are_refused(version: int) -> None:
 
 
 def test_names_are_ignored_when_not_asked_to_heed_them() -> None:
-    server = build(pki.material(default=pki.pair()), DEFAULT)
+    server = build(pki.credentials(default=pki.pair()), DEFAULT)
     assert served_names(connect(server, name=b"a.example")) == ["server.example"]
 
 
 @EACH_VERSION
 def test_a_client_certificate_is_demanded_whatever_name_is_asked_for(version: int) -> None:
     server = build(
-        pki.material(*NAMED, default=pki.pair(), trusted=(pki.root("clients"),)),
-        Options(sni_level=1, client_certificate="mandatory"),
+        pki.credentials(*NAMED, default=pki.pair(), trusted=(pki.root("clients"),)),
+        SessionOptions(sni_level=SniLevel.OPTIONAL, client_certificate=ClientCertificate.MANDATORY),
     )
     right = client_context(version, certificate=pki.pair("client.example", by="clients"))
     wrong = client_context(version, certificate=pki.pair("client.example", by="strangers"))
@@ -346,78 +282,49 @@ def test_a_client_certificate_is_demanded_whatever_name_is_asked_for(version: in
                 connect(server, client, asked)
 
 
-# Resumption
+# Protocols (ALPN)
+
+H2_FIRST = SessionOptions(alpn=(b"h2", b"http/1.1"))
 
 
-def ticket(server: SSL.Context, client: SSL.Context, name: bytes = b"server.example") -> SSL.Session:
-    connection = connect(server, client, name).connection
-    session = connection.get_session()
-    connection.shutdown()  # OpenSSL does not resume a session that was not ended
-    assert session is not None
-    return session
-
-
-@EACH_VERSION
-def test_a_session_resumes_with_the_context_that_gave_the_ticket(version: int) -> None:
-    server = build(pki.material(default=pki.pair()), DEFAULT)
+def agreed(options: SessionOptions, *offered: bytes, version: int = SSL.TLS1_3_VERSION) -> bytes:
+    """Return the protocol that server and client both take to be agreed on."""
     client = client_context(version)
-    again = connect(server, client, session=ticket(server, client))
-    assert again.resumed
+    if offered:
+        client.set_alpn_protos(list(offered))
+    pump = Pump(build(pki.credentials((b"server.example", pki.pair()), default=pki.pair("x.example")), options))
+    talking = Client(client)
+    shake_hands(pump, talking)
+    assert talking.connection.get_alpn_proto_negotiated() == pump.connection.get_alpn_proto_negotiated()
+    return pump.connection.get_alpn_proto_negotiated()
 
 
 @EACH_VERSION
-def test_a_session_under_a_name_resumes_under_that_name(version: int) -> None:
-    server = build(pki.material(*NAMED, default=pki.pair()), Options(sni_level=1))
+@pytest.mark.parametrize("sni_level", [SniLevel.NONE, SniLevel.OPTIONAL])
+def test_the_first_of_our_protocols_that_the_client_has_is_agreed_on(version: int, sni_level: SniLevel) -> None:
+    options = SessionOptions(alpn=H2_FIRST.alpn, sni_level=sni_level)
+    assert agreed(options, b"http/1.1", b"h2", version=version) == b"h2"
+    assert agreed(options, b"http/1.0", b"http/1.1", version=version) == b"http/1.1"
+
+
+def test_who_offers_no_protocol_is_served_without() -> None:
+    assert agreed(H2_FIRST) == b""
+
+
+def test_without_protocols_of_our_own_what_a_client_offers_is_ignored() -> None:
+    assert agreed(SessionOptions(), b"h2") == b""
+
+
+@EACH_VERSION
+def test_who_offers_only_other_protocols_is_told_so_and_refused(version: int) -> None:
     client = client_context(version)
-    assert connect(server, client, b"a.example", ticket(server, client, b"a.example")).resumed
-
-
-def test_a_session_resumed_under_another_name_has_that_name() -> None:
-    # TLS 1.3 ties a session to no name (RFC 8446, 4.6.1); in TLS 1.2 OpenSSL keeps to the session's own.
-    server = build(pki.material(*NAMED, default=pki.pair()), Options(sni_level=1))
-    client = client_context(SSL.TLS1_3_VERSION)
-    pump, elsewhere = Pump(server), Client(client, b"x.b.example", ticket(server, client, b"a.example"))
-    shake_hands(pump, elsewhere)
-    assert pump.connection.get_servername() == b"x.b.example"
-
-
-@EACH_VERSION
-def test_a_resumed_session_still_has_the_client_s_certificate(version: int) -> None:
-    server = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
-    client = client_context(version, certificate=pki.pair("client.example", by="clients"))
-    pump = Pump(server)
-    again = Client(client, session=ticket(server, client))
-    shake_hands(pump, again)
-    assert again.resumed
-    assert pump.connection.get_peer_certificate(as_cryptography=True) is not None
-
-
-@EACH_VERSION
-def test_a_ticket_is_worth_nothing_to_another_context_even_of_the_same_parameters(version: int) -> None:
-    material = pki.material(default=pki.pair())
-    client = client_context(version)
-    session = ticket(build(material, DEFAULT), client)
-    assert not connect(build(material, DEFAULT), client, session=session).resumed
-
-
-@EACH_VERSION
-@pytest.mark.parametrize("by", ["clients", ""])
-def test_a_ticket_got_under_laxer_parameters_does_not_stand_in_for_a_certificate(version: int, by: str) -> None:
-    lax = build(pki.material(default=pki.pair(), trusted=(pki.root("strangers"),)), OPTIONAL)
-    strict = build(pki.material(default=pki.pair(), trusted=(pki.root("clients"),)), MANDATORY)
-    stranger = client_context(version, certificate=pki.pair("client.example", by="strangers") if by else None)
-    with pytest.raises(TLSFailure):
-        connect(strict, stranger, session=ticket(lax, stranger))
-
-
-def test_a_client_cannot_renegotiate() -> None:
-    pump, client = Pump(build(pki.material(default=pki.pair()), DEFAULT)), Client(client_context(SSL.TLS1_2_VERSION))
-    shake_hands(pump, client)
-    client.connection.renegotiate()
-    with pytest.raises(SSL.WantReadError):
-        client.connection.do_handshake()
-    feed(pump, client.said())
-    assert not take(pump)
-    with pytest.raises(SSL.Error, match="no renegotiation"):
-        shake_hands(pump, client)
-        client.hear(b"".join(pump.to_network))
+    client.set_alpn_protos([b"smtp"])
+    strict = build(pki.credentials(default=pki.pair()), H2_FIRST)
+    for _ in range(2):
+        pump, talking = Pump(strict), Client(client)
+        with pytest.raises(TLSFailure, match=r"^no application protocol in common$") as failure:
+            shake_hands(pump, talking)
+        assert failure.value.during_handshake
+        with pytest.raises(SSL.Error, match="no application protocol"):
+            talking.hear(drain(pump))
+        shake_hands(Pump(strict), Client(client_context(version)))  # and nothing of it is left for the next

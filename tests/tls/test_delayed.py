@@ -1,4 +1,4 @@
-"""Delayed encryption: what the stage of s6-ucspitlsd gives the program, and what its engine waits for."""
+"""Delayed encryption: what an engine waits for, and how its session ends."""
 
 from __future__ import annotations
 
@@ -12,88 +12,14 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.posix.reactor import Reactor
-from s6tls.stages.ucspitlsd import Ucspitlsd
 from s6tls.tls import engine
-from s6tls.tls.credentials import Options
+from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.delayed import await_command
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Image, Refused
 from tests.tls import pki
 from tests.tls.memory import client_context
-from tests.tls.test_stage import OTHERS, TLS, Holder
 
-WAYS = (b"SSLCTLFD", b"SSLREADFD", b"SSLWRITEFD")
-
-
-@pytest.fixture
-def holder() -> Iterator[Holder]:
-    holder = Holder()
-    yield holder
-    holder.end()
-
-
-@pytest.fixture
-def image() -> Iterator[Image]:
-    ours, theirs = socket.socketpair()
-    net = ours.detach()
-    image = Image(TLS | OTHERS, [b"prog"], net, net)
-    with theirs:
-        yield image
-        image.close()
-
-
-# The stage
-
-
-@pytest.mark.parametrize("keep", [False, True])
-def test_the_program_learns_its_ways_and_nothing_about_keys_or_other_sessions(
-    holder: Holder, image: Image, keep: bool
-) -> None:
-    Ucspitlsd(Options(), keep, holder).apply(image)
-    rest = {name: value for name, value in OTHERS.items() if not name.startswith(b"SSL_")}
-    numbers = {int(image.env[name]) for name in WAYS}
-    assert image.extra.keys() == numbers and len(numbers) == 3
-    assert {name: value for name, value in image.env.items() if name not in WAYS} == rest | (TLS if keep else {})
-
-
-def test_the_ways_lead_to_an_engine_that_waits(holder: Holder, image: Image) -> None:
-    Ucspitlsd(Options(), False, holder).apply(image)
-    (fds, peer), control = holder.carried[0], image.extra[int(image.env[b"SSLCTLFD"])]
-    assert peer == "192.0.2.1_4711"
-    os.write(fds.to_program, b"request")
-    os.write(image.extra[int(image.env[b"SSLWRITEFD"])], b"answer")
-    assert os.read(image.extra[int(image.env[b"SSLREADFD"])], 100) == b"request"
-    assert os.read(fds.from_program, 100) == b"answer"
-    os.write(control, b"Y")
-    assert os.read(fds.notify, 100) == b"Y"
-    os.write(fds.notify, b"\0\0")
-    assert os.read(control, 100) == b"\0\0"
-
-
-def test_program_and_engine_have_the_network_each_for_itself(holder: Holder, image: Image) -> None:
-    net = image.stdin
-    Ucspitlsd(Options(), False, holder).apply(image)
-    fds = holder.carried[0][0]
-    assert (image.stdin, image.stdout) == (net, net) and fds.net_in != net
-    assert os.path.sameopenfile(fds.net_in, net) and os.path.sameopenfile(fds.net_out, net)
-
-
-def test_what_a_later_stage_refuses_closes_the_control_socket(holder: Holder, image: Image) -> None:
-    Ucspitlsd(Options(), False, holder).apply(image)
-    image.close()
-    assert os.read(holder.carried[0][0].notify, 1) == b""
-
-
-def test_a_refusal_leaves_the_connection_and_no_descriptor_behind(image: Image) -> None:
-    before = set(os.listdir("/proc/self/fd"))
-    with pytest.raises(Refused) as refused:
-        Ucspitlsd(Options(), False, Holder(refuse=True)).apply(image)
-    assert refused.value.code == 96
-    assert set(os.listdir("/proc/self/fd")) == before and not image.extra
-    os.fstat(image.stdin)
-
-
-# The engine
+DELAYED = SessionOptions(delayed=True)
 
 
 class World:
@@ -150,14 +76,14 @@ def world() -> Iterator[World]:
 def test_y_begins_without_a_word(world: World) -> None:
     world.control.sendall(b"y")
     begun, ended = world.outcome()
-    assert ([fds.notify for fds in begun], ended) == ([-1], [])
+    assert ([fds.notify for fds in begun], ended) == ([None], [])
     assert world.control.recv(1) == b""
 
 
 def test_capital_y_begins_with_a_report_to_come(world: World) -> None:
     world.control.sendall(b"Y")
     assert world.outcome() == ([world.fds], [])
-    assert os.get_blocking(world.fds.notify)
+    assert os.get_blocking(world.fds.numbers[-1])
 
 
 def test_what_the_client_has_sent_stays_and_flags_are_left_alone(world: World) -> None:
@@ -188,10 +114,10 @@ def test_another_command_is_100(world: World, capfd: pytest.CaptureFixture[str])
 def test_a_session_that_breaks_ends_the_connection_that_the_program_still_has(world: World) -> None:
     held = os.dup(world.fds.net_in)
     world.cleanup.callback(os.close, held)
-    settled = engine.settle(pki.material(default=pki.pair()), Options(), None)
+    context = engine.confine_and_load(pki.parameters(DELAYED), pki.credentials(default=pki.pair()))
     world.client.sendall(b"GET / HTTP/1.0\r\n\r\n")
     world.control.sendall(b"Y")
-    assert engine.run(settled, Options(delayed=True), world.fds) == 97
+    assert engine.run(context, DELAYED, world.fds) == 97
     assert world.control.recv(1) == b""
     while world.client.recv(100):
         pass
@@ -201,15 +127,15 @@ def test_a_session_that_breaks_ends_the_connection_that_the_program_still_has(wo
 
 def test_a_program_that_ends_during_the_handshake_ends_the_engine(world: World) -> None:
     """A client that never goes on holds nothing."""
-    settled = engine.settle(pki.material(default=pki.pair()), Options(), None)
+    context = engine.confine_and_load(pki.parameters(DELAYED), pki.credentials(default=pki.pair()))
     world.control.sendall(b"y")
     world.exit()
-    assert engine.run(settled, Options(delayed=True), world.fds) == 0
+    assert engine.run(context, DELAYED, world.fds) == 0
     assert world.client.recv(1) == b""
 
 
 def test_what_a_program_has_left_is_sent_all_the_same(world: World) -> None:
-    settled = engine.settle(pki.material(default=pki.pair()), Options(), None)
+    context = engine.confine_and_load(pki.parameters(DELAYED), pki.credentials(default=pki.pair()))
     world.control.sendall(b"y")
     os.write(world.stdout, b"goodbye")
     world.exit()
@@ -225,6 +151,6 @@ def test_what_a_program_has_left_is_sent_all_the_same(world: World) -> None:
 
     client = threading.Thread(target=talk)
     client.start()
-    code = engine.run(settled, Options(delayed=True), world.fds)
+    code = engine.run(context, DELAYED, world.fds)
     client.join()
     assert (code, heard) == (0, [b"goodbye"])

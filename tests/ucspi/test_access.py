@@ -13,11 +13,11 @@ import pytest
 
 from s6tls.accessrules import Decision, Rule, RuleSet, Verdict
 from s6tls.accessrules.cdb import write_cdb
-from s6tls.helper.helper import Outpost
+from s6tls.helper.helper import LookupHelper
 from s6tls.stages.access import Access, Lookups
 from s6tls.stages.connlimit import ConnLimit
-from s6tls.stages.rulesource import CdbSource, Question
-from s6tls.ucspi.image import Image, Refused
+from s6tls.stages.rulesource import CdbSource, Probe
+from s6tls.ucspi.image import Image, StageExit
 
 UCSPI = {
     b"PROTO": b"TCP",
@@ -36,11 +36,11 @@ class Fixed:
     path: bytes = b"rules.cdb"
     asked: bytes = b""
 
-    def ask(self, question: Question) -> Decision:
+    def ask(self, probe: Probe) -> Decision:
         if isinstance(self.decision, OSError):
             raise self.decision
         backend = Noting()
-        question(RuleSet(backend))
+        probe(RuleSet(backend))
         self.asked = backend.asked
         return self.decision
 
@@ -77,7 +77,7 @@ def image(**env: bytes | None) -> Image:
 
 
 def refusal(stage: Access, of: Image) -> tuple[int, str, str]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         stage.apply(of)
     return caught.value.code, caught.value.kind, str(caught.value)
 
@@ -217,17 +217,17 @@ def test_no_socket_is_a_warning_when_nagle_is_to_be_disabled(capfd: pytest.Captu
     assert capfd.readouterr().err == f"s6-tcpserver-access: warning: {message}\n"
 
 
-# Names.  The outpost, the name servers and IDENT are tests/e2e/test_names.py's.
+# Names.  The helper, the name servers and IDENT are tests/e2e/test_names.py's.
 
 
 @dataclass
-class Told(Outpost):
-    """An outpost that has been taken over by strangers, and says what they want; nothing is that it is gone."""
+class Told(LookupHelper):
+    """A helper that has been taken over by strangers, and says what they want; no reply is that it has ended."""
 
     reply: bytes
 
-    def inquire(self, program: str, question: dict[str, Any], timeout: int, servers: list[str]) -> int:
-        self.question, self.timeout, self.servers = question, timeout, servers
+    def look_up(self, program: str, lookup: dict[str, Any], timeout_ms: int, servers: list[str]) -> int:
+        self.lookup, self.timeout_ms, self.servers = lookup, timeout_ms, servers
         reading, writing = os.pipe()
         os.write(writing, self.reply)
         os.close(writing)
@@ -250,10 +250,10 @@ def test_what_is_found_goes_into_the_environment_after_the_rule() -> None:
     told = Told(b"REMOTEHOST=a.test\0LOCALHOST=here.test\0REMOTEINFO=alice b\0\0")
     passed = image()
     rules = allow((b"TCPREMOTEHOST", b"forged"), (b"A", b"1"))
-    hear(Access(rules, lookups=Lookups(user=True, timeout=500), outpost=told), passed)
+    hear(Access(rules, lookups=Lookups(user=True, timeout_ms=500), helper=told), passed)
     names = {b"TCPREMOTEHOST": b"a.test", b"TCPLOCALHOST": b"here.test", b"TCPREMOTEINFO": b"alice b"}
     assert passed.env == {**UCSPI, **names, b"A": b"1"}
-    assert told.timeout == 500
+    assert told.timeout_ms == 500
 
 
 @pytest.mark.parametrize(
@@ -270,27 +270,29 @@ def test_what_is_found_goes_into_the_environment_after_the_rule() -> None:
         b"REMOTEINFO=" + b"a" * 513 + b"\0\0",
     ],
 )
-def test_nobody_takes_the_outposts_word_for_what_a_name_is(reply: bytes) -> None:
-    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: the outpost tells nonsense$") as caught:
-        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), outpost=Told(reply)), image())
+def test_nobody_takes_the_helpers_word_for_what_a_name_is(reply: bytes) -> None:
+    with pytest.raises(
+        StageExit, match=r"^unable to look up 192\.0\.2\.7: invalid reply from lookup helper$"
+    ) as caught:
+        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), helper=Told(reply)), image())
     assert caught.value.code == 111
 
 
 @pytest.mark.parametrize("reply", [b"LD_PRELOAD=evil\0\0", b"TCPREMOTEIP=127.0.0.1\0\0", b"\0", b"REMOTEHOST=a\0"])
-def test_an_outpost_cannot_set_other_variables_or_stop_halfway(reply: bytes) -> None:
-    stage = Access(Fixed(BY_ADDRESS), lookups=Lookups(), outpost=Told(reply))
+def test_a_helper_cannot_set_other_variables_or_stop_halfway(reply: bytes) -> None:
+    stage = Access(Fixed(BY_ADDRESS), lookups=Lookups(), helper=Told(reply))
     waiting = stage.apply(image())
     assert waiting is not None
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         while not waiting.resume():
             pass
     assert caught.value.code == 111
     waiting.close()
 
 
-def test_an_outpost_that_is_gone_refuses() -> None:
-    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: the outpost is gone$") as caught:
-        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), outpost=Told(b"")), image())
+def test_a_helper_that_ends_refuses() -> None:
+    with pytest.raises(StageExit, match=r"^unable to look up 192\.0\.2\.7: lookup helper ended$") as caught:
+        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(), helper=Told(b"")), image())
     assert caught.value.code == 111
 
 
@@ -299,11 +301,11 @@ def test_address_and_name_are_judged_by_one_set(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "rules.cdb")
     write_cdb(path, [(b"reversedns/@", Rule(False))])
     waiting = Access(
-        CdbSource(path, private=True), lookups=Lookups(), outpost=Told(b"REMOTEHOST=a.test\0\0"), verbosity=2
+        CdbSource(path, private=True), lookups=Lookups(), helper=Told(b"REMOTEHOST=a.test\0\0"), verbosity=2
     ).apply(image())
     assert waiting is not None
     write_cdb(path, [(b"ip4/0.0.0.0_0", Rule(False)), (b"reversedns/@", Rule(True))])
-    with pytest.raises(Refused, match=r"^deny pid \d+ ip 192\.0\.2\.7$"):
+    with pytest.raises(StageExit, match=r"^deny pid \d+ ip 192\.0\.2\.7$"):
         waiting.resume()
     waiting.close()
 
@@ -314,18 +316,18 @@ def test_address_and_name_are_judged_by_one_set(tmp_path: Path) -> None:
     ids=["name without a rule", "no name", "no answer", "too late"],
 )
 def test_a_client_that_no_rule_knows_is_refused(reply: bytes, code: int) -> None:
-    with pytest.raises(Refused) as caught:
-        hear(Access(Fixed(Decision(Verdict.NOTFOUND)), lookups=Lookups(), outpost=Told(reply)), image())
+    with pytest.raises(StageExit) as caught:
+        hear(Access(Fixed(Decision(Verdict.NOTFOUND)), lookups=Lookups(), helper=Told(reply)), image())
     assert caught.value.code == code
 
 
 def test_a_failure_refuses_only_if_it_is_to(capfd: pytest.CaptureFixture[str]) -> None:
     told = Told(b"REMOTEHOST=a.test\0ERROR=no\x1banswer\0\0")
-    with pytest.raises(Refused, match=r"^unable to look up 192\.0\.2\.7: no\\x1banswer$") as caught:
-        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(strict=True), outpost=told), image())
+    with pytest.raises(StageExit, match=r"^unable to look up 192\.0\.2\.7: no\\x1banswer$") as caught:
+        hear(Access(Fixed(BY_ADDRESS), lookups=Lookups(strict=True), helper=told), image())
     assert caught.value.code == 111
     passed = image()
-    hear(Access(Fixed(BY_ADDRESS), verbosity=2, lookups=Lookups(), outpost=told), passed)
+    hear(Access(Fixed(BY_ADDRESS), verbosity=2, lookups=Lookups(), helper=told), passed)
     assert passed.env == {**UCSPI, b"TCPREMOTEHOST": b"a.test"}
     message = r"unable to look up 192.0.2.7: no\x1banswer"
     assert capfd.readouterr().err == f"s6-tcpserver-access: warning: {message}\n"
@@ -333,16 +335,16 @@ def test_a_failure_refuses_only_if_it_is_to(capfd: pytest.CaptureFixture[str]) -
 
 def test_who_is_denied_by_address_is_not_looked_up() -> None:
     told = Told(b"\0\0")
-    assert refusal(Access(Fixed(Decision(Verdict.DENY)), lookups=Lookups(user=True), outpost=told), image())[0] == 1
-    assert not hasattr(told, "question")
+    assert refusal(Access(Fixed(Decision(Verdict.DENY)), lookups=Lookups(user=True), helper=told), image())[0] == 1
+    assert not hasattr(told, "lookup")
 
 
 def test_what_is_asked() -> None:
     told = Told(b"\0\0")
     lookups = Lookups(hosts=True, paranoid=True)
-    hear(Access(lookups=lookups, local_name=b"here", outpost=told), image(DNSCACHEIP=b"127.0.0.1,::1 192.0.2.53"))
+    hear(Access(lookups=lookups, local_name=b"here", helper=told), image(DNSCACHEIP=b"127.0.0.1,::1 192.0.2.53"))
     assert told.servers == ["127.0.0.1", "::1", "192.0.2.53"]
-    assert told.question == {
+    assert told.lookup == {
         "remote": "192.0.2.7",
         "local": "127.0.0.1",
         "remote_port": 50000,
@@ -353,12 +355,12 @@ def test_what_is_asked() -> None:
         "paranoid": True,
         "user": False,
     }
-    hear(Access(lookups=Lookups(names=False, user=True), outpost=told), image())
-    assert (told.question["remote_name"], told.question["local_name"], told.question["user"]) == (False, False, True)
+    hear(Access(lookups=Lookups(names=False, user=True), helper=told), image())
+    assert (told.lookup["remote_name"], told.lookup["local_name"], told.lookup["user"]) == (False, False, True)
     assert told.servers == []
 
 
 @pytest.mark.parametrize("value", [b"localhost", b"127.0.0.1:53", b"\xff", b"127.0.0.1,x", b"fe80::1%lo"])
 def test_a_wrong_name_server_is_100(value: bytes) -> None:
-    stage = Access(lookups=Lookups(), outpost=Told(b"\0\0"))
+    stage = Access(lookups=Lookups(), helper=Told(b"\0\0"))
     assert refusal(stage, image(DNSCACHEIP=value)) == (100, "fatal", "invalid $DNSCACHEIP")

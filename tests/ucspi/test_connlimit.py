@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from s6tls.stages.connlimit import ConnLimit
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 
 
 def apply(**env: str) -> tuple[int, str]:
     """Return the exit code and the message that the stage refuses with, or 0 and nothing."""
     try:
         ConnLimit().apply(Image({name.encode(): value.encode() for name, value in env.items()}, [b"prog"]))
-    except Refused as refused:
+    except StageExit as refused:
         return refused.code, str(refused)
     return 0, ""
 

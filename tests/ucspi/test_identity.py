@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from s6tls.accessrules.ids import BadId, parse_groups, parse_id
 from s6tls.posix.identity import BadIdentity, Identity
 from s6tls.stages.applyuidgid import ApplyUidGid
-from s6tls.ucspi.image import Image, Refused
+from s6tls.ucspi.image import Image, StageExit
 from tests.ucspi.children import in_child
 
 
@@ -87,6 +88,15 @@ def test_a_drop_that_can_be_undone_is_none() -> None:
     assert in_child(body) == repr(BadIdentity("user id is not the one asked for"))
 
 
+def test_a_capability_that_stays_and_brings_root_back_is_found() -> None:
+    def body() -> None:
+        set_securebits, no_setuid_fixup = 28, 1 << 2  # prctl(2), capabilities(7): ids change, capabilities stay
+        assert ctypes.CDLL(None).prctl(set_securebits, no_setuid_fixup, 0, 0, 0) == 0
+        Identity(1001, 1002).take()
+
+    assert in_child(body) == repr(BadIdentity("root could be had back"))
+
+
 VARIABLES = {b"UID": b"1001", b"GID": b"1002", b"GIDLIST": b"7,8"}
 
 
@@ -125,6 +135,6 @@ def test_unexport() -> None:
 def test_a_variable_that_is_missing_or_wrong_is_100(name: str) -> None:
     for value, message in {None: f"{name} not set", b"1,x\n": f"invalid ${name}"}.items():
         env = {key: text for key, text in {**VARIABLES, name.encode(): value}.items() if text is not None}
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(StageExit) as caught:
             applied(ApplyUidGid(from_env=True), env)
         assert (caught.value.code, str(caught.value)) == (100, message)

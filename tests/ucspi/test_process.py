@@ -13,8 +13,8 @@ from typing import NoReturn
 import pytest
 
 from s6tls.posix.identity import Identity
-from s6tls.posix.process import fork, keep_from_programs
-from s6tls.ucspi.image import Image, Refused
+from s6tls.posix.process import fork, keep_from_programs, occupy_standard_descriptors
+from s6tls.ucspi.image import Image, StageExit
 from s6tls.ucspi.spawn import execute, spawn
 from tests.servers import BIN
 from tests.ucspi.children import in_child, outcome_of
@@ -196,14 +196,14 @@ def test_without_a_path_there_is_a_usual_one() -> None:
     ],
 )
 def test_a_program_that_cannot_be_started(words: list[str], code: int, message: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         started(*words)
     assert (caught.value.program, caught.value.code, str(caught.value)) == ("s6-tlsd", code, message)
 
 
 def test_a_file_in_no_known_format_is_126(tmp_path: Path) -> None:
     script(tmp_path / "prog", "neither ELF nor script")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         started(str(tmp_path / "prog"))
     assert (caught.value.code, str(caught.value)) == (126, f"unable to exec {tmp_path}/prog: Exec format error")
 
@@ -217,7 +217,7 @@ def test_only_found_out_after_the_fork_it_is_the_childs_exit_code(
 
 
 def test_the_server_itself_warns_and_goes_on() -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StageExit) as caught:
         spawn(Image(ENV, [b"nowhere"]))
     assert (caught.value.kind, caught.value.code) == ("warning", 127)
     assert str(caught.value) == "unable to spawn nowhere: No such file or directory"
@@ -307,3 +307,18 @@ def test_what_the_interpreter_adds_for_itself_goes_again(locale: dict[str, str])
     words = [f"{BIN}/s6-applyuidgid", "cat", "/proc/self/environ"]
     done = subprocess.run(words, env=env, stdout=subprocess.PIPE, check=True)
     assert sorted(done.stdout.split(b"\0")) == sorted([b"", *(f"{k}={v}".encode() for k, v in env.items())])
+
+
+@pytest.mark.parametrize("closed", [(), (0,), (1, 2), (0, 2), (0, 1, 2)])
+def test_closed_standard_descriptors_are_occupied_and_the_others_left_alone(closed: tuple[int, ...]) -> None:
+    def occupied() -> object:
+        for fd in closed:
+            os.close(fd)
+        before = {fd: os.fstat(fd) for fd in {0, 1, 2}.difference(closed)}
+        count = len(os.listdir("/proc/self/fd"))
+        occupy_standard_descriptors()
+        assert all(os.path.samestat(os.fstat(fd), was) for fd, was in before.items())
+        assert all(os.get_inheritable(fd) for fd in closed)
+        return [os.readlink(f"/proc/self/fd/{fd}") for fd in closed], len(os.listdir("/proc/self/fd")) - count
+
+    assert in_child(occupied) == repr((["/dev/null"] * len(closed), len(closed)))

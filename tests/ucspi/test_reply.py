@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.helper.reply import LARGEST, Refusal, Reply, encode, parse, refusal
-from s6tls.ucspi.image import Refused
+from s6tls.helper.reply import LARGEST, RefusalReply, Reply, encode, parse, refusal
+from s6tls.ucspi.image import StageExit
 
 NAMES = (b"A", b"B")
 VALUES = st.binary(max_size=50).map(lambda value: value.replace(b"\0", b""))
@@ -41,7 +41,7 @@ class Spoken:
         self.writing = -1
 
     def refused(self) -> tuple[str, int, str]:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(StageExit) as caught:
             self.reply.resume()
         return caught.value.program, caught.value.code, str(caught.value)
 
@@ -55,7 +55,7 @@ def test_what_is_told_arrives(values: dict[bytes, bytes]) -> None:
 def test_anything_else_is_no_reply(data: bytes) -> None:
     try:
         found = parse(data, NAMES)
-    except (ValueError, Refusal):
+    except (ValueError, RefusalReply):
         return
     assert set(found) <= set(NAMES)
     assert not any(b"\0" in value for value in found.values())
@@ -75,7 +75,8 @@ def test_anything_else_is_no_reply(data: bytes) -> None:
         b"A=1\0\0B=2\0\0",
         b"!0 fine\0\0",
         b"!256 much\0\0",
-        b"!0001000 zeros in front\0\0",
+        b"!0001 zeros in front\0\0",
+        b"!" + b"0" * 5000 + b"1 more digits than int() takes\0\0",
         b"!x\0\0",
         b"!\0\0",
         b"!-1 minus\0\0",
@@ -88,7 +89,7 @@ def test_malformed(data: bytes) -> None:
 
 
 def test_a_refusal_has_a_code_and_text_that_is_harmless_in_a_log() -> None:
-    with pytest.raises(Refusal, match=r"^caf\\xe9\\u20ac$") as caught:
+    with pytest.raises(RefusalReply, match=r"^caf\\xe9\\u20ac$") as caught:
         parse(refusal(99, "caf\xe9\u20ac"), NAMES)
     assert caught.value.code == 99
     assert len(refusal(1, "long" * 10_000)) < 1100
@@ -117,7 +118,7 @@ def test_refusals_and_nonsense_refuse() -> None:
         assert spoken.refused() == ("program", 99, "took too long")
     with Spoken() as spoken:
         os.write(spoken.writing, b"SHELL=/bin/evil\0\0")
-        assert spoken.refused() == ("program", 111, "unable to understand a process of ours: malformed reply")
+        assert spoken.refused() == ("program", 111, "unable to understand a helper process: malformed reply")
 
 
 def test_a_process_that_never_comes_to_an_end_is_cut_short() -> None:

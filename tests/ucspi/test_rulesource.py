@@ -10,6 +10,7 @@ import pytest
 from s6tls.accessrules import Verdict
 from s6tls.accessrules.compile import compile_tree
 from s6tls.stages.rulesource import CdbSource, DirectorySource
+from tests.e2e.processes import await_that
 
 CLIENT = b"192.0.2.7"
 ALLOW, DENY, NOTFOUND, ERROR = Verdict.ALLOW, Verdict.DENY, Verdict.NOTFOUND, "error"
@@ -60,7 +61,7 @@ def says(source: CdbSource | DirectorySource) -> Verdict | str:
     return ERROR if decision.verdict is Verdict.ERROR else decision.verdict
 
 
-def settled(path: Path) -> None:
+def stand_for_long(path: Path) -> None:
     """Make a file look as if it had stood there for long (its change time is the kernel's, and stays)."""
     os.utime(path, (1_000_000_000, 1_000_000_000))
 
@@ -73,7 +74,7 @@ def test_another_file_under_the_name(site: Site, source: CdbSource) -> None:
 
 def test_an_older_file_moved_back_counts_too(site: Site, source: CdbSource) -> None:
     site.install("deny")
-    settled(site.cdb)
+    stand_for_long(site.cdb)
     old = site.cdb.rename(site.cdb.parent / "old")
     site.install("allow")
     assert says(source) == ALLOW
@@ -114,6 +115,26 @@ def test_truncated_is_an_error_until_it_is_whole_again(site: Site) -> None:
     assert says(source) == ALLOW
 
 
+def test_a_file_that_is_truncated_while_it_is_copied_is_an_error(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.install("allow")
+    source = CdbSource(os.fsencode(site.cdb), private=True)
+    opened = len(os.listdir("/proc/self/fd"))
+    sendfile = os.sendfile
+
+    def copy_and_truncate(out: int, given: int, offset: int | None, count: int) -> int:
+        copied = sendfile(out, given, offset, count)
+        os.truncate(site.cdb, 0)
+        return copied
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "sendfile", copy_and_truncate)
+        with pytest.raises(OSError, match="cdb file changed while it was read"):
+            source.ask(lambda rules: rules.check_address(CLIENT))
+    assert len(os.listdir("/proc/self/fd")) == opened
+    site.install("allow")
+    assert says(source) == ALLOW
+
+
 def test_broken_missing_or_no_file_is_an_error_and_never_an_allow(site: Site, source: CdbSource) -> None:
     site.install("allow")
     whole = site.cdb.read_bytes()
@@ -149,8 +170,7 @@ def test_an_unchanged_file_is_not_read_again(site: Site, monkeypatch: pytest.Mon
     site.install("allow")
     source = CdbSource(os.fsencode(site.cdb), private=True)
     opened = len(os.listdir("/proc/self/fd"))
-    while not source._settled:
-        assert says(source) == ALLOW
+    await_that(lambda: says(source) == ALLOW and source._stable)
     first = source._rules
     assert all(says(source) == ALLOW for _ in range(100))
     assert source._rules is first

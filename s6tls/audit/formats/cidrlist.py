@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Range
 
+__all__ = ["parse", "write"]
+
 
 def parse(data: bytes, *, allow: bool = True) -> Parsed:
     """Read a list whose networks are all allowed, or all denied.  Raises BadText."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     _ByLength = dict[int, dict[int, "Statement"]]
 
+__all__ = ["Entry", "Parsed", "Provenance", "BadText", "Unsayable"]
+
 
 @dataclass(frozen=True)
 class Provenance:

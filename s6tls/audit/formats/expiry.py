@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from s6tls.audit.formats.entries import Entry
 
+__all__ = ["split"]
+
 
 def split(entries: Iterable[Entry], today: date) -> tuple[list[Entry], list[tuple[Entry, Entry | None]]]:
     """Return the rules that hold, and those that have expired, each with the wider rule that decides in its place.

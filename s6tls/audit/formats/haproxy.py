@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Range
 
+__all__ = ["parse", "write"]
+
 _LONGEST = 16_000  # HAProxy has a buffer of 16384 bytes for a line, and takes the rest of a longer one for another line
 _SIX_TO_FOUR, _COMPATIBLE = parse_cidr("2002::/16"), parse_cidr("::/96")
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from s6tls.audit.core.loaded import LoadedRules
 
+__all__ = ["parse", "write"]
+
 _LONGEST = 2045  # tcp_wrappers has a buffer of 2048 bytes for a line, with its newline, a NUL, and maybe a CR
 _DAEMON = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 _COLON = re.compile(r":(?![^\[\]]*\])")

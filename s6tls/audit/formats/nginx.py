@@ -24,6 +24,8 @@ from s6tls.audit.formats.entries import (
 if TYPE_CHECKING:
     from s6tls.audit.core.loaded import LoadedRules
 
+__all__ = ["parse", "write"]
+
 _DIRECTIVE = re.compile(r"[ \t]*(allow|deny)[ \t]+([^ \t;]+)[ \t]*;[ \t]*")
 
 

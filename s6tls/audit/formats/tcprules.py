@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from s6tls.audit.core.loaded import LoadedRules
 
+__all__ = ["parse", "write"]
+
 _NOTHING_MATCHES = Statement(Network(Family.IP4, 0, 0), plain_rule(True))
 _QUOTES = [chr(code) for code in (0x22, *range(0x21, 0x7F))]
 

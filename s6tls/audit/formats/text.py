@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from s6tls.accessrules.rule import Env
 
+__all__ = ["parse", "write"]
+
 _FAMILIES = {family.value: family for family in Family}
 _QUOTED = r'"(?:[^"\\]|\\[ntr"\\]|\\x[0-9a-fA-F]{2})*"'
 _PLAIN = r'[^\s"#\\]+'

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Blocks = Iterator[list[bytes]]
 
+
 FIELDS = (
     "remote_addr",
     "client_ip",

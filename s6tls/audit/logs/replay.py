@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from s6tls.audit.core.wording import Decided, Json
     from s6tls.audit.logs.formats import Log
 
+
 CLIENTS = 1 << 20
 """How many clients are remembered by their addresses."""
 

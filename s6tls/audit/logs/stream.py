@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from typing import TYPE_CHECKING, Protocol
-
-import zstandard
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,11 +55,25 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-_PACKED: dict[bytes, tuple[str, Callable[[], _Decoder]]] = {
-    b"\x1f\x8b\x08": ("gzip", lambda: zlib.decompressobj(16 + zlib.MAX_WBITS)),
-    b"\x28\xb5\x2f\xfd": ("zstd", lambda: zstandard.ZstdDecompressor().decompressobj()),
-    b"\x50\x2a\x4d\x18": ("zstd", lambda: zstandard.ZstdDecompressor().decompressobj()),
-}
+class _Packing(NamedTuple):
+    """How a compressed file is read; `error` is what its decoders raise."""
+
+    name: str
+    decoder: Callable[[], _Decoder]
+    error: type[Exception]
+
+
+def _gzip() -> _Packing:
+    return _Packing("gzip", lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), zlib.error)
+
+
+def _zstd() -> _Packing:
+    import zstandard
+
+    return _Packing("zstd", lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError)
+
+
+_PACKED = {b"\x1f\x8b\x08": _gzip, b"\x28\xb5\x2f\xfd": _zstd, b"\x50\x2a\x4d\x18": _zstd}
 """Beginnings of compressed files; that of a zstd file may be a frame to skip."""
 
 
@@ -69,27 +81,27 @@ def _unpacked(file: io.FileIO) -> Iterator[bytes]:
     head = b""
     while len(head) < 4 and (more := file.read(4 - len(head))):
         head += more
-    for magic, (name, decoder) in _PACKED.items():
+    for magic, packing in _PACKED.items():
         if head.startswith(magic):
-            yield from _decompressed(head, file, name, decoder)
+            yield from _decompressed(head, file, packing())
             return
     yield head + file.read(_BLOCK)
     while block := file.read(_BLOCK):
         yield block
 
 
-def _decompressed(data: bytes, file: io.FileIO, name: str, decoder: Callable[[], _Decoder]) -> Iterator[bytes]:
+def _decompressed(data: bytes, file: io.FileIO, packing: _Packing) -> Iterator[bytes]:
     """Decompress members, or frames, one after the other; zeros may follow each, as on tapes."""
     member: _Decoder | None = None
     taken = len(data)
     while data:
         if member is None and (data := data.lstrip(b"\0")):
-            member = decoder()
+            member = packing.decoder()
         if member is not None:
             try:
                 unpacked = member.decompress(data)
-            except (zlib.error, zstandard.ZstdError) as error:
-                raise LogError(f"broken {name} data before byte {taken}: {error}") from error
+            except packing.error as error:
+                raise LogError(f"broken {packing.name} data before byte {taken}: {error}") from error
             for start in range(0, len(unpacked), _BLOCK):
                 yield unpacked[start : start + _BLOCK]
             data = b""
@@ -99,4 +111,4 @@ def _decompressed(data: bytes, file: io.FileIO, name: str, decoder: Callable[[],
             data = file.read(_PIECE)
             taken += len(data)
     if member is not None:
-        raise LogError(f"{name} data cut short at byte {taken}")
+        raise LogError(f"{packing.name} data cut short at byte {taken}")

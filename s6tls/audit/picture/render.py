@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from s6tls.audit.picture.scenes import Scene, Shape, Text
     from s6tls.audit.picture.treemap import Area
 
+
 _HALO = 2.5
 _LINE_OPACITY = "80"
 _FONTS = "Helvetica, Arial, 'Liberation Sans', sans-serif"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.picture.survey import Block, Plane, Tile
 
+
 COARSE = 8
 """The order of a map of 256 columns and rows: a cell is a /16."""
 

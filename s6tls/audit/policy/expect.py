@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from s6tls.audit.core.wording import Json
     from s6tls.audit.policy.expectations import Expectation
 
+
 _FEW = 4
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from s6tls.accessrules.rule import Env
     from s6tls.audit.core.networks import Network
 
+
 WANTS = ("allow", "deny", "only")
 _KEYS = (*WANTS, "about", "env", "exec")
 _SHOWN = 100

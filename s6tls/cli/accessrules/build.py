@@ -10,7 +10,7 @@ from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import family_name
 from s6tls.audit.formats import expiry, text
-from s6tls.cli.accessrules.common import JSON, interruptible, say_json, spare, writing
+from s6tls.cli.accessrules.common import JSON, interruptible, refuse_overwriting, say_json, writing
 from s6tls.cli.accessrules.formats import parsing
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, file_mode
 from s6tls.ucspi.log import log
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 SYNOPSIS = Synopsis(
     "s6-accessrules build",
     (
-        Option("m", ("mode",), "mode", "permissions of OUT, in octal (default 0600)"),
-        Option("", ("today",), "YYYY-MM-DD", "the day to judge expiry by (default: today, in local time)"),
+        Option(
+            "m", ("mode",), "mode", "permissions of OUT, an octal number up to 7777. Default: 0600, whatever the umask"
+        ),
+        Option("", ("today",), "YYYY-MM-DD", "the day to judge expiry by. Default: today, in local time"),
         JSON,
     ),
     "TEXT OUT",
@@ -33,15 +35,12 @@ KINDS = {b"ip4": "address", b"ip6": "address", b"reversedns": "name"}
 
 def body(argv: list[bytes]) -> int:
     """Compile what these words name."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) != 2:
-        raise UsageError
-    chosen = dict(options)
-    as_json = "json" in chosen
-    mode = file_mode(chosen["m"]) if "m" in chosen else DEFAULT_MODE
-    today = _day(chosen["today"]) if "today" in chosen else date.today()
-    source, out = words
-    spare(source, out)
+    given = SYNOPSIS.read_mixed(argv)
+    as_json = given.flag("json")
+    mode = file_mode(given, DEFAULT_MODE)
+    today = _day(given.value("today"))
+    source, out = given.words
+    refuse_overwriting(source, out)
     with parsing(SYNOPSIS.program, [source], as_json=as_json) as (read,):
         kept, expired = expiry.split(text.parse(read.data).entries, today)
     for entry, by in expired:
@@ -75,7 +74,10 @@ def _warn(source: bytes, entry: Entry, by: Entry | None) -> None:
     log(SYNOPSIS.program, "warning", message)
 
 
-def _day(value: bytes) -> date:
+def _day(value: bytes | None) -> date:
+    """Read --today.  Raises UsageError."""
+    if value is None:
+        return date.today()
     try:
         return date.fromisoformat(value.decode())
     except ValueError:

@@ -1,6 +1,6 @@
 """What the subcommands share: reading rule sets, and showing answers to people and to machines.
 
-Nobody but `Table` and `progress` draws, and these load `rich` only for a terminal.
+Only `Table` and `progress` use `rich`, and only on a terminal.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -21,10 +22,10 @@ from s6tls.accessrules.text import printable, shown
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.cli.frame.options import Option, UsageError
-from s6tls.cli.frame.program import SYSTEM, Failure, unable_to
+from s6tls.cli.frame.program import Failure, unable_to
+from s6tls.posix.exitcodes import ExitCode
 
 JSON = Option("", ("json",), None, "answer in JSON")
-FINDINGS = 1
 
 MOST_ROWS = 1000
 """A table shows no more rows than these, and says how many more there are."""
@@ -58,7 +59,7 @@ def interruptible() -> Iterator[DeferredSignals]:
         with DeferredSignals() as interruption:
             yield interruption
     except Interrupted:
-        raise Failure(SYSTEM, "interrupted") from None
+        raise Failure(ExitCode.SYSTEM, "interrupted") from None
 
 
 @contextlib.contextmanager
@@ -68,7 +69,7 @@ def _unable(action: str, path: bytes) -> Iterator[None]:
         with unable_to(doing):
             yield
     except RuleSetError as error:
-        raise Failure(SYSTEM, f"unable to {doing}: {error}") from error
+        raise Failure(ExitCode.SYSTEM, f"unable to {doing}: {error}") from error
 
 
 def load(path: bytes, progress: Progress = silent) -> LoadedRules:
@@ -77,7 +78,7 @@ def load(path: bytes, progress: Progress = silent) -> LoadedRules:
         return LoadedRules.load(path, progress=progress)
 
 
-def spare(source: bytes, out: bytes) -> None:
+def refuse_overwriting(source: bytes, out: bytes) -> None:
     """Raise UsageError if a file is to take the place of what it is made of."""
     with contextlib.suppress(OSError):
         if os.path.samefile(source, out):
@@ -193,8 +194,8 @@ def _cell(value: object) -> str:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
-    """Show how far long work has come, on stderr if that is a terminal."""
-    if not os.isatty(2) or os.environ.get("TERM") == "dumb":
+    """Show how far long work has come, on stderr if that is a terminal and `rich` is installed."""
+    if not os.isatty(2) or os.environ.get("TERM") == "dumb" or find_spec("rich") is None:
         yield silent
         return
     from rich.console import Console

@@ -8,7 +8,7 @@ from s6tls.accessrules.text import decoded
 from s6tls.audit.core.networks import Family
 from s6tls.audit.questions.coverage import count_others, coverage, share
 from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, say, say_json
-from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.frame.options import Synopsis
 
 if TYPE_CHECKING:
     from s6tls.audit.questions.coverage import Coverage
@@ -18,13 +18,12 @@ SYNOPSIS = Synopsis("s6-accessrules coverage", (JSON,), "RULES")
 
 def body(argv: list[bytes]) -> int:
     """Count what a rule set decides."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) != 1:
-        raise UsageError
+    given = SYNOPSIS.read_mixed(argv)
+    (rules,) = given.words
     with progress() as tell:
-        contents = load(words[0], tell)
+        contents = load(rules, tell)
         counted = [coverage(contents, family, tell) for family in Family]
-    if "json" in dict(options):
+    if given.flag("json"):
         say_json({found.family.value: found.json() for found in counted})
     else:
         _tell(counted, count_others(contents))

@@ -12,9 +12,10 @@ from s6tls.audit.core import wording
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.wording import Decided
 from s6tls.audit.questions.diff import Clients, Difference, OtherDifference, differences, other_differences
-from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, load, progress, reading, say
+from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, reading, say
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
-from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
+from s6tls.posix.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,39 +44,36 @@ _BATCH = 1000
 
 def body(argv: list[bytes]) -> int:
     """Compare two rule sets."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    chosen = dict(options)
-    if len(words) != 2:
-        raise UsageError
-    if "log" not in chosen and ("format" in chosen or "field" in chosen):
+    given = SYNOPSIS.read_mixed(argv)
+    if not given.flag("log") and given.last("format", "field"):
         raise UsageError("--format and --field are for --log")
     with progress() as tell:
-        old, new = [load(path, tell) for path in words]
-        clients = _clients([value for name, value in options if name == "log"], chosen, tell)
+        old, new = [load(path, tell) for path in given.words]
+        clients = _clients(given, tell)
         found: list[AnyDifference] = [*differences(old, new, progress=tell), *other_differences(old, new)]
 
     def more(difference: AnyDifference) -> Json:
         """Return what the options ask for; names have no addresses and are in no log."""
         asked: Json = {}
-        if "witness" in chosen:
+        if given.flag("witness"):
             asked["witness"] = difference.witness if isinstance(difference, Difference) else None
-        if "log" in chosen:
+        if given.flag("log"):
             within = clients.within(difference) if isinstance(difference, Difference) else (None, None)
             asked["clients"], asked["hits"] = within
         return asked
 
-    if "json" in chosen:
+    if given.flag("json"):
         _write_json(found, more)
     else:
         _tell(found, more)
-    return FINDINGS if found else 0
+    return ExitCode.FINDINGS if found else 0
 
 
-def _clients(paths: list[bytes], chosen: dict[str, bytes], tell: Progress) -> Clients:
+def _clients(given: Given, tell: Progress) -> Clients:
     clients = Clients()
-    for path in paths:
+    for path in given.values("log"):
         with reading(path):
-            log = open_log(path, chosen, tell)
+            log = open_log(path, given, tell)
             clients.add(log.hits())
         warn_of_unread(SYNOPSIS.program, path, log)
     return clients

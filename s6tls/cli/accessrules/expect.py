@@ -5,24 +5,23 @@ from __future__ import annotations
 from s6tls.accessrules.text import shown
 from s6tls.audit.policy.expect import violations
 from s6tls.audit.policy.expectations import LARGEST, BadExpectations, Expectation, parse
-from s6tls.cli.accessrules.common import FINDINGS, JSON, count, load, progress, reading, say, say_json
-from s6tls.cli.frame.options import Synopsis, UsageError
-from s6tls.cli.frame.program import USAGE, Failure
+from s6tls.cli.accessrules.common import JSON, count, load, progress, reading, say, say_json
+from s6tls.cli.frame.options import Synopsis
+from s6tls.cli.frame.program import Failure
+from s6tls.posix.exitcodes import ExitCode
 
 SYNOPSIS = Synopsis("s6-accessrules expect", (JSON,), "RULES EXPECTATIONS")
 
 
 def body(argv: list[bytes]) -> int:
     """Judge what these words name."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) != 2:
-        raise UsageError
-    rules, file = words
+    given = SYNOPSIS.read_mixed(argv)
+    rules, file = given.words
     expectations = expectations_in(file)
     with progress() as tell:
         failed = list(violations(load(rules, tell), expectations, progress=tell))
     failing = len({violation.expectation for violation in failed})
-    if "json" in dict(options):
+    if given.flag("json"):
         say_json({"held": len(expectations) - failing, "failed": [violation.json() for violation in failed]})
     else:
         for violation in failed:
@@ -31,7 +30,7 @@ def body(argv: list[bytes]) -> int:
             for detail in details:
                 say(f"  {detail}")
         say(tally(failing, len(expectations)))
-    return FINDINGS if failed else 0
+    return ExitCode.FINDINGS if failed else 0
 
 
 def expectations_in(file: bytes) -> list[Expectation]:
@@ -41,7 +40,7 @@ def expectations_in(file: bytes) -> list[Expectation]:
     try:
         return parse(text)
     except BadExpectations as error:
-        raise Failure(USAGE, f"unable to use {shown(file)}: {error}") from error
+        raise Failure(ExitCode.USAGE, f"unable to use {shown(file)}: {error}") from error
 
 
 def tally(failing: int, number: int) -> str:

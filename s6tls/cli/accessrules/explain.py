@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from s6tls.accessrules.errors import AddressError
@@ -11,18 +11,19 @@ from s6tls.accessrules.keys import address_text
 from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.questions.explain import Explainer, Explanation
+from s6tls.cli.accessrules import logs
 from s6tls.cli.accessrules.common import JSON, reading, say, say_json
-from s6tls.cli.accessrules.logs import FIELD, FORMAT, addresses
-from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.cli.accessrules.logs import FIELD, FORMAT
+from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 
 SYNOPSIS = Synopsis(
     "s6-accessrules explain",
     (
         Option("", ("name",), "HOST", "the client's host name, for rules by name"),
-        Option("", ("log",), "FILE", "explain the client of each line of a log, in one line; - is stdin"),
+        Option("", ("log",), "FILE", "explain the client of each line of a log, in one line; `-` is stdin"),
         FORMAT,
         FIELD,
-        JSON,
+        replace(JSON, help="answer in JSON; with `--log`, one line of it for each client"),
     ),
     "RULES [ ADDRESS ]",
 )
@@ -30,35 +31,36 @@ SYNOPSIS = Synopsis(
 
 def body(argv: list[bytes]) -> int:
     """Explain what these words ask about."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    chosen = dict(options)
-    if len(words) != (1 if "log" in chosen else 2):
+    given = SYNOPSIS.read_mixed(argv)
+    rules, *addresses = given.words
+    log = given.value("log")
+    if (log is None) != bool(addresses):
         raise UsageError
-    if "log" in chosen:
-        if "name" in chosen:
+    if log is not None:
+        if given.flag("name"):
             raise UsageError("--name is for one ADDRESS, not for a log")
-        _explain_log(words[0], chosen)
+        _explain_log(rules, log, given)
     else:
-        if "format" in chosen or "field" in chosen:
+        if given.last("format", "field"):
             raise UsageError("--format and --field are for --log")
-        _explain_address(words[0], words[1], chosen)
+        _explain_address(rules, addresses[0], given)
     return 0
 
 
-def _explain_address(rules: bytes, address: bytes, chosen: Mapping[str, bytes]) -> None:
+def _explain_address(rules: bytes, address: bytes, given: Given) -> None:
     with reading(rules):
         explainer = Explainer(rules)
         try:
-            explanation = explainer.explain(address, chosen.get("name"))
+            explanation = explainer.explain(address, given.value("name"))
         except AddressError as error:
             raise UsageError(str(error)) from error
-    if "json" in chosen:
+    if given.flag("json"):
         say_json(explanation.json())
     else:
         _tell(explanation)
 
 
-def _explain_log(rules: bytes, chosen: Mapping[str, bytes]) -> None:
+def _explain_log(rules: bytes, log: bytes, given: Given) -> None:
     with reading(rules):
         explainer = Explainer(rules)
 
@@ -66,9 +68,9 @@ def _explain_log(rules: bytes, chosen: Mapping[str, bytes]) -> None:
     def line(packed: bytes) -> str:
         with reading(rules):
             explanation = explainer.explain(address_text(packed))
-        return json.dumps(explanation.json()) if "json" in chosen else _in_one_line(explanation)
+        return json.dumps(explanation.json()) if given.flag("json") else _in_one_line(explanation)
 
-    for packed in addresses(SYNOPSIS.program, chosen["log"], chosen):
+    for packed in logs.addresses(SYNOPSIS.program, log, given):
         say(line(packed))
 
 

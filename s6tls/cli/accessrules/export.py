@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
-from s6tls.cli.accessrules.common import JSON, count, load, progress, say_json, spare
-from s6tls.cli.accessrules.formats import MOST_FAULTS, allowing, daemon_name, suits, write_text
+from s6tls.cli.accessrules.common import JSON, count, load, progress, refuse_overwriting, say_json
+from s6tls.cli.accessrules.formats import MOST_FAULTS, check_format, daemon_name, write_text
 from s6tls.cli.frame.options import Option, Synopsis, UsageError
-from s6tls.cli.frame.program import USAGE, Failure
+from s6tls.cli.frame.program import Failure
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 SYNOPSIS = Synopsis(
     "s6-accessrules export",
     (
-        Option("", ("verdict",), "allow|deny", "whom a list is to have (default: allow)"),
-        Option("", ("daemon",), "NAME", "the daemon that the lines of a hosts.allow are for (default: ALL)"),
-        JSON,
+        Option("", ("verdict",), "allow|deny", "whom a list (`cidr`, `haproxy`) is to have. Default: `allow`"),
+        Option("", ("daemon",), "NAME", "the daemon that the lines of a hosts.allow are for. Default: `ALL`"),
+        replace(JSON, help="answer in JSON; it needs OUT, since the text itself goes to stdout without"),
     ),
     "FORMAT RULES [OUT]",
 )
@@ -37,19 +39,17 @@ FORMATS: dict[bytes, tuple[str, ...]] = {
 
 def body(argv: list[bytes]) -> int:
     """Write a rule set in another form."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) not in (2, 3):
-        raise UsageError
-    chosen = dict(options)
-    as_json = "json" in chosen
-    rules, out = words[1], words[2] if len(words) == 3 else None
+    given = SYNOPSIS.read_mixed(argv)
+    as_json = given.flag("json")
+    name, rules, *optional = given.words
+    out = optional[0] if optional else None
     if out is not None:
-        spare(rules, out)
+        refuse_overwriting(rules, out)
     if as_json and out is None:
         raise UsageError("--json tells what is written to OUT: name one")
-    format_ = suits(words[0], chosen, FORMATS)
-    allow = allowing(chosen.get("verdict", b"allow"))
-    daemon = daemon_name(chosen.get("daemon", b"ALL"))
+    format_ = check_format(name, given, FORMATS)
+    allow = given.choice("verdict", "allow") == "allow"
+    daemon = daemon_name(given) or "ALL"
     with progress() as tell:
         contents = load(rules, tell)
     try:
@@ -61,7 +61,7 @@ def body(argv: list[bytes]) -> int:
             refused = [{"rule": decoded(key), "message": why} for key, why in unsayable.reasons]
             say_json({"refused": refused})
         lost = count(len(unsayable.reasons), "rule")
-        raise Failure(USAGE, f"unable to export {shown(rules)}: {format_} cannot say {lost}") from None
+        raise Failure(ExitCode.USAGE, f"unable to export {shown(rules)}: {format_} cannot say {lost}") from None
     write_text(made, out, contents.mode)
     if as_json and out is not None:
         say_json({"out": decoded(out), "format": format_, "rules": len(contents.rules)})

@@ -12,8 +12,9 @@ from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.formats import hostsaccess
 from s6tls.audit.formats.entries import BadText
 from s6tls.cli.accessrules.common import count, reading, say_json, write_whole
-from s6tls.cli.frame.options import UsageError
-from s6tls.cli.frame.program import USAGE, Failure
+from s6tls.cli.frame.options import Given, UsageError
+from s6tls.cli.frame.program import Failure
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def parsing(program: str, paths: list[bytes], *, as_json: bool = False) -> Itera
             say_json({"refused": [located(fault, paths) for fault in bad.faults]})
         lines = {(fault.file, fault.line) for fault in bad.faults}
         names = " and ".join(map(shown, paths))
-        raise Failure(USAGE, f"unable to take {names}: {count(len(lines), 'line')} refused") from None
+        raise Failure(ExitCode.USAGE, f"unable to take {names}: {count(len(lines), 'line')} refused") from None
 
 
 def located(fault: Diagnostic, paths: list[bytes]) -> Json:
@@ -69,26 +70,25 @@ def write_text(text: str, out: bytes | None, widest: int) -> None:
         write_whole(out, text.encode(), widest)
 
 
-def allowing(verdict: bytes) -> bool:
-    """Read the value of ``--verdict``.  Raises UsageError."""
-    if verdict not in (b"allow", b"deny"):
-        raise UsageError(f"invalid value for --verdict: {shown(verdict)} (expected allow or deny)")
-    return verdict == b"allow"
-
-
-def daemon_name(value: bytes) -> str:
-    """Read the value of ``--daemon``.  Raises UsageError."""
+def daemon_name(given: Given) -> str | None:
+    """Read --daemon.  Raises UsageError."""
+    value = given.value("daemon")
+    if value is None:
+        return None
     if not (value.isascii() and hostsaccess.is_daemon(value.decode())):
         raise UsageError(f"not the name of a daemon: {shown(value)}")
     return value.decode()
 
 
-def suits(format_: bytes, chosen: dict[str, bytes], options: dict[bytes, tuple[str, ...]]) -> str:
-    """Return the name of a format, if it is one and takes the options that are given.  Raises UsageError."""
+def check_format(format_: bytes, given: Given, options: dict[bytes, tuple[str, ...]]) -> str:
+    """Return the name of a format, if it is one and takes the options that are given.  Raises UsageError.
+
+    `options` are the options that some formats take, and others do not.
+    """
     if format_ not in options:
         known = ", ".join(map(os.fsdecode, options))
         raise UsageError(f"unknown format: {shown(format_)} (expected one of {known})")
-    for name in chosen:
-        if name in ("verdict", "deny", "daemon") and name not in options[format_]:
+    for name in {name for names in options.values() for name in names} - {*options[format_]}:
+        if given.flag(name):
             raise UsageError(f"--{name} is not for {shown(format_)}")
     return os.fsdecode(format_)

@@ -11,17 +11,16 @@ from s6tls.audit.core import wording
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.save import write
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
-from s6tls.cli.accessrules.common import JSON, count, interruptible, say_json, spare, writing
+from s6tls.cli.accessrules.common import JSON, count, interruptible, refuse_overwriting, say_json, writing
 from s6tls.cli.accessrules.formats import (
     MOST_FAULTS,
-    allowing,
+    check_format,
     daemon_name,
     located,
     parsing,
-    suits,
     write_text,
 )
-from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.options import Option, Synopsis
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
@@ -31,9 +30,15 @@ if TYPE_CHECKING:
 SYNOPSIS = Synopsis(
     "s6-accessrules import",
     (
-        Option("", ("verdict",), "allow|deny", "what the networks of a list are (default: allow)"),
+        Option("", ("verdict",), "allow|deny", "what the networks of a list (`cidr`, `haproxy`) are. Default: `allow`"),
         Option("", ("deny",), "FILE", "the hosts.deny that goes with a hosts.allow"),
-        Option("", ("daemon",), "NAME", "the daemon whose lines of a hosts.allow to take (default: those for ALL)"),
+        Option(
+            "",
+            ("daemon",),
+            "NAME",
+            "the daemon whose lines of hosts.allow and hosts.deny to take. "
+            "Without it, a line that is not for `ALL` is refused",
+        ),
         JSON,
     ),
     "FORMAT IN [OUT]",
@@ -50,19 +55,17 @@ FORMATS: dict[bytes, tuple[str, ...]] = {
 
 def body(argv: list[bytes]) -> int:
     """Read one form and write another."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) not in (2, 3):
-        raise UsageError
-    chosen = dict(options)
-    as_json = "json" in chosen
-    format_ = suits(words[0], chosen, FORMATS)
-    out = words[2] if len(words) == 3 else None
-    allow = allowing(chosen.get("verdict", b"allow"))
-    daemon = daemon_name(chosen["daemon"]) if "daemon" in chosen else None
-    paths = [words[1], *([chosen["deny"]] if "deny" in chosen else [])]
+    given = SYNOPSIS.read_mixed(argv)
+    as_json = given.flag("json")
+    name, source, *optional = given.words
+    out = optional[0] if optional else None
+    format_ = check_format(name, given, FORMATS)
+    allow = given.choice("verdict", "allow") == "allow"
+    daemon = daemon_name(given)
+    paths = [source, *given.values("deny")[-1:]]
     for path in paths:
         if out is not None:
-            spare(path, out)
+            refuse_overwriting(path, out)
     with parsing(SYNOPSIS.program, paths, as_json=as_json) as sources:
         parsed = _parse(format_, [source.data for source in sources], allow, daemon)
     for remark in parsed.remarks[:MOST_FAULTS]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.text import decoded, shown
+from s6tls.accessrules.text import decoded
 from s6tls.audit.lint.findings import Severity
 from s6tls.audit.lint.run import lint
-from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, progress, reading, say, say_json
-from s6tls.cli.frame.options import Option, Synopsis, UsageError, number
+from s6tls.cli.accessrules.common import JSON, Table, count, progress, reading, say, say_json
+from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.posix.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from s6tls.audit.lint.findings import Finding
@@ -18,9 +19,19 @@ _DAYS = 30
 SYNOPSIS = Synopsis(
     "s6-accessrules lint",
     (
-        Option("", ("severity",), "error|warning|note", "report nothing milder than this (default: note)"),
+        Option(
+            "",
+            ("severity",),
+            "error|warning|note",
+            "report nothing milder than this. Default: `note`, which is everything",
+        ),
         Option("", ("files",), None, "look also at the keys, certificates and programs that rules name"),
-        Option("", ("days",), "N", f"with --files: report certificates that expire within N days (default: {_DAYS})"),
+        Option(
+            "",
+            ("days",),
+            "N",
+            f"with `--files`: report certificates and revocation lists that expire within N days. Default: {_DAYS}",
+        ),
         JSON,
     ),
     "RULES",
@@ -29,28 +40,19 @@ SYNOPSIS = Synopsis(
 
 def body(argv: list[bytes]) -> int:
     """Look at the rule set that these words name."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    chosen = dict(options)
-    if len(words) != 1:
-        raise UsageError
-    least = _severity(chosen.get("severity", b"note"))
-    days = number("--days", chosen["days"], 0, 36500) if "days" in chosen else _DAYS
-    if "days" in chosen and "files" not in chosen:
+    given = SYNOPSIS.read_mixed(argv)
+    (rules,) = given.words
+    least = Severity[given.choice("severity", "note").upper()]
+    days = given.number("days", _DAYS, 0, 36500)
+    if given.flag("days") and not given.flag("files"):
         raise UsageError("--days goes with --files")
-    with reading(words[0]), progress() as tell:
-        findings = lint(words[0], least=least, days=days if "files" in chosen else None, progress=tell)
-    if "json" in chosen:
+    with reading(rules), progress() as tell:
+        findings = lint(rules, least=least, days=days if given.flag("files") else None, progress=tell)
+    if given.flag("json"):
         say_json([finding.json() for finding in findings])
     else:
         _tell(findings)
-    return FINDINGS if findings else 0
-
-
-def _severity(word: bytes) -> Severity:
-    for severity in Severity:
-        if word == severity.word.encode():
-            return severity
-    raise UsageError(f"invalid value for --severity: {shown(word)} (expected error, warning, note)")
+    return ExitCode.FINDINGS if findings else 0
 
 
 def _tell(findings: list[Finding]) -> None:

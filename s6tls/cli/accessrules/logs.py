@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.logs.formats import FORMATS, Log
 from s6tls.cli.accessrules.common import count, reading
-from s6tls.cli.frame.options import Option, UsageError
+from s6tls.cli.frame.options import Given, Option, UsageError
 from s6tls.ucspi.log import log
 
-FORMAT = Option("", ("format",), "FORMAT", f"the format of logs: {', '.join(FORMATS)} (default: what they look like)")
+FORMAT = Option(
+    "",
+    ("format",),
+    "|".join(FORMATS),
+    "the [format of logs](s6-accessrules-replay.md#logs). Default: what they look like",
+)
 FIELD = Option("", ("field",), "NAME", "the key in JSON, or the column in CSV, that has the address")
 
 
-def open_log(path: bytes, chosen: Mapping[str, bytes], progress: Progress = silent) -> Log:
+def open_log(path: bytes, given: Given, progress: Progress = silent) -> Log:
     """Open a log as the options say.  Raises UsageError and OSError."""
-    format = shown(chosen["format"]) if "format" in chosen else None
-    if format is not None and format not in FORMATS:
-        raise UsageError(f"invalid value for --format: {format} (expected {', '.join(FORMATS)})")
-    field = chosen["field"].decode("utf-8", "surrogateescape") if "field" in chosen else None
-    if field is not None and format not in (None, "json", "csv"):
+    format = given.choice("format")
+    field = given.value("field")
+    if field is None:
+        return Log(path, format, None, progress)
+    if format not in (None, "json", "csv"):
         raise UsageError(f"--field is for json and csv, not for {format}")
-    return Log(path, format, field, progress)
+    return Log(path, format, field.decode("utf-8", "surrogateescape"), progress)
 
 
-def addresses(program: str, path: bytes, chosen: Mapping[str, bytes]) -> Iterator[bytes]:
+def addresses(program: str, path: bytes, given: Given) -> Iterator[bytes]:
     """Yield the address of each line of a log, packed, then warn of lines without one.  Raises Failure."""
     with reading(path):
-        read = open_log(path, chosen)
+        read = open_log(path, given)
         yield from read.addresses()
     warn_of_unread(program, path, read)
 

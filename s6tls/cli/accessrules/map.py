@@ -7,14 +7,20 @@ from s6tls.audit.core.networks import Family
 from s6tls.audit.picture import render
 from s6tls.audit.picture.palette import COLOURINGS
 from s6tls.audit.picture.scenes import COARSE, FINE, Scene, scene
-from s6tls.cli.accessrules.common import JSON, Table, load, progress, say_json, spare, write_whole
-from s6tls.cli.frame.options import Option, Synopsis, UsageError, in_force
+from s6tls.cli.accessrules.common import JSON, Table, load, progress, refuse_overwriting, say_json, write_whole
+from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 
 SYNOPSIS = Synopsis(
     "s6-accessrules map",
     (
-        Option("", ("colour-by",), "verdict|certificate|user|rule", "what the colours stand for (default: verdict)"),
-        Option("", ("against",), "NEW", "show what would change with this rule set", alternative=True),
+        Option("", ("colour-by",), "|".join(COLOURINGS), "what the colours stand for. Default: `verdict`"),
+        Option(
+            "",
+            ("against",),
+            "NEW",
+            "show what would change with this rule set, in colours of its own",
+            alternative=True,
+        ),
         JSON,
     ),
     "RULES OUT",
@@ -23,30 +29,24 @@ SYNOPSIS = Synopsis(
 
 def body(argv: list[bytes]) -> int:
     """Draw the map that these words ask for."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) != 2:
-        raise UsageError
-    rules, out = words
-    spare(rules, out)
+    given = SYNOPSIS.read_mixed(argv)
+    rules, out = given.words
+    refuse_overwriting(rules, out)
     ending = out.rpartition(b".")[2].lower()
     if ending not in (b"png", b"svg"):
         raise UsageError(f"neither .png nor .svg: {shown(out)}")
-    chosen = in_force(SYNOPSIS.options, options)
-    drawn, mode = _map(rules, chosen, FINE if ending == b"png" else COARSE)
+    drawn, mode = _map(rules, given, FINE if ending == b"png" else COARSE)
     write_whole(out, render.png(drawn) if ending == b"png" else render.svg(drawn).encode(), mode)
-    if "json" in chosen:
+    if given.flag("json"):
         say_json(_json(out, drawn))
     else:
         _tell(drawn)
     return 0
 
 
-def _map(rules: bytes, chosen: dict[str, bytes], order: int) -> tuple[Scene, int]:
+def _map(rules: bytes, given: Given, order: int) -> tuple[Scene, int]:
     """Return the picture, and the permissions of what it is made of."""
-    colour_by = shown(chosen.get("colour-by", b"verdict"))
-    if colour_by not in COLOURINGS:
-        raise UsageError(f"invalid value for --colour-by: {colour_by} (expected {', '.join(COLOURINGS)})")
-    new = chosen.get("against")
+    colour_by, new = given.choice("colour-by", "verdict"), given.value("against")
     with progress() as tell:
         contents = load(rules, tell)
         if new is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.cdb import DEFAULT_MODE
-from s6tls.accessrules.deferred_signals import DeferredSignals
 from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.text import shown
 from s6tls.audit.core import wording
@@ -16,12 +16,14 @@ from s6tls.audit.minimise.lossy import Budget
 from s6tls.audit.minimise.minimise import Unproven, minimise, proof
 from s6tls.cli.accessrules.common import JSON, Table, count, interruptible, load, progress, say, say_json, writing
 from s6tls.cli.accessrules.diff import first_prefixes
-from s6tls.cli.frame.options import Option, Synopsis, UsageError
-from s6tls.cli.frame.program import SYSTEM, Failure
+from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.program import Failure
+from s6tls.posix.exitcodes import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from s6tls.audit.core.loaded import LoadedRules
-    from s6tls.audit.core.networks import Network
     from s6tls.audit.core.progress import Progress
     from s6tls.audit.minimise.minimise import Minimised
     from s6tls.audit.questions.diff import Difference
@@ -29,8 +31,12 @@ if TYPE_CHECKING:
 SYNOPSIS = Synopsis(
     "s6-accessrules minimise",
     (
-        Option("", ("budget",), "N", "let at most N addresses be decided otherwise where that saves rules"),
-        Option("", ("protect",), "PREFIX", "a network in which no decision may change; may be repeated"),
+        Option(
+            "", ("budget",), "N", "let at most N addresses be decided otherwise where that saves rules. Default: none"
+        ),
+        Option(
+            "", ("protect",), "PREFIX", "a network, or an address, in which no decision may change; may be repeated"
+        ),
         JSON,
     ),
     "RULES OUT",
@@ -39,11 +45,9 @@ SYNOPSIS = Synopsis(
 
 def body(argv: list[bytes]) -> int:
     """Write the smallest rule set that decides as another does."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) != 2:
-        raise UsageError
-    rules, out = words
-    budget = _budget(options)
+    given = SYNOPSIS.read_mixed(argv)
+    rules, out = given.words
+    budget = _budget(given)
     with interruptible() as interruption, progress() as told:
 
         def tell(what: str, done: int) -> None:
@@ -52,54 +56,52 @@ def body(argv: list[bytes]) -> int:
 
         old = load(rules, tell)
         if not is_cdb(out, old) and os.path.lexists(out):
-            raise Failure(SYSTEM, f"unable to write {shown(out)}: it exists, and a tree replaces nothing")
+            raise Failure(ExitCode.SYSTEM, f"unable to write {shown(out)}: it exists, and a tree replaces nothing")
         small = minimise(old, budget, progress=tell)
-        changed = _write(out, small, old, budget, DEFAULT_MODE if old.is_tree else old.mode, tell, interruption)
-    if "json" in dict(options):
+        changed = _Writer(old, budget, tell, interruption.checkpoint).write(out, small)
+    if given.flag("json"):
         say_json(small.json(changed))
     else:
         _tell(small, changed)
     return 0
 
 
-def _budget(options: list[tuple[str, bytes]]) -> Budget:
-    addresses = 0
-    protected: list[Network] = []
-    for name, value in options:
-        if name == "budget":
-            # 2**128 has 39 digits; more than all addresses is no more than all.
-            if not value.isdigit() or len(value) > 40:
-                raise UsageError(f"invalid value for --budget: {shown(value)} (expected a number of addresses)")
-            addresses = int(value)
-        elif name == "protect":
-            try:
-                protected.append(parse_cidr(value.decode("ascii", "backslashreplace")))
-            except AddressError as error:
-                raise UsageError(f"invalid value for --protect: {error}") from error
-    return Budget(addresses, tuple(protected))
-
-
-def _write(
-    out: bytes,
-    small: Minimised,
-    old: LoadedRules,
-    budget: Budget,
-    mode: int,
-    tell: Progress,
-    interruption: DeferredSignals,
-) -> list[Difference]:
-    """Write the smaller set, and return what the comparison of what was written with the old one shows."""
-    changed: list[Difference] = []
-
-    def check(written: LoadedRules) -> None:
-        changed.extend(proof(old, written, budget, progress=tell))
-
+def _budget(given: Given) -> Budget:
+    addresses = given.value("budget", b"0")
+    # 2**128 has 39 digits; more than all addresses is no more than all.
+    if not addresses.isdigit() or len(addresses) > 40:
+        raise UsageError(f"invalid value for --budget: {shown(addresses)} (expected a number of addresses)")
     try:
-        with writing(out):
-            write(out, small.loaded, mode=mode, check=check, progress=tell, checkpoint=interruption.checkpoint)
-    except Unproven as error:
-        raise Failure(SYSTEM, f"unable to write {shown(out)}: what was written decides otherwise: {error}") from error
-    return changed
+        protected = [parse_cidr(network.decode("ascii", "backslashreplace")) for network in given.values("protect")]
+    except AddressError as error:
+        raise UsageError(f"invalid value for --protect: {error}") from error
+    return Budget(int(addresses), tuple(protected))
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes a smaller set than `old`, and proves that it decides otherwise only where `budget` lets it."""
+
+    old: LoadedRules
+    budget: Budget
+    progress: Progress
+    checkpoint: Callable[[], None]
+
+    def write(self, out: bytes, small: Minimised) -> list[Difference]:
+        """Return what a comparison of what was written with the old set shows.  Raises Failure."""
+        changed: list[Difference] = []
+
+        def check(written: LoadedRules) -> None:
+            changed.extend(proof(self.old, written, self.budget, progress=self.progress))
+
+        mode = DEFAULT_MODE if self.old.is_tree else self.old.mode
+        try:
+            with writing(out):
+                write(out, small.loaded, mode=mode, check=check, progress=self.progress, checkpoint=self.checkpoint)
+        except Unproven as error:
+            message = f"unable to write {shown(out)}: what was written decides otherwise: {error}"
+            raise Failure(ExitCode.SYSTEM, message) from error
+        return changed
 
 
 def _tell(small: Minimised, changed: list[Difference]) -> None:

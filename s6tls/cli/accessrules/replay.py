@@ -8,9 +8,10 @@ from s6tls.accessrules.keys import address_text
 from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.logs.replay import Replay
-from s6tls.cli.accessrules.common import FINDINGS, JSON, Table, count, load, progress, reading, say, say_json
+from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, reading, say, say_json
 from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
-from s6tls.cli.frame.options import Option, Synopsis, UsageError
+from s6tls.cli.frame.options import Option, Synopsis
+from s6tls.posix.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -34,29 +35,26 @@ SYNOPSIS = Synopsis(
 
 def body(argv: list[bytes]) -> int:
     """Replay the logs; there is something to report when decisions flip."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    chosen = dict(options)
-    if len(words) < 2:
-        raise UsageError
-    rules, *paths = words
+    given = SYNOPSIS.read_mixed(argv)
+    (rules,), new = given.words, given.value("against")
     with progress() as tell:
         contents = load(rules, tell)
-        against = load(chosen["against"], tell) if "against" in chosen else None
+        against = None if new is None else load(new, tell)
         replay = Replay(contents, against, progress=tell)
         logs = []
-        for path in paths:
+        for path in given.rest:
             with reading(path):
-                log = open_log(path, chosen, tell)
+                log = open_log(path, given, tell)
                 replay.read(log)
             logs.append((path, log))
         replay.finish()
     for path, log in logs:
         warn_of_unread(SYNOPSIS.program, path, log)
-    if "json" in chosen:
+    if given.flag("json"):
         say_json(replay.json())
     else:
         _tell(replay, contents)
-    return FINDINGS if replay.flipped else 0
+    return ExitCode.FINDINGS if replay.flipped else 0
 
 
 def _tell(replay: Replay, contents: LoadedRules) -> None:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from s6tls.accessrules.text import decoded
 from s6tls.audit.report.report import report
-from s6tls.cli.accessrules.common import JSON, count, progress, reading, say, say_json, spare, write_whole
-from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.accessrules.common import JSON, count, progress, reading, refuse_overwriting, say, say_json, write_whole
+from s6tls.cli.frame.options import Synopsis
 
 SYNOPSIS = Synopsis("s6-accessrules report", (JSON,), "RULES OUT")
 
 
 def body(argv: list[bytes]) -> int:
     """Write the report that these words ask for."""
-    options, words = SYNOPSIS.parse_mixed(argv)
-    if len(words) != 2:
-        raise UsageError
-    rules, out = words
-    spare(rules, out)
+    given = SYNOPSIS.read_mixed(argv)
+    rules, out = given.words
+    refuse_overwriting(rules, out)
     with reading(rules), progress() as tell:
         made = report(rules, progress=tell)
     write_whole(out, made.html.encode(), made.mode)
-    if "json" in dict(options):
+    if given.flag("json"):
         say_json({"out": decoded(out), "rules": made.rules, "findings": len(made.findings)})
     else:
         say(f"{decoded(out)}: {count(made.rules, 'rule')}, {count(len(made.findings), 'finding')}")

@@ -14,15 +14,18 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.frame.options import Given, Synopsis, UsageError
 from s6tls.cli.frame.program import run
-from s6tls.helper.helper import Outpost
+from s6tls.helper.helper import LookupHelper
 from s6tls.posix.process import initial_environment, search
 from s6tls.ucspi.image import Image, Stage
 from s6tls.ucspi.log import log_start
 from s6tls.ucspi.spawn import execute
+
+if TYPE_CHECKING:
+    from s6tls.stages.tlsd import EngineStarter
 
 _LINKS = {
     b"proxy-server": "s6tls.cli.proxy_server",
@@ -37,38 +40,38 @@ _LINKS = {
 }
 
 
-class Surroundings(Protocol):
-    """Where a chain runs: in a command that becomes the next program, or in the long-lived server."""
+class Runtime(Protocol):
+    """What a chain runs in, and takes from: a command that becomes the next program, or the long-lived server."""
 
     @property
     def long_lived(self) -> bool:
         """Whether what is made for the chain will serve many connections."""
 
-    def tls_carrier(self) -> object:
-        """Return what puts TLS engines behind connections (an `s6tls.stages.tlsd.Carrier`)."""
+    def tls_carrier(self) -> EngineStarter:
+        """Return what puts TLS engines behind connections."""
 
-    def outpost(self) -> Outpost:
-        """Return what reads strangers' words ahead of TLS."""
+    def lookup_helper(self) -> LookupHelper:
+        """Return what parses untrusted input ahead of TLS."""
 
 
 @dataclass(frozen=True)
-class Command:
-    """A command of one connection: it applies a single stage, then becomes the next program."""
+class OneShot:
+    """A command of one connection: it applies its stages, then becomes the next program."""
 
     long_lived: bool = False
 
-    def tls_carrier(self) -> object:
+    def tls_carrier(self) -> EngineStarter:
         """An engine is a child of this process."""
-        from s6tls.tls.child import ChildEngine
+        from s6tls.tls.child import ForkedEngine
 
-        return ChildEngine()
+        return ForkedEngine()
 
-    def outpost(self) -> Outpost:
-        """An outpost that ends when this process becomes the next program."""
-        return Outpost()
+    def lookup_helper(self) -> LookupHelper:
+        """A helper that ends when this process becomes the next program."""
+        return LookupHelper()
 
 
-MakeStage = Callable[[Sequence[tuple[str, bytes]], Surroundings], Stage]
+MakeStage = Callable[[Given, Runtime], Stage]
 
 
 class Link(Protocol):
@@ -78,50 +81,44 @@ class Link(Protocol):
 
     @property
     def stage(self) -> MakeStage:
-        """What makes the stage from its parsed options.  Raises UsageError."""
+        """What makes the stage from its part of the command line.  Raises UsageError."""
 
 
-def parse(argv: Sequence[bytes], surroundings: Surroundings) -> tuple[list[Stage], list[bytes]]:
+def parse(argv: Sequence[bytes], runtime: Runtime) -> tuple[list[Stage], list[bytes]]:
     """Take our own links off the front of `argv`; return their stages and what is left, a program and its words.
 
-    Raises UsageError when nothing is left to run, or a link's options are wrong.
+    Raises UsageError when nothing is left to run, or a link's part is wrong.
     """
     stages: list[Stage] = []
     words = list(argv)
     while words and (module := _our_link(words[0])):
         link: Link = importlib.import_module(module)
-        stage, words = take(link.SYNOPSIS, link.stage, words[1:], surroundings)
+        stage, words = take(link.SYNOPSIS, link.stage, words[1:], runtime)
         stages.append(stage)
     if not words or not words[0]:
         raise UsageError("no program to run")
     return stages, words
 
 
-def take(
-    synopsis: Synopsis, make: MakeStage, argv: Sequence[bytes], surroundings: Surroundings
-) -> tuple[Stage, list[bytes]]:
+def take(synopsis: Synopsis, make: MakeStage, argv: Sequence[bytes], runtime: Runtime) -> tuple[Stage, list[bytes]]:
     """Make one link's stage from the words after its name; return it and the words that follow.  Raises UsageError."""
     try:
-        options, rest = synopsis.parse(argv)
-        operands = synopsis.operands
-        if len(rest) < len(operands):
-            raise UsageError
-        options += zip(operands, rest, strict=False)
-        return make(options, surroundings), rest[len(operands) :]
+        given = synopsis.read(argv)
+        return make(given, runtime), given.rest
     except UsageError as error:
         raise UsageError(str(error), synopsis) from error
 
 
 def run_link(synopsis: Synopsis, make: MakeStage) -> NoReturn:
-    """Be one of the chain's commands: apply its stage, and those of our links that follow, then become the program."""
+    """Entry point of a chain's command: apply its stage and those of our links that follow, then exec the program."""
     run(synopsis, lambda argv: _become(*parse_link(synopsis, make, argv)))
 
 
 def parse_link(synopsis: Synopsis, make: MakeStage, argv: Sequence[bytes]) -> tuple[list[Stage], list[bytes]]:
     """Read the command line of the chain's command that this process is.  Raises UsageError."""
-    surroundings = Command()
-    first, rest = take(synopsis, make, argv, surroundings)
-    stages, words = parse(rest, surroundings)
+    runtime = OneShot()
+    first, rest = take(synopsis, make, argv, runtime)
+    stages, words = parse(rest, runtime)
     return [first, *stages], words
 
 

@@ -1,4 +1,4 @@
-"""Options as data: one table per command drives its parser and its usage line.
+"""Options as data: one table per command drives its parser, its usage line, its help, and the table on its page.
 
 The parser does what POSIX getopt does: it stops at the first word that is not
 an option, so that a program's own options, which follow on the same command
@@ -8,10 +8,13 @@ value as ``--name=value`` or in the next word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from s6tls.accessrules.text import shown
+
+MOST = 2**32 - 1
 
 
 class UsageError(Exception):
@@ -24,10 +27,11 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class Option:
-    """One option: its letter (or "" when it has only a long name), long names, value's name, and one line of help.
+    """One option: its letter (or "" when it has only a long name), long names, value's name, and what it does.
 
-    `value` is None for a flag.  An `alternative` excludes the option before it; the last one given counts, which
-    `in_force` finds out.
+    `value` is None for a flag; where only certain words are taken, it is these words with ``|`` between them.  `help`
+    is Markdown of one line, as the command's page has it.  An `alternative` excludes the option before it; the last
+    one given counts.
     """
 
     letter: str
@@ -47,22 +51,28 @@ class Option:
         return f"-{self.letter}" if self.letter else f"--{self.long[0]}"
 
 
+UNUSED_VERBOSITY = Option("v", ("verbosity",), "verbosity", "accepted, and without effect")
+
+
 @dataclass(frozen=True)
 class Synopsis:
-    """A command's name, its options and the words that follow them (such as ``ip port prog...``).
+    """A command's name, the table of its options, and the words that follow them (such as ``ip port prog...``).
 
-    `commands` are the names of subcommands, for a command that has some, and a line about each.
+    In the table, a text is the heading of the options after it.  A word in brackets may be left out; ``name...`` stands
+    for one word or more.  `commands` are the names of subcommands, for a command that has some, and a line about each.
+    Words beyond the last one are wrong usage, unless the command `ignores_surplus`.
     """
 
     program: str
-    options: tuple[Option, ...]
+    table: tuple[Option | str, ...]
     words: str
     commands: tuple[tuple[str, str], ...] = ()
+    ignores_surplus: bool = False
 
     @property
-    def operands(self) -> list[str]:
-        """The names of the words before ``prog...``; the parser of a link takes them for options of these names."""
-        return self.words.split()[:-1]
+    def options(self) -> list[Option]:
+        """The table without its headings."""
+        return [row for row in self.table if isinstance(row, Option)]
 
     def usage(self) -> str:
         """Return the one-line usage message."""
@@ -76,15 +86,36 @@ class Synopsis:
         return " ".join([self.program, *(f"[ {' | '.join(group)} ]" for group in groups), self.words])
 
     def help(self) -> str:
-        """Return what ``--help`` prints: the usage line, then a line for each option."""
-        options = "[ options ] " if self.options else ""
+        """Return what ``--help`` prints: the usage line, then lines for each option."""
+        from textwrap import fill
+
+        options = "[ options ] " if self.table else ""
         lines = [f"usage: {self.program} {options}{self.words}", ""]
         width = max((len(name) for name, _ in self.commands), default=0)
         lines += [f"  {name:{width}}  {about}" for name, about in self.commands]
-        for option in self.options:
-            names = ([f"-{option.letter}"] if option.letter else []) + [f"--{name}" for name in option.long]
-            lines.append(f"  {', '.join(names)}{' ' + option.value if option.value else ''}\n      {option.help}")
+        for row in self.table:
+            if isinstance(row, str):
+                lines += [*([""] if lines[-1] else []), f"{_without_markup(row)}:"]
+                continue
+            names = ([f"-{row.letter}"] if row.letter else []) + [f"--{name}" for name in row.long]
+            lines.append(f"  {', '.join(names)}{' ' + row.value if row.value else ''}")
+            about, indent = _without_markup(row.help), " " * 6
+            lines.append(fill(about, 80, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False))
         return "\n".join(lines) + "\n"
+
+    def read(self, argv: Sequence[bytes]) -> Given:
+        """Read `argv` (without the program's name) as POSIX does: options, then words.
+
+        Raises UsageError for an unknown option, a missing or an unwanted value, too few or too many words.
+        """
+        return self._given(*self.parse(argv))
+
+    def read_mixed(self, argv: Sequence[bytes]) -> Given:
+        """Do what `read` does, but find options behind words too, up to a ``--``.
+
+        For commands that run no other program.
+        """
+        return self._given(*_Parser(self.options).parse_mixed(argv))
 
     def parse(self, argv: Sequence[bytes]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
         """Split `argv` (without the program's name) into (name, value) pairs, in order, and the words after them.
@@ -93,19 +124,78 @@ class Synopsis:
         """
         return _Parser(self.options).parse(argv)
 
-    def parse_mixed(self, argv: Sequence[bytes]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
-        """Do what `parse` does, but find options behind words too, up to a ``--``.
+    def _given(self, pairs: list[tuple[str, bytes]], words: list[bytes]) -> Given:
+        """Check the number of words.  Raises UsageError."""
+        names = self.words.replace("[ ", "[").replace(" ]", "]").split()
+        repeats = names[-1].endswith("...")
+        most = len(names) - repeats
+        if len(words) < sum(not name.startswith("[") for name in names):
+            raise UsageError("no program to run" if names[-1] == "prog..." and len(words) == most else "")
+        if len(words) > most and not (repeats or self.ignores_surplus):
+            raise UsageError
+        return Given(self.options, pairs, words[:most], words[most:] if repeats else [])
 
-        For commands that run no other program.
-        """
-        return _Parser(self.options).parse_mixed(argv)
 
+class Given:
+    """What a command line says: of each option its last value, and of options that exclude each other the last one.
 
-def in_force(table: Iterable[Option], given: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
-    """Return those of the parsed options that count: each with its last value, and of alternatives the last one only.
+    `pairs` are all options as (name, value), in order.  `words` are the words after them; those that ``name...`` at the
+    end of the synopsis stands for are not among these, but in `rest`.
 
-    The options of `table` say which exclude each other; others exclude nothing.
+    Methods raise KeyError for an option that the command does not have.
     """
+
+    def __init__(
+        self, table: Sequence[Option], pairs: Sequence[tuple[str, bytes]], words: list[bytes], rest: list[bytes]
+    ) -> None:
+        self.pairs, self.words, self.rest = pairs, words, rest
+        self._options = {option.name: option for option in table}
+        self._counting = _in_force(table, pairs)
+
+    def flag(self, name: str) -> bool:
+        """Tell whether the option is given, and none after it that excludes it."""
+        return self._options[name].name in self._counting
+
+    @overload
+    def value(self, name: str) -> bytes | None: ...
+    @overload
+    def value(self, name: str, default: bytes) -> bytes: ...
+    def value(self, name: str, default: bytes | None = None) -> bytes | None:
+        """Return the option's last value, or `default` when it is not given or another one excludes it."""
+        return self._counting[name] if self.flag(name) else default
+
+    def values(self, name: str) -> list[bytes]:
+        """Return all values of an option that may be repeated."""
+        known = self._options[name].name
+        return [value for found, value in self.pairs if found == known]
+
+    def last(self, *names: str) -> str | None:
+        """Return which of these options was given last, if any."""
+        known = [self._options[name].name for name in names]
+        return next((name for name in reversed(self._counting) if name in known), None)
+
+    def number(self, name: str, default: int, lowest: int = 0, highest: int = MOST) -> int:
+        """Return the option's value as a number, or `default`.  Raises UsageError as the function `number` does."""
+        value = self.value(name)
+        return default if value is None else number(self._options[name].flag, value, lowest, highest)
+
+    @overload
+    def choice(self, name: str) -> str | None: ...
+    @overload
+    def choice(self, name: str, default: str) -> str: ...
+    def choice(self, name: str, default: str | None = None) -> str | None:
+        """Return the option's value, or `default`.  Raises UsageError unless it is one of the words that it may be."""
+        option, value = self._options[name], self.value(name)
+        if value is None:
+            return default
+        chosen, choices = shown(value), (option.value or "").split("|")
+        if chosen not in choices:
+            raise UsageError(f"invalid value for {option.flag}: {chosen} (expected {', '.join(choices)})")
+        return chosen
+
+
+def _in_force(table: Sequence[Option], pairs: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
+    """Return the options that count with their last values, in the order in which they were last given."""
     groups: list[set[str]] = []
     for option in table:
         if not option.alternative:
@@ -113,11 +203,18 @@ def in_force(table: Iterable[Option], given: Iterable[tuple[str, bytes]]) -> dic
         groups[-1].add(option.name)
     rivals = {name: group for group in groups for name in group}
     counting: dict[str, bytes] = {}
-    for name, value in given:
-        for rival in rivals.get(name, ()):
+    for name, value in pairs:
+        for rival in rivals[name]:
             counting.pop(rival, None)
         counting[name] = value
     return counting
+
+
+def _without_markup(text: str) -> str:
+    """Return a line of Markdown as people read it: no marks, and of links the text."""
+    import re
+
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text).replace("`", "").replace("**", "")
 
 
 class _Parser:
@@ -188,7 +285,7 @@ def _next_word(rest: Iterator[bytes], option: str) -> bytes:
         raise UsageError(f"option needs a value: {option}") from None
 
 
-def number(name: str, value: bytes, lowest: int = 0, highest: int = 2**32 - 1) -> int:
+def number(name: str, value: bytes, lowest: int = 0, highest: int = MOST) -> int:
     """Read an option's value as a plain decimal number.
 
     Raises UsageError, naming the option, for anything but digits and for a number out of bounds.
@@ -198,8 +295,11 @@ def number(name: str, value: bytes, lowest: int = 0, highest: int = 2**32 - 1) -
     return int(value)
 
 
-def file_mode(value: bytes) -> int:
-    """Read permissions in octal.  Raises UsageError."""
+def file_mode(given: Given, default: int) -> int:
+    """Read -m, permissions in octal.  Raises UsageError."""
+    value = given.value("m")
+    if value is None:
+        return default
     if not value or len(value) > 5 or value.strip(b"01234567") or int(value, 8) > 0o7777:
         raise UsageError(f"mode is not an octal number up to 7777: {shown(value)}")
     return int(value, 8)

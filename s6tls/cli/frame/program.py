@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import occupy_standard_descriptors
-from s6tls.ucspi.image import Refused
-from s6tls.ucspi.log import log, log_refusal
+from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.log import log, log_exit
 
-USAGE = 100
-SYSTEM = 111
+_OF_AUDITS = {"PIL": "pillow", "rich": "rich", "zstandard": "zstandard"}
+"""What the extra `audit` has, by the names that are imported, and only where they are needed."""
 
 
 class Failure(Exception):
@@ -30,7 +31,7 @@ class Failure(Exception):
 
 
 @contextlib.contextmanager
-def unable_to(action: str, code: int = SYSTEM) -> Iterator[None]:
+def unable_to(action: str, code: int = ExitCode.SYSTEM) -> Iterator[None]:
     """Turn an OSError raised in the block into the Failure ``unable to ACTION: REASON`` with this exit code."""
     try:
         yield
@@ -58,21 +59,29 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
     except UsageError as error:
         usage = (error.synopsis or synopsis).usage()
         log((error.synopsis or synopsis).program, "usage", f"{error}; {usage}" if str(error) else usage)
-        return USAGE
+        return ExitCode.USAGE
     except Failure as error:
         log(program, "fatal", str(error))
         return error.code
-    except Refused as refused:
-        log_refusal(refused)
+    except StageExit as refused:
+        log_exit(refused)
         return refused.code
     except OSError as error:
         log(program, "fatal", f"unable to go on: {error}")
-        return SYSTEM
+        return ExitCode.SYSTEM
+    except ModuleNotFoundError as error:
+        log(program, "fatal", f"unable to go on: {_missing(error)}")
+        return ExitCode.SYSTEM
     except KeyboardInterrupt:
-        return 130
+        return ExitCode.INTERRUPTED
     except MemoryError:
         log(program, "fatal", "unable to go on: out of memory")
-        return SYSTEM
+        return ExitCode.SYSTEM
     except Exception as error:
         log(program, "fatal", f"unable to go on: {type(error).__name__}: {error}")
-        return SYSTEM
+        return ExitCode.SYSTEM
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    package = str(error.name).partition(".")[0]
+    return f"{_OF_AUDITS[package]} is missing: install s6tls[audit]" if package in _OF_AUDITS else str(error)

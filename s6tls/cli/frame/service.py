@@ -6,67 +6,91 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from s6tls.cli.frame import chain
-from s6tls.cli.frame.options import Option, UsageError, number
-from s6tls.helper.helper import Outpost
-from s6tls.posix.process import default_signals, keep_from_programs
+from s6tls.cli.frame.options import Given, Option
+from s6tls.helper.helper import LookupHelper
+from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
-from s6tls.ucspi.image import Refused
-from s6tls.ucspi.log import log_refusal
-from s6tls.ucspi.superserver import Limits, Supervisor
+from s6tls.ucspi.image import SERVER, Chain, StageExit
+from s6tls.ucspi.ledger import Ledger, Limits
+from s6tls.ucspi.log import Log, log_exit
+from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
-    from s6tls.tls.pools import Hosts
+    from s6tls.stages.tlsd import EngineStarter
+    from s6tls.tls.pools import EnginePools
 
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
 LIMIT_OPTIONS = (
-    Option("1", ("notify",), None, "write the port to stdout when clients are accepted, then close it"),
-    Option("c", ("global-max-connections",), "maxconn", "serve at most this many clients at once (40)"),
-    Option("C", ("local-max-connections",), "localmaxconn", "serve at most this many from one address (40)"),
-    Option("", ("drain",), "milliseconds", "on SIGTERM, let connections finish for so long (0: exit at once)"),
+    Option(
+        "1",
+        ("notify",),
+        None,
+        "when clients are accepted, write the port and a newline to standard output, and close it",
+    ),
+    Option(
+        "c",
+        ("global-max-connections",),
+        "maxconn",
+        f"serve at most this many clients at once; others wait in the backlog. Default 40, at most {_MOST_CONNECTIONS}",
+    ),
+    Option(
+        "C",
+        ("local-max-connections",),
+        "localmaxconn",
+        "serve at most this many clients from one address; others are disconnected. Default 40",
+    ),
+    Option(
+        "",
+        ("drain",),
+        "milliseconds",
+        "on SIGTERM, let connections finish for at most this long; 0, the default, exits at once. "
+        "See [s6-tcpserverd](s6-tcpserverd.md#signals)",
+    ),
 )
 ISOLATION = Option(
     "",
     ("isolation",),
     "connection|worker",
-    "a process for each TLS session (connection, the default), or a few that share them (worker)",
+    "a process for each TLS session (`connection`, the default), or a few that share them (`worker`: faster, smaller, "
+    "less isolated). "
+    "See [design.md](design.md#isolation)",
 )
 
 
-class Server:
-    """The long-lived server: its chain, and the surroundings that the chain's stages share."""
+class LongLived:
+    """The long-lived server: its chain, and what the chain's stages share (a `chain.Runtime`)."""
 
     long_lived = True
 
-    def __init__(self, argv: Sequence[bytes], isolation: bytes = b"connection") -> None:
-        """Read the chain in `argv`.  Raises UsageError."""
-        if isolation not in (b"connection", b"worker"):
-            raise UsageError("--isolation is either connection or worker")
-        self._isolation = isolation.decode()
+    def __init__(self, argv: Sequence[bytes], isolation: str) -> None:
+        """Read the chain in `argv`; `isolation` is one of ISOLATION's words.  Raises UsageError."""
+        self._isolation = isolation
         self._reactor = Reactor()
-        self._hosts: Hosts | None = None
-        self._outpost: Outpost | None = None
+        self._pools: EnginePools | None = None
+        self._lookup_helper: LookupHelper | None = None
         self._stages, self._words = chain.parse(argv, self)
 
-    def tls_carrier(self) -> object:
+    def tls_carrier(self) -> EngineStarter:
         """Sessions live in processes that outlive one connection."""
-        if self._hosts is None:
+        if self._pools is None:
             from s6tls.tls.pool import Isolation
-            from s6tls.tls.pools import Hosts
+            from s6tls.tls.pools import EnginePools
 
-            self._hosts = Hosts(self._reactor, Isolation(self._isolation))
-        return self._hosts
+            self._pools = EnginePools(self._reactor, Isolation(self._isolation))
+        return self._pools
 
-    def outpost(self) -> Outpost:
-        """One outpost serves all connections."""
-        if self._outpost is None:
-            self._outpost = Outpost(self._reactor)
-        return self._outpost
+    def lookup_helper(self) -> LookupHelper:
+        """One helper serves all connections."""
+        if self._lookup_helper is None:
+            self._lookup_helper = LookupHelper(self._reactor)
+        return self._lookup_helper
 
     def serve(
         self, listener: socket.socket, env: dict[bytes, bytes], bounds: Limits, verbosity: int, announced: bool
@@ -78,65 +102,81 @@ class Server:
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
         keep_from_programs()
-        _occupy(0)
+        redirect_to_null(0)
         for stage in self._stages:
-            _prepare(stage, env, verbosity)
-        reaped = self._hosts.reaped if self._hosts is not None else None
-
-        if bounds.drain:
+            if isinstance(stage, Preparing):
+                _prepare(stage, env, verbosity)
+        if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
-
-        def ready() -> None:
-            if announced:
-                with contextlib.suppress(OSError):
-                    os.write(1, b"%d\n" % listener.getsockname()[1])
-            _occupy(1)
-            systemd.notify(env, "READY=1")
-
-        Supervisor(
+        SuperServer(
             self._reactor,
             listener,
-            programs,
-            self._stages,
-            self._words,
-            bounds,
-            verbosity,
-            reaped,
-            stopping=lambda: systemd.notify(env, "STOPPING=1"),
-            close=self._close,
-        ).serve(ready)
+            Chain(programs, self._stages, self._words),
+            Ledger(bounds, Log(SERVER, verbosity)),
+            _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
+        ).serve()
         return 0
 
-    def _close(self) -> None:
+    def reaped(self, pid: int, status: int) -> None:
+        """Take note of the end of a child that was no connection's program."""
+        if self._pools is not None:
+            self._pools.reaped(pid, status)
+
+    def close(self) -> None:
         """Let the processes that serve all connections end when they have nothing left to do."""
-        if self._hosts is not None:
-            self._hosts.close()
-        if self._outpost is not None:
-            self._outpost.close()
+        if self._pools is not None:
+            self._pools.close()
+        if self._lookup_helper is not None:
+            self._lookup_helper.close()
 
 
-def limits(given: dict[str, bytes]) -> Limits:
+@dataclass(frozen=True)
+class _Lifecycle:
+    """What a server tells its service manager and its children; `port` is written to stdout, unless it is None."""
+
+    server: LongLived
+    env: Mapping[bytes, bytes]
+    port: int | None
+
+    def ready(self) -> None:
+        if self.port is not None:
+            with contextlib.suppress(OSError):
+                os.write(1, b"%d\n" % self.port)
+        redirect_to_null(1)
+        systemd.notify(self.env, "READY=1")
+
+    def reaped(self, pid: int, status: int) -> None:
+        self.server.reaped(pid, status)
+
+    def stopping(self) -> None:
+        systemd.notify(self.env, "STOPPING=1")
+
+    def close(self) -> None:
+        self.server.close()
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A stage that has something to do ahead of the first client."""
+
+    def prepare(self, env: dict[bytes, bytes]) -> None:
+        """Get ready for clients that come with this environment.  Raises StageExit."""
+
+
+def limits(given: Given) -> Limits:
     """Read -c, -C and --drain; 0 connections stand for 1, too many for the most there may be.  Raises UsageError."""
-    total = min(max(1, number("-c", given.get("c", b"40"))), _MOST_CONNECTIONS)
-    per_address = max(1, number("-C", given.get("C", b"40")))
-    drain = number("--drain", given.get("drain", b"0"), 0, _LONGEST_DRAIN)
+    total = min(max(1, given.number("c", 40)), _MOST_CONNECTIONS)
+    per_address = max(1, given.number("C", 40))
+    drain = given.number("drain", 0, 0, _LONGEST_DRAIN)
     return Limits(total, min(per_address, total), drain / 1000)
 
 
-def _prepare(stage: object, env: dict[bytes, bytes], verbosity: int) -> None:
+def _prepare(stage: Preparing, env: dict[bytes, bytes], verbosity: int) -> None:
     """Let a stage get ready ahead of the first client; what fails now may still be set right by a rule."""
-    prepare = getattr(stage, "prepare", None)
-    if prepare is not None:
-        try:
-            prepare(env)
-        except Refused as refused:
-            if verbosity >= 1:
-                refused.kind = "warning"
-                log_refusal(refused)
-
-
-def _occupy(fd: int) -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, fd)
-    os.close(null)
+    try:
+        stage.prepare(env)
+    except StageExit as refused:
+        if verbosity >= 1:
+            refused.kind = "warning"
+            log_exit(refused)

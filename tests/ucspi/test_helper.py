@@ -1,4 +1,4 @@
-"""The outpost: asked over a control socket, it answers on pipes, and nothing of it stays behind."""
+"""The helper: asked over a control socket, it answers on pipes, and nothing of it stays behind."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 import s6tls
-from s6tls.helper.helper import Outpost
-from s6tls.helper.reply import Refusal, parse
-from s6tls.helper.variables import FINDINGS
+from s6tls.helper.helper import LookupHelper
+from s6tls.helper.reply import RefusalReply, parse
+from s6tls.helper.variables import VARIABLES
 from s6tls.posix.reactor import READABLE, Reactor
-from s6tls.ucspi.image import Refused
+from s6tls.ucspi.image import StageExit
 from tests.e2e.nameserver import PTR, Asked, Puppet
 from tests.servers import PATIENCE
 from tests.ucspi.children import in_child
@@ -29,14 +29,14 @@ from tests.ucspi.children import in_child
 CLIENT = "127.9.0.1"
 
 
-def question(**more: Any) -> dict[str, Any]:
+def lookup(**more: Any) -> dict[str, Any]:
     return {"remote": CLIENT, "local": "127.9.0.2", "local_name": False, **more}
 
 
 @pytest.fixture
-def outpost() -> Iterator[Outpost]:
+def helper() -> Iterator[LookupHelper]:
     """One that is waited for, as in a command."""
-    asked = Outpost()
+    asked = LookupHelper()
     yield asked
     asked.close()
 
@@ -61,7 +61,7 @@ def read(fd: int) -> bytes:
 
 
 def found(fd: int) -> dict[bytes, bytes]:
-    return parse(read(fd), FINDINGS)
+    return parse(read(fd), VARIABLES)
 
 
 def descriptors() -> set[str]:
@@ -69,40 +69,40 @@ def descriptors() -> set[str]:
         return {entry.name for entry in entries}
 
 
-def test_questions_are_answered_side_by_side(outpost: Outpost, puppet: Puppet) -> None:
-    stuck = outpost.inquire("test", question(remote="127.9.0.13"), 0, [puppet.address])
+def test_questions_are_answered_side_by_side(helper: LookupHelper, puppet: Puppet) -> None:
+    stuck = helper.look_up("test", lookup(remote="127.9.0.13"), 0, [puppet.address])
     puppet.await_question("127.9.0.13")
     for number in range(3):
-        fd = outpost.inquire("test", question(remote=f"127.9.0.{number}"), 0, [puppet.address])
+        fd = helper.look_up("test", lookup(remote=f"127.9.0.{number}"), 0, [puppet.address])
         assert found(fd) == {b"REMOTEHOST": b"n%d.test" % number}
     assert select.select([stuck], [], [], 0)[0] == []
-    outpost.close()
+    helper.close()
     assert read(stuck) == b""
 
 
-def test_what_takes_too_long_is_refused(outpost: Outpost, puppet: Puppet) -> None:
-    fd = outpost.inquire("test", question(remote="127.9.0.13"), 50, [puppet.address])
-    with pytest.raises(Refusal, match=r"^unable to look up 127\.9\.0\.13: took too long$") as caught:
+def test_what_takes_too_long_is_refused(helper: LookupHelper, puppet: Puppet) -> None:
+    fd = helper.look_up("test", lookup(remote="127.9.0.13"), 50, [puppet.address])
+    with pytest.raises(RefusalReply, match=r"^unable to look up 127\.9\.0\.13: took too long$") as caught:
         found(fd)
     assert caught.value.code == 99
 
 
-def test_each_question_has_its_own_name_servers(outpost: Outpost, puppet: Puppet) -> None:
+def test_each_question_has_its_own_name_servers(helper: LookupHelper, puppet: Puppet) -> None:
     with Puppet(lambda asked: asked.names("other.test")) as other:
         for server, name in [(puppet, b"n1.test"), (other, b"other.test"), (puppet, b"n1.test")]:
-            assert found(outpost.inquire("test", question(), 0, [server.address])) == {b"REMOTEHOST": name}
+            assert found(helper.look_up("test", lookup(), 0, [server.address])) == {b"REMOTEHOST": name}
 
 
-def test_an_answer_is_remembered_for_as_long_as_it_says(outpost: Outpost, puppet: Puppet) -> None:
+def test_an_answer_is_remembered_for_as_long_as_it_says(helper: LookupHelper, puppet: Puppet) -> None:
     for _ in range(3):
-        assert found(outpost.inquire("test", question(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
+        assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
     assert puppet.asked.get(timeout=PATIENCE).kind == PTR
     assert puppet.asked.empty()
 
 
-def test_what_cannot_be_looked_into_is_refused(outpost: Outpost) -> None:
-    with pytest.raises(Refusal, match=r"^unable to look into the client: ") as caught:
-        found(outpost.inquire("test", question(remote="nonsense"), 0, []))
+def test_what_cannot_be_looked_into_is_refused(helper: LookupHelper) -> None:
+    with pytest.raises(RefusalReply, match=r"^unable to look into the client: ") as caught:
+        found(helper.look_up("test", lookup(remote="nonsense"), 0, []))
     assert caught.value.code == 111
 
 
@@ -110,7 +110,7 @@ def test_a_crowd_of_questions_waits_its_turn(puppet: Puppet) -> None:
     """From an event loop that never waits."""
     crowd = 500
     reactor = Reactor()
-    outpost = Outpost(reactor)
+    helper = LookupHelper(reactor)
     answers: dict[int, bytes] = {}
 
     def await_answer(fd: int, number: int) -> None:
@@ -124,42 +124,42 @@ def test_a_crowd_of_questions_waits_its_turn(puppet: Puppet) -> None:
 
     before = descriptors()
     for number in range(crowd):
-        fd = outpost.inquire("test", question(remote=f"127.9.1.{number % 7}"), 0, [puppet.address])
+        fd = helper.look_up("test", lookup(remote=f"127.9.1.{number % 7}"), 0, [puppet.address])
         await_answer(fd, number)
     overdue = reactor.after(PATIENCE, reactor.stop)
     reactor.run()
     overdue.cancel()
     assert len(answers) == crowd
-    assert all(parse(said, FINDINGS) == {b"REMOTEHOST": b"n%d.test" % (n % 7)} for n, said in answers.items())
-    outpost.close()
+    assert all(parse(said, VARIABLES) == {b"REMOTEHOST": b"n%d.test" % (n % 7)} for n, said in answers.items())
+    helper.close()
     assert descriptors() == before
     reactor.close()
 
 
-def test_a_proxy_header_is_read_and_not_a_byte_more(outpost: Outpost) -> None:
+def test_a_proxy_header_is_read_and_not_a_byte_more(helper: LookupHelper) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nGET /")
-        fd = outpost.read_proxy_header("test", ours.fileno(), (1, 2), 0)
+        fd = helper.read_proxy_header("test", ours.fileno(), (1, 2), 0)
         assert b"TCPREMOTEIP=192.0.2.1\0" in read(fd)
         assert ours.recv(100) == b"GET /"
-        outpost.close()
+        helper.close()
         theirs.close()
         assert ours.recv(100) == b""
 
 
-def test_an_outpost_that_ends_is_replaced(puppet: Puppet, outpost: Outpost) -> None:
+def test_a_helper_that_ends_is_replaced(puppet: Puppet, helper: LookupHelper) -> None:
     before = descriptors()
     for _ in range(3):
-        assert found(outpost.inquire("test", question(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
+        assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
         with contextlib.suppress(OSError):
-            outpost._handover.control.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
-    outpost.close()
+            helper._sender.control.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+    helper.close()
     assert descriptors() == before
 
 
-def test_without_descriptors_a_client_is_refused_and_the_others_are_not(puppet: Puppet, outpost: Outpost) -> None:
-    stuck = outpost.inquire("test", question(remote="127.9.0.13"), 0, [puppet.address])
+def test_without_descriptors_a_client_is_refused_and_the_others_are_not(puppet: Puppet, helper: LookupHelper) -> None:
+    stuck = helper.look_up("test", lookup(remote="127.9.0.13"), 0, [puppet.address])
     puppet.await_question("127.9.0.13")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = descriptors()
@@ -167,18 +167,18 @@ def test_without_descriptors_a_client_is_refused_and_the_others_are_not(puppet: 
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
     try:
-        with pytest.raises(Refused, match=r"^unable to ask the outpost: Too many open files$"):
-            outpost.inquire("test", question(), 0, [puppet.address])
+        with pytest.raises(StageExit, match=r"^unable to ask the lookup helper: Too many open files$"):
+            helper.look_up("test", lookup(), 0, [puppet.address])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert descriptors() == before
     assert select.select([stuck], [], [], 0)[0] == []
-    assert found(outpost.inquire("test", question(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
+    assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
     os.close(stuck)
 
 
 def test_nobody_need_be_able_to_read_our_files(tmp_path: Path, puppet: Puppet) -> None:
-    """All of Python, as root alone may read it: what the outpost needs, it has imported before it is nobody."""
+    """All of Python, as root alone may read it: what the helper needs, it has imported before it is nobody."""
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700 and os.geteuid() == 0
     site = Path(s6tls.__file__).parents[1], *(Path(place) for place in sys.path if place.endswith("-packages"))
     for place in site:
@@ -205,12 +205,12 @@ def test_nobody_need_be_able_to_read_our_files(tmp_path: Path, puppet: Puppet) -
     assert (done.stdout, done.returncode) == ("n1.test\n", 0), done.stderr
 
 
-def test_an_unprivileged_server_has_an_unprivileged_outpost(puppet: Puppet) -> None:
+def test_an_unprivileged_server_has_an_unprivileged_helper(puppet: Puppet) -> None:
     def ask() -> dict[bytes, bytes]:
         os.setgroups([])
         os.setgid(64001)
         os.setuid(64001)
-        outpost = Outpost()
-        return found(outpost.inquire("test", question(), 0, [puppet.address]))
+        helper = LookupHelper()
+        return found(helper.look_up("test", lookup(), 0, [puppet.address]))
 
     assert in_child(ask) == repr({b"REMOTEHOST": b"n1.test"})

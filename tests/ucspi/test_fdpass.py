@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from s6tls.posix.fdpass import Handover, control_pair
+from s6tls.posix.fdpass import DescriptorSender, control_pair
 
 CROWD = 2000
 FILL = b"x" * 4000
@@ -17,14 +17,14 @@ FILL = b"x" * 4000
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Handover, socket.socket]]:
+def ends() -> Iterator[tuple[DescriptorSender, socket.socket]]:
     ours, theirs = control_pair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    handover = Handover(ours)
+    sender = DescriptorSender(ours)
     with theirs:
-        yield handover, theirs
-        handover.close()
+        yield sender, theirs
+        sender.close()
 
 
 def is_open(fd: int) -> bool:
@@ -48,29 +48,29 @@ def paper(text: str) -> int:
     return reading
 
 
-def test_a_message_arrives_with_its_descriptors(ends: tuple[Handover, socket.socket]) -> None:
-    handover, theirs = ends
+def test_a_message_arrives_with_its_descriptors(ends: tuple[DescriptorSender, socket.socket]) -> None:
+    sender, theirs = ends
     fd = paper("hello")
-    handover.send(b"one", [fd])
+    sender.send(b"one", [fd])
     assert not is_open(fd)
     assert take(theirs) == (b"one", "hello")
 
 
-def test_what_is_not_taken_yet_waits_and_keeps_its_order(ends: tuple[Handover, socket.socket]) -> None:
-    handover, theirs = ends
+def test_what_is_not_taken_yet_waits_and_keeps_its_order(ends: tuple[DescriptorSender, socket.socket]) -> None:
+    sender, theirs = ends
     for number in range(CROWD):
         last = [paper("")] if number % 100 == 99 else []
-        handover.send(b"%d %b" % (number, FILL), last)
+        sender.send(b"%d %b" % (number, FILL), last)
     assert is_open(*last)
     poll = select.epoll()
-    poll.register(handover.control, select.EPOLLOUT | select.EPOLLET)
+    poll.register(sender.control, select.EPOLLOUT | select.EPOLLET)
     received = 0
     while received < CROWD:
         try:
             message, fds, _, _ = socket.recv_fds(theirs, 8000, 1)
         except BlockingIOError:
             assert poll.poll(20), "nobody says that there is room again"
-            handover.flush()
+            sender.flush()
             continue
         assert (message, len(fds)) == (b"%d %b" % (received, FILL), received % 100 == 99)
         for fd in fds:
@@ -80,26 +80,26 @@ def test_what_is_not_taken_yet_waits_and_keeps_its_order(ends: tuple[Handover, s
 
 
 def test_when_the_other_process_is_gone_the_descriptors_are_still_the_callers(
-    ends: tuple[Handover, socket.socket],
+    ends: tuple[DescriptorSender, socket.socket],
 ) -> None:
-    handover, theirs = ends
+    sender, theirs = ends
     theirs.close()
     fd = paper("")
     with pytest.raises(ConnectionError):
-        handover.send(b"one", [fd])
+        sender.send(b"one", [fd])
     assert is_open(fd)
     os.close(fd)
-    handover.flush()
+    sender.flush()
 
 
-def test_closing_drops_what_waits(ends: tuple[Handover, socket.socket]) -> None:
-    handover, theirs = ends
+def test_closing_drops_what_waits(ends: tuple[DescriptorSender, socket.socket]) -> None:
+    sender, theirs = ends
     for _ in range(CROWD):
-        handover.send(FILL, [])
+        sender.send(FILL, [])
     fd = paper("")
-    handover.send(b"last", [fd])
+    sender.send(b"last", [fd])
     assert is_open(fd)
-    handover.close()
+    sender.close()
     assert not is_open(fd)
     while message := theirs.recv(8000):
         assert message == FILL

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from s6tls.helper import ident
-from s6tls.helper.lookup import Inquiry, Question
+from s6tls.helper.lookup import Lookup, LookupRequest
 from s6tls.helper.resolver import Resolver
 from s6tls.posix.reactor import Reactor
 from tests.e2e.nameserver import (
@@ -38,11 +38,11 @@ CLIENT, HERE = "127.9.0.1", "127.9.0.2"
 Found = dict[bytes, bytes]
 
 
-def question(remote: str = CLIENT, **more: Any) -> Question:
-    return Question(socket.inet_aton(remote), socket.inet_aton(HERE), **{"local_name": False, **more})
+def request(remote: str = CLIENT, **more: Any) -> LookupRequest:
+    return LookupRequest(socket.inet_aton(remote), socket.inet_aton(HERE), **{"local_name": False, **more})
 
 
-def ask(server: str, about: Question, ident_patience: float = ident.PATIENCE) -> Found:
+def ask(server: str, about: LookupRequest, ident_timeout_s: float = ident.TIMEOUT_S) -> Found:
     """Put a question in an event loop of its own; return what is found."""
     answers: list[Found] = []
     reactor = Reactor()
@@ -53,7 +53,7 @@ def ask(server: str, about: Question, ident_patience: float = ident.PATIENCE) ->
 
     resolver = Resolver(reactor, [server])
     overdue = reactor.after(PATIENCE, reactor.stop)
-    Inquiry(reactor, resolver, about, done, ident_patience)
+    Lookup(reactor, resolver, about, done, ident_timeout_s)
     if not answers:
         reactor.run()
     overdue.cancel()
@@ -66,7 +66,7 @@ def ask(server: str, about: Question, ident_patience: float = ident.PATIENCE) ->
 def told(script: Script, **more: Any) -> Found:
     """Return what is found when the name server follows a script."""
     with Puppet(script) as puppet:
-        return ask(puppet.address, question(**more))
+        return ask(puppet.address, request(**more))
 
 
 def names(*given: str | tuple[bytes, ...], **addresses: str) -> Script:
@@ -115,19 +115,19 @@ def real() -> Iterator[str]:
 def test_a_real_name_server(
     real: str, remote: str, plain: set[bytes | None], checked: set[bytes | None], paranoid: bool
 ) -> None:
-    found = ask(real, question(remote, paranoid=paranoid))
+    found = ask(real, request(remote, paranoid=paranoid))
     assert found.pop(b"REMOTEHOST", None) in (checked if paranoid else plain)
     assert found == {}
 
 
 def test_both_ends_are_looked_up(real: str) -> None:
-    assert ask(real, question(local_name=True)) == {b"REMOTEHOST": b"one.test", b"LOCALHOST": b"here.test"}
-    assert ask(real, question(remote_name=False, local_name=True)) == {b"LOCALHOST": b"here.test"}
-    assert ask(real, question(remote_name=False)) == {}
+    assert ask(real, request(local_name=True)) == {b"REMOTEHOST": b"one.test", b"LOCALHOST": b"here.test"}
+    assert ask(real, request(remote_name=False, local_name=True)) == {b"LOCALHOST": b"here.test"}
+    assert ask(real, request(remote_name=False)) == {}
 
 
 def test_an_answer_too_large_for_a_datagram_is_asked_for_again(real: str) -> None:
-    name = ask(real, question("127.9.0.6"))[b"REMOTEHOST"]
+    name = ask(real, request("127.9.0.6"))[b"REMOTEHOST"]
     assert name.startswith(b"long-name-long-name-")
 
 
@@ -136,7 +136,7 @@ def test_a_truncated_answer_is_no_answer_yet() -> None:
         return asked.names("whole.test") if asked.tcp else asked.reply((PTR, wire("half.test")), truncated=True)
 
     with Puppet(script) as puppet:
-        assert ask(puppet.address, question()) == {b"REMOTEHOST": b"whole.test"}
+        assert ask(puppet.address, request()) == {b"REMOTEHOST": b"whole.test"}
         assert [puppet.asked.get().tcp for _ in range(2)] == [False, True]
 
 
@@ -161,7 +161,7 @@ def test_failures_are_told_and_nxdomain_is_none(code: int, reason: bytes) -> Non
 def test_a_server_that_is_not_there_is_a_failure() -> None:
     with bound(53, socket.SOCK_DGRAM) as taken:
         address = taken.getsockname()[0]
-    assert list(ask(address, question())) == [b"ERROR"]
+    assert list(ask(address, request())) == [b"ERROR"]
 
 
 @pytest.mark.parametrize(
@@ -253,14 +253,14 @@ def test_ipv6_clients_have_names_too() -> None:
 
     with Puppet(script) as puppet:
         both = {b"REMOTEHOST": b"six.test", b"LOCALHOST": b"here.test"}
-        assert ask(puppet.address, Question(client, here, paranoid=True)) == both
+        assert ask(puppet.address, LookupRequest(client, here, paranoid=True)) == both
 
 
 def test_the_hosts_file_comes_first_if_wanted(real: str) -> None:
     local = "127.0.0.1"
-    assert ask(real, question(local, hosts=True, paranoid=True)) == {b"REMOTEHOST": b"localhost"}
-    assert ask(real, question(local)) == {}
-    assert ask(real, question(CLIENT, hosts=True)) == {b"REMOTEHOST": b"one.test"}
+    assert ask(real, request(local, hosts=True, paranoid=True)) == {b"REMOTEHOST": b"localhost"}
+    assert ask(real, request(local)) == {}
+    assert ask(real, request(CLIENT, hosts=True)) == {b"REMOTEHOST": b"one.test"}
 
 
 def test_a_question_that_cannot_be_asked_is_answered_once() -> None:
@@ -279,13 +279,13 @@ def test_a_question_that_cannot_be_asked_is_answered_once() -> None:
     assert answers == [([], True)]
 
 
-def test_an_abandoned_inquiry_does_not_answer() -> None:
+def test_an_abandoned_lookup_does_not_answer() -> None:
     reactor = Reactor()
     answers: list[Found] = []
     with Puppet(names("a.test")) as puppet, identd(None) as client:
         resolver = Resolver(reactor, [puppet.address])
-        inquiry = Inquiry(reactor, resolver, question(client, user=True), answers.append)
-        inquiry.abandon()
+        lookup = Lookup(reactor, resolver, request(client, user=True), answers.append)
+        lookup.abandon()
         resolver.names(socket.inet_aton(HERE), lambda _found, _why: reactor.soon(reactor.stop))
         reactor.run()
         resolver.close()
@@ -337,9 +337,9 @@ def identd(answer: Callable[[bytes], bytes] | None) -> Iterator[str]:
             thread.join()
 
 
-def user(answer: Callable[[bytes], bytes] | None, patience: float = ident.PATIENCE) -> Found:
+def user(answer: Callable[[bytes], bytes] | None, patience: float = ident.TIMEOUT_S) -> Found:
     with identd(answer) as client:
-        about = question(client, remote_name=False, user=True, remote_port=6193, local_port=23)
+        about = request(client, remote_name=False, user=True, remote_port=6193, local_port=23)
         return ask("127.0.0.1", about, patience)
 
 
@@ -358,7 +358,7 @@ def test_a_host_that_does_not_say_is_no_failure() -> None:
     assert user(lambda _: b"6193, 23 : ERROR : HIDDEN-USER\r\n") == {}
     with bound(ident.PORT) as nobody:
         client = nobody.getsockname()[0]
-    assert ask("127.0.0.1", question(client, remote_name=False, user=True)) == {}
+    assert ask("127.0.0.1", request(client, remote_name=False, user=True)) == {}
 
 
 @pytest.mark.parametrize(
@@ -387,8 +387,8 @@ def test_nothing_stays_open() -> None:
         before = len(os.listdir("/proc/self/fd"))
         reactor = Reactor()
         resolver = Resolver(reactor, [puppet.address])
-        about = question(client, user=True, remote_port=6193, local_port=23)
-        Inquiry(reactor, resolver, about, lambda _: reactor.soon(reactor.stop))
+        about = request(client, user=True, remote_port=6193, local_port=23)
+        Lookup(reactor, resolver, about, lambda _: reactor.soon(reactor.stop))
         reactor.run()
         resolver.close()
         reactor.close()

@@ -1,0 +1,86 @@
+"""Taking clients from a listening socket, as long as there are slots for them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+
+from s6tls.posix.reactor import READABLE, Reactor
+from s6tls.ucspi.ledger import Client, Ledger
+from s6tls.ucspi.listen import endpoint
+
+_ACCEPTS_A_TURN = 32
+_PAUSE_S = 0.1
+_CLIENT_IS_GONE = (
+    errno.ECONNABORTED,
+    errno.EINTR,
+    errno.EPROTO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+)  # what accept(2) may report of a connection instead of handing it over
+
+
+class Acceptor:
+    """Calls `take` with each client's socket.  While the ledger is full, clients wait in the kernel's backlog."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        listener: socket.socket,
+        ledger: Ledger,
+        take: Callable[[socket.socket, Client], object],
+    ) -> None:
+        self._reactor, self._listener, self._ledger, self._take = reactor, listener, ledger, take
+        self._held_up = False
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._reactor.watch(self._listener.fileno(), READABLE, lambda _: self._accept())
+
+    def resume(self) -> None:
+        """Go on after a slot has become free."""
+        if self._held_up:
+            self._held_up = False
+            self._reactor.soon(self._accept)
+
+    def close(self) -> None:
+        """Accept no more; closing twice does no harm."""
+        if self._is_open:
+            self._reactor.forget(self._listener.fileno())
+            self._listener.close()
+
+    @property
+    def _is_open(self) -> bool:
+        return self._listener.fileno() >= 0
+
+    def _accept(self) -> None:
+        """Accept what is there, giving way to the connections under way every so often."""
+        for _ in range(_ACCEPTS_A_TURN):
+            if not self._is_open:
+                return
+            if self._ledger.is_full:
+                self._held_up = True
+                return
+            try:
+                accepted, name = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            self._take(accepted, Client(*endpoint(name)))
+        self._reactor.soon(self._accept)
+
+    def _accept_failed(self, error: OSError) -> None:
+        """Go on after a client that left again; pause when the system is out of something."""
+        if error.errno in _CLIENT_IS_GONE:
+            self._reactor.soon(self._accept)
+            return
+        self._ledger.log.warning(f"unable to accept: {error.strerror}")
+        self._reactor.after(_PAUSE_S, self._accept)
