@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from s6tls.accessrules.ids import BadId, parse_groups, parse_id
+from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
 from s6tls.cli.frame.chain import Runtime, run_link
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 from s6tls.stages.envuidgid import Account, Defaults, EnvUidGid

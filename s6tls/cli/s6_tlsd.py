@@ -97,7 +97,7 @@ def _protocols(value: bytes | None) -> tuple[bytes, ...]:
 def stage(given: Given, runtime: Runtime) -> Tlsd:
     """Make the stage.  Raises UsageError."""
     given.number("v", 1)
-    return Tlsd(engine_options(given), given.flag("Z"), runtime.tls_carrier())
+    return Tlsd(engine_options(given), given.flag("Z"), runtime.engine_starter())
 
 
 def main() -> NoReturn:

@@ -1,1 +1,1 @@
-"""The process without rights that reads strangers' words ahead of TLS: DNS, IDENT, PROXY headers."""
+"""The lookup helper: an unprivileged process that parses DNS and IDENT answers and PROXY headers for the server."""

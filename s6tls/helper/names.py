@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from s6tls.accessrules import AddressError
-from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.identifiers import normalised
 from s6tls.accessrules.keys import parse_address
 
 

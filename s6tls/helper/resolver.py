@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import pycares
 
-from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.identifiers import normalised
 from s6tls.helper.names import reverse_name
 from s6tls.posix.reactor import READABLE, Reactor
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from s6tls.accessrules import AddressError, Decision, RuleSet, Verdict
-from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.identifiers import normalised
 from s6tls.accessrules.keys import parse_address
 from s6tls.accessrules.text import shown
 from s6tls.helper import ident

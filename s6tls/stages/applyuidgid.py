@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from s6tls.accessrules.ids import BadId, parse_groups, parse_id
+from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity
 from s6tls.ucspi.image import Image, StageExit

@@ -12,7 +12,7 @@ import os
 import pwd
 from dataclasses import dataclass
 
-from s6tls.accessrules.ids import BadId, groups_text, parse_groups, parse_id
+from s6tls.accessrules.identifiers import BadId, groups_text, parse_groups, parse_id
 from s6tls.accessrules.text import shown
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import Image, StageExit

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 
 from s6tls.accessrules import Decision, Verdict
-from s6tls.accessrules.ids import BadId, parse_id
+from s6tls.accessrules.identifiers import BadId, parse_id
 from s6tls.accessrules.text import shown
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.access import run_instead

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.ids import BadId, parse_id
+from s6tls.accessrules.identifiers import BadId, parse_id
 from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files

@@ -89,7 +89,7 @@ class Server:
         self.connections = contextlib.ExitStack()
 
     def connect(self, parameters: TlsParameters) -> Connection:
-        """Accept a client and submit it.  Raises Refused."""
+        """Accept a client and submit it.  Raises StageExit."""
         ours, client = socket.socketpair()
         app_in, to_app = os.pipe()
         from_app, app_out = os.pipe()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.accessrules.ids import BadId, parse_groups, parse_id
+from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
 from s6tls.posix.identity import BadIdentity, Identity
 from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.ucspi.image import Image, StageExit

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.identifiers import normalised
 from s6tls.helper import ident
 from s6tls.helper.names import in_hosts_file, reverse_name
 

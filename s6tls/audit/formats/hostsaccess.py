@@ -9,7 +9,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.hostnames import normalised
+from s6tls.accessrules.identifiers import normalised
 from s6tls.accessrules.keys import ANY_NAME, BY_NAME
 from s6tls.audit.core.networks import Family, Network, parse_cidr, prefixes
 from s6tls.audit.formats.entries import (

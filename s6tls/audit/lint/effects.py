@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
 from s6tls.accessrules.errors import UsageProblem
-from s6tls.accessrules.ids import HIGHEST, IN_ENVIRONMENT, BadId
+from s6tls.accessrules.identifiers import HIGHEST, IN_ENVIRONMENT, BadId
 from s6tls.accessrules.record import MAX_EXEC
 from s6tls.accessrules.text import shown
 from s6tls.audit.lint.findings import Finding, Severity

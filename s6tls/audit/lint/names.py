@@ -7,8 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import AddressError
-from s6tls.accessrules.hostnames import normalised
-from s6tls.accessrules.ids import HIGHEST, BadId, parse_id
+from s6tls.accessrules.identifiers import HIGHEST, BadId, normalised, parse_id
 from s6tls.accessrules.keys import BY_NAME
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, InexactName, family_name, split_key

@@ -47,7 +47,7 @@ class Runtime(Protocol):
     def long_lived(self) -> bool:
         """Whether what is made for the chain will serve many connections."""
 
-    def tls_carrier(self) -> EngineStarter:
+    def engine_starter(self) -> EngineStarter:
         """Return what puts TLS engines behind connections."""
 
     def lookup_helper(self) -> LookupHelper:
@@ -60,7 +60,7 @@ class OneShot:
 
     long_lived: bool = False
 
-    def tls_carrier(self) -> EngineStarter:
+    def engine_starter(self) -> EngineStarter:
         """An engine is a child of this process."""
         from s6tls.tls.child import ForkedEngine
 

@@ -77,7 +77,7 @@ class LongLived:
         self._lookup_helper: LookupHelper | None = None
         self._stages, self._words = chain.parse(argv, self)
 
-    def tls_carrier(self) -> EngineStarter:
+    def engine_starter(self) -> EngineStarter:
         """Sessions live in processes that outlive one connection."""
         if self._pools is None:
             from s6tls.tls.pool import Isolation

@@ -1,7 +1,8 @@
-"""User and group ids as text: in the names of rules, in their environments, and in options."""
+"""What rules and clients are named by: user and group ids as text, and host names."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import shown
@@ -9,6 +10,9 @@ from s6tls.accessrules.text import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_LONGEST_NAME = 253
+_LABEL = rb"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rb"(?:%b\.)*%b" % (_LABEL, _LABEL))
 HIGHEST = 2**32 - 2
 """One more means "leave it as it is" to the system."""
 
@@ -42,3 +46,18 @@ IN_ENVIRONMENT = {
     b"TLS_GID": parse_id,
 }
 """The variables that servers take ids from, and how they are read."""
+
+
+def normalised(name: str | bytes) -> bytes | None:
+    """Return a host name in lower case and without a final dot, or None for what is no host name.
+
+    Letters, digits, hyphens and underscores in labels of 1 to 63 bytes, 253 bytes in all (RFC 1123; underscores
+    are common).  A name that looks like an address is none: it would be taken for one.
+    """
+    raw = name.encode("utf-8", "replace") if isinstance(name, str) else name
+    raw = raw.lower().removesuffix(b".")
+    if len(raw) > _LONGEST_NAME or not _NAME.fullmatch(raw):
+        return None
+    if raw.rpartition(b".")[2].isdigit():
+        return None
+    return raw
