@@ -195,6 +195,24 @@ def server(argv: Sequence[str], env: Mapping[str, str] | None = None, **popen: A
         started.end()
 
 
+def tcpserver(
+    *words: str, ip: str = "127.0.0.1", env: dict[str, str] | None = None, **popen: Any
+) -> contextlib.AbstractContextManager[Server]:
+    """Start an s6-tcpserver on `ip`: its options, then ``--``, then a program; see `server`."""
+    place = words.index("--")
+    return server(["s6-tcpserver", *words[:place], "--", ip, "0", *words[place + 1 :]], env, **popen)
+
+
+def greeted(client: socket.socket) -> bytes:
+    """Return the line that a program begins with."""
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = client.recv(1)
+        assert chunk, "the server hung up"
+        line += chunk
+    return line
+
+
 def read_all(client: socket.socket) -> bytes:
     """Return what a peer sends until end of file or reset."""
     data = b""

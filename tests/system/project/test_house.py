@@ -1,5 +1,7 @@
 """The shape of the code: no circles, rooms that can be taken in at a glance, and what stands alone does.
 
+The tests keep to it too.  None of them imports another one: what several use is in tests/support.
+
 Which room may import which is on the page of the architecture, and tested with it.
 """
 
@@ -29,17 +31,18 @@ def name_of(path: Path) -> str:
 
 
 MODULES = {name_of(path): path for path in (ROOT / "s6tls").rglob("*.py")}
+TESTS = {name_of(path): path for path in (ROOT / "tests").rglob("*.py")}
 
 
-def imported(path: Path) -> set[str]:
-    """The modules of this project that one imports, wherever the import stands."""
+def imported(path: Path, modules: dict[str, Path] = MODULES) -> set[str]:
+    """Those of `modules` that one imports, wherever the import stands."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys() or {str(node.module)}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys() or {str(node.module)}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return found & MODULES.keys()
+    return found & modules.keys()
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -48,7 +51,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_no_folder_has_more_modules_than_can_be_taken_in() -> None:
-    sizes = Counter(path.parent for path in MODULES.values() if path.name != "__init__.py")
+    modules = [*MODULES.values(), *TESTS.values()]
+    sizes = Counter(path.parent for path in modules if path.name not in ("__init__.py", "conftest.py"))
     for folder, size in sizes.items():
         assert size <= (MOST_COMMANDS if folder.name == "cli" else MOST_MODULES), folder
 
@@ -57,6 +61,16 @@ def test_no_folder_has_more_modules_than_can_be_taken_in() -> None:
 def test_no_module_is_too_long_to_read(folder: str) -> None:
     lines = {str(path): path.read_text().count("\n") for path in (ROOT / folder).rglob("*.py")}
     assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_nothing_imports_a_test_module() -> None:
+    found = {name: imported(path, TESTS) for name, path in TESTS.items()}
+    assert any(found.values())
+    assert {name: used for name, used in found.items() if any(not is_support(module) for module in used)} == {}
+
+
+def is_support(module: str) -> bool:
+    return module.startswith("tests.support.")
 
 
 @pytest.mark.parametrize("package", ALONE)
