@@ -58,14 +58,6 @@ def records(path: bytes) -> list[tuple[bytes, bytes]]:
         return list(cdbfile.records(file.fileno()))
 
 
-def write_cdb(path: bytes, records: list[tuple[bytes, bytes]]) -> None:
-    """Write a cdb file with these records, whatever is in them."""
-    maker = cdbx.CDB.make(os.fsdecode(path))
-    for key, value in records:
-        maker.add(key, value)
-    maker.commit().close()
-
-
 _byte = st.integers(1, 255).filter(lambda c: c not in b"/=")
 variable_names = st.lists(_byte, min_size=1, max_size=12).map(bytes).filter(lambda name: not name.startswith(b"."))
 values = st.none() | st.binary(max_size=20).map(lambda v: v.replace(b"\0", b"?").rstrip(b" \t\r"))
