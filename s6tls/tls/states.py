@@ -39,7 +39,13 @@ import enum
 from collections.abc import Mapping
 
 
-class Inbound(enum.Enum):
+class _Named(enum.Enum):
+    """A member is found by its identity: the hash that Enum has is a function in Python, and a session asks often."""
+
+    __hash__ = object.__hash__
+
+
+class Inbound(_Named):
     """The direction from the client to the program."""
 
     OPEN = enum.auto()
@@ -48,7 +54,7 @@ class Inbound(enum.Enum):
     CLOSED = enum.auto()
 
 
-class Outbound(enum.Enum):
+class Outbound(_Named):
     """The direction from the program to the client."""
 
     SHAKING = enum.auto()
@@ -57,7 +63,7 @@ class Outbound(enum.Enum):
     CLOSED = enum.auto()
 
 
-class Event(enum.Enum):
+class Event(_Named):
     """What happens to a session."""
 
     SHAKEN = enum.auto()
