@@ -15,9 +15,9 @@ from OpenSSL import SSL
 from s6tls.tls import context
 from s6tls.tls.material import Options
 from s6tls.tls.pump import CHUNK, MOST_TO_NETWORK, MOST_TO_PROGRAM, RECORDS, Pump, TLSFailure
-from tests.tls import keyupdates, pki
-from tests.tls.keyupdates import KeyUpdates
+from tests.tls import pki, sealing
 from tests.tls.memory import VERSIONS, Client, client_context, drain, feed, shake_hands, take
+from tests.tls.sealing import Records
 
 MANY = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 FEW = settings(MANY, max_examples=150)
@@ -366,17 +366,17 @@ def test_a_damaged_record_ends_a_running_session(version: int, where: int) -> No
 # Key updates
 
 
-def established_with_key_updates() -> tuple[Pump, Client, KeyUpdates]:
-    told, updates = keyupdates.context()
+def established_with_key_updates() -> tuple[Pump, Client, Records]:
+    told, records = sealing.context(SSL.TLS1_3_VERSION)
     pump, client = Pump(server_context()), Client(told)
     shake_hands(pump, client)
-    return pump, client, updates()
+    return pump, client, records(client.connection)
 
 
 def test_key_updates_are_answered_and_the_session_goes_on() -> None:
-    pump, client, updates = established_with_key_updates()
+    pump, client, records = established_with_key_updates()
     for _ in range(10):
-        feed(pump, updates.request())
+        feed(pump, records.request_keys())
     assert pump.unsent
     pump.feed_program(b"hello")
     client.hear(drain(pump))
@@ -384,18 +384,18 @@ def test_key_updates_are_answered_and_the_session_goes_on() -> None:
 
 
 def test_a_flood_of_key_updates_from_a_client_that_does_not_read_is_stopped() -> None:
-    pump, _, updates = established_with_key_updates()
+    pump, _, records = established_with_key_updates()
     for _ in range(10):
         if pump.wants_network:
-            feed(pump, b"".join(updates.request() for _ in range(CHUNK // 27)))
+            feed(pump, b"".join(records.request_keys() for _ in range(CHUNK // 27)))
         assert pump.unsent <= MOST_TO_NETWORK
     assert not pump.wants_network
 
 
 def test_of_many_small_records_some_are_taken_at_a_time() -> None:
     """A key update costs as much as a large record: a chunk of them kept the others of a worker waiting for 0.1 s."""
-    pump, client, updates = established_with_key_updates()
-    flood = [updates.request() for _ in range(3 * RECORDS)]
+    pump, client, records = established_with_key_updates()
+    flood = [records.request_keys() for _ in range(3 * RECORDS)]
     pump.feed_network(b"".join(flood))
     assert pump.withheld == b"".join(flood[RECORDS:])
     pump.feed_network(b"")
@@ -408,9 +408,9 @@ def test_of_many_small_records_some_are_taken_at_a_time() -> None:
 
 
 def test_a_full_pump_takes_the_network_up_again_when_the_peer_has_read() -> None:
-    pump, _, updates = established_with_key_updates()
+    pump, _, records = established_with_key_updates()
     while pump.wants_network:
-        feed(pump, b"".join(updates.request() for _ in range(CHUNK // 27)))
+        feed(pump, b"".join(records.request_keys() for _ in range(CHUNK // 27)))
     drain(pump)
     assert pump.wants_network
 

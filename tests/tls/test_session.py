@@ -24,7 +24,7 @@ from s6tls.tls.material import Options
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
 from s6tls.ucspi.reactor import READABLE, Reactor
-from tests.tls import keyupdates, memory, pki
+from tests.tls import memory, pki, sealing
 from tests.tls.memory import NAMES, VERSIONS, client_context
 
 T = TypeVar("T")
@@ -587,12 +587,12 @@ def test_a_client_that_has_not_read_everything_is_waited_for(world: World, monke
 
 
 def test_a_client_that_wants_new_keys_after_the_half_close_is_no_failure(world: World) -> None:
-    told, updates = keyupdates.context()
+    told, records = sealing.context(SSL.TLS1_3_VERSION)
     client, app = world.start(context=told, lenient=True)
     client.shake_hands()
     app.end_writing()
     assert client.read_all() == b""
-    client.socket.sendall(updates().request())
+    client.socket.sendall(records(client.tls).request_keys())
     client.socket.shutdown(socket.SHUT_WR)
     assert app.read_all() == b""
     assert world.failure() is None
