@@ -15,6 +15,7 @@ from OpenSSL import SSL
 from s6tls.tls import context
 from s6tls.tls.material import Options
 from s6tls.tls.pump import CHUNK, MOST_TO_NETWORK, MOST_TO_PROGRAM, RECORDS, Pump, TLSFailure
+from s6tls.tls.states import Event
 from tests.tls import pki, sealing
 from tests.tls.memory import VERSIONS, Client, client_context, drain, feed, shake_hands, take
 from tests.tls.sealing import Records
@@ -361,6 +362,18 @@ def test_a_damaged_record_ends_a_running_session(version: int, where: int) -> No
     assert not failure.value.during_handshake
     assert take(pump) == b"good"
     assert_next_session_is_fine()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("description", [10, 40, 50, 80, 112, 113, 255])
+def test_every_alert_after_the_half_close_is_the_client_s_end(version: int, description: int) -> None:
+    """OpenSSL does not call all of them alerts in its messages."""
+    told, records = sealing.context(version)
+    pump, client = Pump(server_context()), Client(told)
+    shake_hands(pump, client)
+    pump.feed_program(b"")
+    assert pump.feed_network(records(client.connection).alert(2, description)) == (Event.CLIENT_ENDED,)
+    assert pump.failure is None
 
 
 # Key updates
