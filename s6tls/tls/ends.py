@@ -101,6 +101,10 @@ class FromProgram:
         """Return how many bytes of the program's have not been read."""
         return _count(self.fd, termios.FIONREAD)
 
+    def writer_is_gone(self) -> bool:
+        """Tell whether the program writes no more, though something may be left to be read."""
+        return bool(_poll(self.fd, 0) & select.POLLHUP)
+
     def has_ended(self) -> bool:
         """Tell whether the program writes no more, and nothing is left to be read."""
         return _poll(self.fd, select.POLLIN) == select.POLLHUP

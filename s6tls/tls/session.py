@@ -19,6 +19,7 @@ from s6tls.tls.states import (
     DELIVERS,
     PROGRAM_IS_DONE,
     READS_NETWORK,
+    READS_PROGRAM,
     WAITS_FOR_CLIENT,
     WITHOUT_PROGRAM,
     Event,
@@ -114,9 +115,9 @@ class Session:
             self._net_writable = True
         self.advance()
 
-    def _from_program_changed(self, _: int) -> None:
+    def _from_program_changed(self, events: int) -> None:
         self._program_readable = True
-        self.advance()
+        self.advance(Event.PROGRAM_GONE if events & BROKEN else None)
 
     def _to_program_changed(self, events: int) -> None:
         self._program_writable = True
@@ -227,7 +228,7 @@ class Session:
         return True
 
     def _read_program(self) -> bool:
-        if not (self._program_readable and self._outbound is Outbound.OPEN and self._pump.wants_program):
+        if not (self._program_readable and self._outbound in READS_PROGRAM and self._pump.wants_program):
             return False
         try:
             data = self._ends.from_program.read(CHUNK)
@@ -258,7 +259,7 @@ class Session:
         """Tell whether the client has not had all that the program wrote."""
         if self._pump.owed:
             return True
-        if self._outbound is Outbound.OPEN and self._ends.from_program.unread():
+        if self._outbound in READS_PROGRAM and self._ends.from_program.unread():
             return True
         end_of_file = self._outbound is Outbound.CLOSED
         return self._ends.network.unsent() > self._pump.sent_since + end_of_file
@@ -276,6 +277,8 @@ class Session:
                 _cancel(self._deadline)
                 self._judge(event)
             changed |= self._follow(event)
+            if event is Event.SHAKEN and self._outbound is Outbound.OPEN and self._ends.from_program.writer_is_gone():
+                self._follow(Event.PROGRAM_GONE)
         if self._outbound is Outbound.CLOSED and self._pump.deaf:  # not before: who hears of it could send in clear
             self._let_go(self._ends.notify)
         return changed
@@ -320,7 +323,7 @@ class Session:
         return True
 
     def _outbound_changed(self) -> None:
-        if self._outbound is not Outbound.OPEN:
+        if self._outbound not in READS_PROGRAM:
             self._let_go(self._ends.from_program)
         if self._outbound is Outbound.CLOSED:
             self._pump.drop()

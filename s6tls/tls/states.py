@@ -19,6 +19,7 @@ The outbound direction is
 
 - SHAKING: the handshake goes on, and the program is not read yet;
 - OPEN: what the program writes is encrypted and sent;
+- LEFT: so is what the program has left in its pipe, for it is gone;
 - LAST: the program has ended, or may not go on.  What is encrypted is sent, a close_notify or an alert with it;
 - CLOSED: an end of file has been sent, or the network takes nothing more.
 
@@ -59,6 +60,7 @@ class Outbound(_Named):
 
     SHAKING = enum.auto()
     OPEN = enum.auto()
+    LEFT = enum.auto()
     LAST = enum.auto()
     CLOSED = enum.auto()
 
@@ -76,8 +78,10 @@ class Event(_Named):
     """The program has all that was decrypted."""
     PROGRAM_DEAF = enum.auto()
     """The program reads no more."""
+    PROGRAM_GONE = enum.auto()
+    """Nobody writes any more, though there may be something left to be read."""
     PROGRAM_ENDED = enum.auto()
-    """The program writes no more."""
+    """The program writes no more, and all that it wrote has been read."""
     SENT = enum.auto()
     """The kernel has all that was encrypted."""
     UNSENDABLE = enum.auto()
@@ -120,9 +124,16 @@ OUTBOUND: Mapping[Outbound, Mapping[Event, Outbound]] = {
         Event.ABANDONED: Outbound.CLOSED,
     },
     Outbound.OPEN: {
+        Event.PROGRAM_GONE: Outbound.LEFT,
         Event.PROGRAM_ENDED: Outbound.LAST,
         Event.BROKEN: Outbound.LAST,
         Event.UNSENDABLE: Outbound.CLOSED,
+    },
+    Outbound.LEFT: {
+        Event.PROGRAM_ENDED: Outbound.LAST,
+        Event.BROKEN: Outbound.LAST,
+        Event.UNSENDABLE: Outbound.CLOSED,
+        Event.STALLED: Outbound.CLOSED,
     },
     Outbound.LAST: {
         Event.SENT: Outbound.CLOSED,
@@ -133,12 +144,14 @@ OUTBOUND: Mapping[Outbound, Mapping[Event, Outbound]] = {
 }
 
 WAITS_FOR_CLIENT = frozenset(
-    {(inbound, Outbound.LAST) for inbound in Inbound} | {(Inbound.DROPPING, Outbound.CLOSED)},
+    {(inbound, outbound) for inbound in Inbound for outbound in (Outbound.LEFT, Outbound.LAST)}
+    | {(Inbound.DROPPING, Outbound.CLOSED)},
 )
 
 WITHOUT_PROGRAM = (Inbound.DROPPING, Outbound.SHAKING)
 """Where a program that has ended, too, and left nothing to be sent, needs no handshake any more."""
 
+READS_PROGRAM = frozenset({Outbound.OPEN, Outbound.LEFT})
 READS_NETWORK = frozenset({Inbound.OPEN, Inbound.DROPPING})
 DELIVERS = frozenset({Inbound.OPEN, Inbound.LAST})
 PROGRAM_IS_DONE = frozenset(

@@ -586,6 +586,21 @@ def test_a_client_that_has_not_read_everything_is_waited_for(world: World, monke
     assert world.failure() is None
 
 
+def test_a_program_that_leaves_more_than_a_client_ever_takes_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "LINGER", 0.3)
+    client, app = world.start(buffers=4096)
+    client.shake_hands()
+    os.set_blocking(app._stdout.fileno(), False)
+    poll = select.poll()
+    poll.register(app._stdout, select.POLLOUT)
+    while poll.poll(300):
+        app._stdout.write(data_of(65536))
+    app.exit()
+    assert world.failure() is not None
+
+
 def test_a_client_that_wants_new_keys_after_the_half_close_is_no_failure(world: World) -> None:
     told, records = sealing.context(SSL.TLS1_3_VERSION)
     client, app = world.start(context=told, lenient=True)
