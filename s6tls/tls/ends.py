@@ -24,6 +24,8 @@ from s6tls.tls.descriptors import Descriptors
 _PIECES = 16
 _SIOCOUTQNSD = 0x894B
 """Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
+_TCP_CLOSE = 7
+"""The state of a connection that is gone, in the kernel's struct tcp_info (include/net/tcp_states.h)."""
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
@@ -63,6 +65,15 @@ class Network:
         then resets the connection often does so before its kernel acknowledges.
         """
         return _count(self.writing, _SIOCOUTQNSD) if self._out is not None else 0
+
+    def is_settled(self) -> bool:
+        """Tell whether nothing more is heard of what was sent: the connection is gone, or there is no TCP."""
+        if self._out is None:
+            return True
+        try:
+            return self._out.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        except OSError:
+            return True
 
     def end_output(self, forget: Callable[[int], object]) -> None:
         """Let the client read an end of file; `forget` is told of a descriptor that is let go of."""

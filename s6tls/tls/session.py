@@ -17,6 +17,7 @@ from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
 from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure
 from s6tls.tls.states import (
     DELIVERS,
+    HAS_SAID_ALL,
     PROGRAM_IS_DONE,
     READS_NETWORK,
     READS_PROGRAM,
@@ -179,6 +180,8 @@ class Session:
             moved |= self._take_in((Event.DELIVERED,))
         if self._outbound is Outbound.LAST and not self._pump.to_network:
             moved |= self._take_in((Event.SENT,))
+        if self._outbound is Outbound.ENDED:
+            moved |= self._take_in(self._acknowledged())
         if (self._inbound, self._outbound) == WITHOUT_PROGRAM and self._ends.from_program.has_ended():
             moved |= self._take_in((Event.ABANDONED,))
         return moved
@@ -204,7 +207,7 @@ class Session:
             else:
                 if not data:
                     self._network_ended("closed the connection")
-                elif self._inbound is Inbound.OPEN or self._outbound is not Outbound.CLOSED:
+                elif self._inbound is Inbound.OPEN or self._outbound not in HAS_SAID_ALL:
                     self._take_in(pump.feed_network(data))
         if self._inbound is Inbound.DROPPING:
             pump.to_program.clear()
@@ -240,7 +243,7 @@ class Session:
 
     def _write_network(self) -> bool:
         pump = self._pump
-        if self._outbound is Outbound.CLOSED:
+        if self._outbound in HAS_SAID_ALL:
             pump.drop()
         if not (pump.to_network and self._net_writable):
             return False
@@ -255,13 +258,21 @@ class Session:
             self._take_in((Event.UNSENDABLE,))
         return True
 
+    def _acknowledged(self) -> Events:
+        network = self._ends.network
+        if network.is_settled():
+            if self._is_owed():
+                self._fail(TLSFailure("the peer is gone before it had everything", during_handshake=False))
+            return (Event.UNSENDABLE,)
+        return () if network.unacknowledged() else (Event.ACKNOWLEDGED,)
+
     def _is_owed(self) -> bool:
         """Tell whether the client has not had all that the program wrote."""
         if self._pump.owed:
             return True
         if self._outbound in READS_PROGRAM and self._ends.from_program.unread():
             return True
-        end_of_file = self._outbound is Outbound.CLOSED
+        end_of_file = self._outbound in HAS_SAID_ALL
         return self._ends.network.unsent() > self._pump.sent_since + end_of_file
 
     # What follows
@@ -279,7 +290,7 @@ class Session:
             changed |= self._follow(event)
             if event is Event.SHAKEN and self._outbound is Outbound.OPEN and self._ends.from_program.writer_is_gone():
                 self._follow(Event.PROGRAM_GONE)
-        if self._outbound is Outbound.CLOSED and self._pump.deaf:  # not before: who hears of it could send in clear
+        if self._outbound in HAS_SAID_ALL and self._pump.deaf:  # not before: who hears of it could send in clear
             self._let_go(self._ends.notify)
         return changed
 
@@ -298,7 +309,7 @@ class Session:
         if self._pump.failure is None:
             return
         to_program = self._ends.to_program
-        if self._outbound is Outbound.CLOSED and to_program in self._held and to_program.reader_is_gone():
+        if self._outbound in HAS_SAID_ALL and to_program in self._held and to_program.reader_is_gone():
             self._follow(Event.PROGRAM_DEAF)
         unheard = event is Event.CLIENT_ENDED and self._inbound not in DELIVERS
         if not unheard and (self._inbound, self._outbound) not in PROGRAM_IS_DONE:
@@ -314,7 +325,7 @@ class Session:
             self._let_go(self._ends.to_program)
             self._pump.to_program.clear()
         if self._outbound is not outbound:
-            self._outbound_changed()
+            self._outbound_changed(outbound)
         if self._is_over:
             self._end()
         elif self._timer is None and (self._inbound, self._outbound) in WAITS_FOR_CLIENT:
@@ -322,10 +333,10 @@ class Session:
             self._timer = self._reactor.after(LINGER, self._look_again)
         return True
 
-    def _outbound_changed(self) -> None:
+    def _outbound_changed(self, before: Outbound) -> None:
         if self._outbound not in READS_PROGRAM:
             self._let_go(self._ends.from_program)
-        if self._outbound is Outbound.CLOSED:
+        if self._outbound in HAS_SAID_ALL and before not in HAS_SAID_ALL:
             self._pump.drop()
             self._ends.network.end_output(self._reactor.forget)
 

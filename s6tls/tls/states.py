@@ -21,7 +21,9 @@ The outbound direction is
 - OPEN: what the program writes is encrypted and sent;
 - LEFT: so is what the program has left in its pipe, for it is gone;
 - LAST: the program has ended, or may not go on.  What is encrypted is sent, a close_notify or an alert with it;
-- CLOSED: an end of file has been sent, or the network takes nothing more.
+- ENDED: an end of file has been sent, and is still on its way with what came before it.  Whoever closed the socket
+  now would never hear of a reset, and the kernel would not wait long for a slow client;
+- CLOSED: the client's kernel has everything, or takes nothing more.
 
 A session is over when both are CLOSED.  Each direction has a table of its own, `INBOUND` and `OUTBOUND`: what an
 event makes of each state.  An event that a table does not name leaves the state as it is, so every pair of states
@@ -62,6 +64,7 @@ class Outbound(_Named):
     OPEN = enum.auto()
     LEFT = enum.auto()
     LAST = enum.auto()
+    ENDED = enum.auto()
     CLOSED = enum.auto()
 
 
@@ -84,6 +87,8 @@ class Event(_Named):
     """The program writes no more, and all that it wrote has been read."""
     SENT = enum.auto()
     """The kernel has all that was encrypted."""
+    ACKNOWLEDGED = enum.auto()
+    """The client's kernel has all that was sent, our end of file too."""
     UNSENDABLE = enum.auto()
     """The network takes nothing more."""
     NETWORK_ENDED = enum.auto()
@@ -136,7 +141,12 @@ OUTBOUND: Mapping[Outbound, Mapping[Event, Outbound]] = {
         Event.STALLED: Outbound.CLOSED,
     },
     Outbound.LAST: {
-        Event.SENT: Outbound.CLOSED,
+        Event.SENT: Outbound.ENDED,
+        Event.UNSENDABLE: Outbound.CLOSED,
+        Event.STALLED: Outbound.CLOSED,
+    },
+    Outbound.ENDED: {
+        Event.ACKNOWLEDGED: Outbound.CLOSED,
         Event.UNSENDABLE: Outbound.CLOSED,
         Event.STALLED: Outbound.CLOSED,
     },
@@ -144,7 +154,7 @@ OUTBOUND: Mapping[Outbound, Mapping[Event, Outbound]] = {
 }
 
 WAITS_FOR_CLIENT = frozenset(
-    {(inbound, outbound) for inbound in Inbound for outbound in (Outbound.LEFT, Outbound.LAST)}
+    {(inbound, outbound) for inbound in Inbound for outbound in (Outbound.LEFT, Outbound.LAST, Outbound.ENDED)}
     | {(Inbound.DROPPING, Outbound.CLOSED)},
 )
 
@@ -152,12 +162,13 @@ WITHOUT_PROGRAM = (Inbound.DROPPING, Outbound.SHAKING)
 """Where a program that has ended, too, and left nothing to be sent, needs no handshake any more."""
 
 READS_PROGRAM = frozenset({Outbound.OPEN, Outbound.LEFT})
+HAS_SAID_ALL = frozenset({Outbound.ENDED, Outbound.CLOSED})
 READS_NETWORK = frozenset({Inbound.OPEN, Inbound.DROPPING})
 DELIVERS = frozenset({Inbound.OPEN, Inbound.LAST})
 PROGRAM_IS_DONE = frozenset(
     (inbound, outbound)
     for inbound in (Inbound.DROPPING, Inbound.CLOSED)
-    for outbound in (Outbound.LAST, Outbound.CLOSED)
+    for outbound in (Outbound.LAST, Outbound.ENDED, Outbound.CLOSED)
 )
 """Where nobody can lose anything to a client that breaks the session."""
 

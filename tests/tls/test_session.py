@@ -586,6 +586,31 @@ def test_a_client_that_has_not_read_everything_is_waited_for(world: World, monke
     assert world.failure() is None
 
 
+def answer_into_the_kernel(world: World) -> Client:
+    """Have all of an answer wait in our kernel for a client that has ended its direction, and reads little."""
+    client, app = world.start(buffers=4096)
+    client.shake_hands()
+    with socket.socket(fileno=os.dup(world.network)) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    client.end_writing()
+    assert app.read_all() == b""
+    app.answer(data_of(100_000))
+    with pytest.raises(TimeoutError):
+        world.ended.result(0.3)
+    return client
+
+
+def test_a_client_that_has_ended_is_waited_for_until_its_kernel_has_the_answer(world: World) -> None:
+    client = answer_into_the_kernel(world)
+    assert client.read_all() == data_of(100_000)
+    assert world.failure() is None
+
+
+def test_a_client_that_has_ended_and_resets_the_connection_has_lost_the_answer(world: World) -> None:
+    answer_into_the_kernel(world).reset()
+    assert world.failure() is not None
+
+
 def test_a_program_that_leaves_more_than_a_client_ever_takes_is_not_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
