@@ -12,12 +12,14 @@ one that did not wait for our close_notify has not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
 from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure
 from s6tls.tls.states import (
     DELIVERS,
     HAS_SAID_ALL,
+    OVER,
     PROGRAM_IS_DONE,
     READS_NETWORK,
     READS_PROGRAM,
@@ -84,7 +86,7 @@ class Session:
         self._report, self._failed, self._ended = report, failed, ended
         self._close_notify = close_notify
         self._inbound, self._outbound = Inbound.OPEN, Outbound.SHAKING
-        self._held: set[ToProgram | FromProgram | Notify | None] = {ends.from_program, ends.to_program, ends.notify}
+        self._held: set[object] = {ends.network, ends.from_program, ends.to_program, ends.notify}
         self._failure: TLSFailure | None = None
         self._net_readable = self._net_writable = self._program_readable = self._program_writable = True
         self._waiting_turn = False
@@ -98,7 +100,9 @@ class Session:
             self._watch(network.writing, WRITABLE, self._net_changed)
         self._watch(ends.from_program.fd, READABLE, self._from_program_changed)
         self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
-        self._deadline = reactor.after(handshake_timeout, self._out_of_time) if handshake_timeout else None
+        self._deadline = (
+            reactor.after(handshake_timeout, self._contained(self._out_of_time)) if handshake_timeout else None
+        )
         self.advance()
 
     def _watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
@@ -124,6 +128,17 @@ class Session:
         self._program_writable = True
         self.advance(Event.PROGRAM_DEAF if events & BROKEN else None)
 
+    def _contained(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Return what does so, and when something goes wrong with it, ends this session and no other."""
+
+        def call() -> None:
+            try:
+                act()
+            except Exception as error:
+                self._break_off(error)
+
+        return call
+
     def _out_of_time(self) -> None:
         self._fail(TLSFailure("the handshake took too long", during_handshake=True))
         self.advance(Event.ABANDONED)
@@ -135,7 +150,7 @@ class Session:
             return
         unmoved, self._unmoved = self._unmoved, self._pump.unsent + self._ends.network.unacknowledged()
         if self._unmoved != unmoved:
-            self._timer = self._reactor.after(LINGER, self._look_again)
+            self._timer = self._reactor.after(LINGER, self._contained(self._look_again))
             return
         if self._is_owed():
             self._fail(TLSFailure("the peer takes nothing more", not self._pump.established))
@@ -145,7 +160,7 @@ class Session:
 
     def advance(self, event: Event | None = None) -> None:
         """Take in `event`, then move what can be moved.  What goes wrong in a session ends it, and no other."""
-        if self._is_over:
+        if self._ends.network not in self._held:
             return
         try:
             if event is not None:
@@ -326,11 +341,11 @@ class Session:
             self._pump.to_program.clear()
         if self._outbound is not outbound:
             self._outbound_changed(outbound)
-        if self._is_over:
+        if (self._inbound, self._outbound) == OVER:
             self._end()
         elif self._timer is None and (self._inbound, self._outbound) in WAITS_FOR_CLIENT:
             self._unmoved = -1
-            self._timer = self._reactor.after(LINGER, self._look_again)
+            self._timer = self._reactor.after(LINGER, self._contained(self._look_again))
         return True
 
     def _outbound_changed(self, before: Outbound) -> None:
@@ -347,33 +362,37 @@ class Session:
 
     def _break_off(self, error: Exception) -> None:
         """Let go of everything: what went wrong here is not a client's doing, and nothing can be relied on."""
-        if not self._is_over:
-            self._inbound, self._outbound = Inbound.CLOSED, Outbound.CLOSED
-            reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
-            self._end(TLSFailure(reason, not self._pump.established))
+        if self._ends.network in self._held:
+            self._inbound, self._outbound = OVER
+            self._end(error)
 
-    @property
-    def _is_over(self) -> bool:
-        return self._inbound is Inbound.CLOSED and self._outbound is Outbound.CLOSED
-
-    def _end(self, failure: TLSFailure | None = None) -> None:
+    def _end(self, error: Exception | None = None) -> None:
+        """Let go of everything, whatever goes wrong with a part of it, and say so."""
         _cancel(self._deadline)
         _cancel(self._timer)
-        for end in list(self._held):
-            self._let_go(end)
-        network = self._ends.network
-        for fd in {network.reading, network.writing}:
-            self._reactor.forget(fd)
-        network.close()
-        if failure is not None:
-            self._fail(failure)
+        network, pipes = self._ends.network, (self._ends.from_program, self._ends.to_program, self._ends.notify)
+        self._held.discard(network)
+        try:
+            with ExitStack() as last_first:
+                last_first.callback(network.close)
+                for fd in {network.reading, network.writing}:
+                    last_first.callback(self._reactor.forget, fd)
+                for end in pipes:
+                    last_first.callback(self._let_go, end)
+        except Exception as another:
+            error = error or another
+        if error is not None:
+            reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+            self._fail(TLSFailure(reason, not self._pump.established))
         self._ended()
 
     def _let_go(self, end: ToProgram | FromProgram | Notify | None) -> None:
         if end is not None and end in self._held:
             self._held.discard(end)
-            self._reactor.forget(end.fd)
-            end.close()
+            try:
+                self._reactor.forget(end.fd)
+            finally:
+                end.close()
 
 
 def _cancel(timer: Timer | None) -> None:

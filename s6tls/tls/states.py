@@ -158,6 +158,7 @@ WAITS_FOR_CLIENT = frozenset(
     | {(Inbound.DROPPING, Outbound.CLOSED)},
 )
 
+OVER = (Inbound.CLOSED, Outbound.CLOSED)
 WITHOUT_PROGRAM = (Inbound.DROPPING, Outbound.SHAKING)
 """Where a program that has ended, too, and left nothing to be sent, needs no handshake any more."""
 

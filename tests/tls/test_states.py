@@ -10,6 +10,7 @@ from s6tls.tls.states import (
     INBOUND,
     ONE_WAY,
     OUTBOUND,
+    OVER,
     PROGRAM_IS_DONE,
     READS_NETWORK,
     READS_PROGRAM,
@@ -23,7 +24,6 @@ from s6tls.tls.states import (
 
 Pair = tuple[Inbound, Outbound]
 START = (Inbound.OPEN, Outbound.SHAKING)
-END = (Inbound.CLOSED, Outbound.CLOSED)
 EACH_MODE = pytest.mark.parametrize("one_way", [False, True], ids=["half-close", "close_notify"])
 
 
@@ -45,13 +45,13 @@ def test_each_pair_of_states_may_come_about() -> None:
 
 @EACH_MODE
 def test_from_each_pair_a_session_can_end(one_way: bool) -> None:
-    assert all(END in reachable(pair, one_way) for pair in reachable(START, one_way))
+    assert all(OVER in reachable(pair, one_way) for pair in reachable(START, one_way))
 
 
 @EACH_MODE
 def test_each_pair_has_a_bound_or_somebody_who_can_end_it(one_way: bool) -> None:
     """The handshake has its time, a client that is waited for is left in the end; else the program lives."""
-    for inbound, outbound in reachable(START, one_way) - {END}:
+    for inbound, outbound in reachable(START, one_way) - {OVER}:
         if outbound is Outbound.SHAKING:
             ending = Event.ABANDONED
         elif (inbound, outbound) in WAITS_FOR_CLIENT:
@@ -70,7 +70,7 @@ def test_when_client_and_program_do_nothing_any_more_looks_alone_end_a_session(o
         for event in (Event.PROGRAM_DEAF, Event.PROGRAM_GONE):
             then = follow(*then, event, one_way)
         looks = 0
-        while then != END:
+        while then != OVER:
             assert then in WAITS_FOR_CLIENT or then[0] is Inbound.LAST
             then = follow(*then, Event.STALLED if then in WAITS_FOR_CLIENT else Event.DELIVERED, one_way)
             looks += 1
