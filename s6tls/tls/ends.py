@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from s6tls.posix.process import close_all_but
+from s6tls.posix.reactor import READABLE, WRITABLE
 
 _PIECES = 16
 _SIOCOUTQNSD = 0x894B
@@ -73,6 +74,13 @@ class Network:
         self.reading, self.writing, self._shared = reading, writing, shared
         self._in = _socket(reading)
         self._out = self._in if writing == reading else _socket(writing)
+
+    @property
+    def directions(self) -> dict[int, int]:
+        """What to watch each descriptor for."""
+        if self.reading == self.writing:
+            return {self.reading: READABLE | WRITABLE}
+        return {self.reading: READABLE, self.writing: WRITABLE}
 
     def read(self, size: int) -> bytes:
         """Return what has come, or b"" at the end.  Raises OSError."""

@@ -35,6 +35,8 @@ from s6tls.tls.states import (
 _ROUNDS = 8
 LINGER = 30.0
 """Seconds after which something must have moved towards a client that is all there is to wait for."""
+LINGER_REFUSED = 5.0
+"""The same where the handshake has failed: all that such a client has to read is an alert."""
 
 
 class Unwatchable(Exception):
@@ -92,17 +94,11 @@ class Session:
         self._waiting_turn = False
         self._unmoved = -1
         self._timer: Timer | None = None
-        network = ends.network
-        if network.reading == network.writing:
-            self._watch(network.reading, READABLE | WRITABLE, self._net_changed)
-        else:
-            self._watch(network.reading, READABLE, self._net_changed)
-            self._watch(network.writing, WRITABLE, self._net_changed)
+        for fd, events in ends.network.directions.items():
+            self._watch(fd, events, self._net_changed)
         self._watch(ends.from_program.fd, READABLE, self._from_program_changed)
         self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
-        self._deadline = (
-            reactor.after(handshake_timeout, self._contained(self._out_of_time)) if handshake_timeout else None
-        )
+        self._deadline = self._after(handshake_timeout, self._out_of_time) if handshake_timeout else None
         self.advance()
 
     def _watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
@@ -128,8 +124,8 @@ class Session:
         self._program_writable = True
         self.advance(Event.PROGRAM_DEAF if events & BROKEN else None)
 
-    def _contained(self, act: Callable[[], None]) -> Callable[[], None]:
-        """Return what does so, and when something goes wrong with it, ends this session and no other."""
+    def _after(self, seconds: float, act: Callable[[], None]) -> Timer:
+        """Do so in a while; what goes wrong then ends this session and no other."""
 
         def call() -> None:
             try:
@@ -137,11 +133,14 @@ class Session:
             except Exception as error:
                 self._break_off(error)
 
-        return call
+        return self._reactor.after(seconds, call)
 
     def _out_of_time(self) -> None:
         self._fail(TLSFailure("the handshake took too long", during_handshake=True))
         self.advance(Event.ABANDONED)
+
+    def _look_later(self) -> Timer:
+        return self._after(LINGER if self._pump.established else LINGER_REFUSED, self._look_again)
 
     def _look_again(self) -> None:
         """See whether a client that is waited for has taken anything since the last look."""
@@ -150,7 +149,7 @@ class Session:
             return
         unmoved, self._unmoved = self._unmoved, self._pump.unsent + self._ends.network.unacknowledged()
         if self._unmoved != unmoved:
-            self._timer = self._reactor.after(LINGER, self._contained(self._look_again))
+            self._timer = self._look_later()
             return
         if self._is_owed():
             self._fail(TLSFailure("the peer takes nothing more", not self._pump.established))
@@ -345,7 +344,7 @@ class Session:
             self._end()
         elif self._timer is None and (self._inbound, self._outbound) in WAITS_FOR_CLIENT:
             self._unmoved = -1
-            self._timer = self._reactor.after(LINGER, self._contained(self._look_again))
+            self._timer = self._look_later()
         return True
 
     def _outbound_changed(self, before: Outbound) -> None:
