@@ -44,18 +44,18 @@ def read_tree(root: bytes) -> dict[bytes, bytes | None]:
     return found
 
 
-def records(path: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the records of a cdb file, in its order."""
-    with open(path, "rb") as file:
-        return list(cdbfile.records(file.fileno()))
-
-
 def write_cdb(path: bytes, records: list[tuple[bytes, bytes]]) -> None:
-    """Write a cdb file with these records, whatever is in them."""
+    """Write any records, be they rules or not."""
     maker = cdbx.CDB.make(os.fsdecode(path))
     for key, value in records:
         maker.add(key, value)
     maker.commit().close()
+
+
+def records(path: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the records of a cdb file, in its order."""
+    with open(path, "rb") as file:
+        return list(cdbfile.records(file.fileno()))
 
 
 _byte = st.integers(1, 255).filter(lambda c: c not in b"/=")
