@@ -25,6 +25,8 @@ from s6tls.posix.process import close_all_but
 _PIECES = 16
 _SIOCOUTQNSD = 0x894B
 """Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
+_TCP_CLOSE = 7
+"""The state of a connection that is gone, in the kernel's struct tcp_info (include/net/tcp_states.h)."""
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
@@ -96,6 +98,15 @@ class Network:
         """
         return _count(self.writing, _SIOCOUTQNSD) if self._out is not None else 0
 
+    def is_settled(self) -> bool:
+        """Tell whether nothing more is heard of what was sent: the connection is gone, or there is no TCP."""
+        if self._out is None:
+            return True
+        try:
+            return self._out.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        except OSError:
+            return True
+
     def end_output(self, forget: Callable[[int], object]) -> None:
         """Let the client read an end of file; `forget` is told of a descriptor that is let go of."""
         if self._out is not None:
@@ -132,6 +143,10 @@ class FromProgram:
     def unread(self) -> int:
         """Return how many bytes of the program's have not been read."""
         return _count(self.fd, termios.FIONREAD)
+
+    def writer_is_gone(self) -> bool:
+        """Tell whether the program writes no more, though something may be left to be read."""
+        return bool(_poll(self.fd, 0) & select.POLLHUP)
 
     def has_ended(self) -> bool:
         """Tell whether the program writes no more, and nothing is left to be read."""

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from s6tls.tls.pump import CHUNK, MOST_TO_NETWORK, RECORDS, Pump, TLSFailure
-from tests.support.tls import keyupdates
-from tests.support.tls.keyupdates import KeyUpdates
+from s6tls.tls.states import Event
+from tests.support.tls import sealing
 from tests.support.tls.memory import (
     VERSIONS,
     Client,
@@ -23,6 +23,7 @@ from tests.support.tls.memory import (
     some_client_context,
     take,
 )
+from tests.support.tls.sealing import Records
 
 MANY = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 FEW = settings(MANY, max_examples=150)
@@ -120,20 +121,32 @@ def test_a_damaged_record_ends_a_running_session(version: int, where: int) -> No
     assert_next_session_is_fine()
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("description", [10, 40, 50, 80, 112, 113, 255])
+def test_every_alert_after_the_half_close_is_the_client_s_end(version: int, description: int) -> None:
+    """OpenSSL does not call all of them alerts in its messages."""
+    told, records = sealing.context(version)
+    pump, client = Pump(server_context()), Client(told)
+    shake_hands(pump, client)
+    pump.feed_program(b"")
+    assert pump.feed_network(records(client.connection).alert(2, description)) == (Event.CLIENT_ENDED,)
+    assert pump.failure is None
+
+
 # Key updates
 
 
-def established_with_key_updates() -> tuple[Pump, Client, KeyUpdates]:
-    told, updates = keyupdates.context()
+def established_with_key_updates() -> tuple[Pump, Client, Records]:
+    told, records = sealing.context(SSL.TLS1_3_VERSION)
     pump, client = Pump(server_context()), Client(told)
     shake_hands(pump, client)
-    return pump, client, updates()
+    return pump, client, records(client.connection)
 
 
 def test_key_updates_are_answered_and_the_session_goes_on() -> None:
-    pump, client, updates = established_with_key_updates()
+    pump, client, records = established_with_key_updates()
     for _ in range(10):
-        feed(pump, updates.request())
+        feed(pump, records.request_keys())
     assert pump.unsent
     pump.feed_program(b"hello")
     client.hear(drain(pump))
@@ -141,18 +154,18 @@ def test_key_updates_are_answered_and_the_session_goes_on() -> None:
 
 
 def test_a_flood_of_key_updates_from_a_client_that_does_not_read_is_stopped() -> None:
-    pump, _, updates = established_with_key_updates()
+    pump, _, records = established_with_key_updates()
     for _ in range(10):
         if pump.wants_network:
-            feed(pump, b"".join(updates.request() for _ in range(CHUNK // 27)))
+            feed(pump, b"".join(records.request_keys() for _ in range(CHUNK // 27)))
         assert pump.unsent <= MOST_TO_NETWORK
     assert not pump.wants_network
 
 
 def test_of_many_small_records_some_are_taken_at_a_time() -> None:
     """A key update costs as much as a large record: a chunk of them kept the others of a worker waiting for 0.1 s."""
-    pump, client, updates = established_with_key_updates()
-    flood = [updates.request() for _ in range(3 * RECORDS)]
+    pump, client, records = established_with_key_updates()
+    flood = [records.request_keys() for _ in range(3 * RECORDS)]
     pump.feed_network(b"".join(flood))
     assert pump.withheld == b"".join(flood[RECORDS:])
     pump.feed_network(b"")
@@ -165,9 +178,9 @@ def test_of_many_small_records_some_are_taken_at_a_time() -> None:
 
 
 def test_a_full_pump_takes_the_network_up_again_when_the_peer_has_read() -> None:
-    pump, _, updates = established_with_key_updates()
+    pump, _, records = established_with_key_updates()
     while pump.wants_network:
-        feed(pump, b"".join(updates.request() for _ in range(CHUNK // 27)))
+        feed(pump, b"".join(records.request_keys() for _ in range(CHUNK // 27)))
     drain(pump)
     assert pump.wants_network
 

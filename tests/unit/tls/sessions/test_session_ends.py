@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import socket
 
 import pytest
 from OpenSSL import SSL
 
 from s6tls.tls import session
-from tests.support.tls import keyupdates, memory
+from tests.support.tls import memory, sealing
 from tests.support.tls.memory import EACH_VERSION, client_context
-from tests.support.tls.sessions import PATIENCE, World, data_of
+from tests.support.tls.sessions import PATIENCE, Client, World, data_of
 
 # Ends
 
@@ -143,13 +145,53 @@ def test_a_client_that_has_not_read_everything_is_waited_for(world: World, monke
     assert world.failure() is None
 
 
+def answer_into_the_kernel(world: World) -> Client:
+    """Have all of an answer wait in our kernel for a client that has ended its direction, and reads little."""
+    client, app = world.start(buffers=4096)
+    client.shake_hands()
+    with socket.socket(fileno=os.dup(world.network)) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    client.end_writing()
+    assert app.read_all() == b""
+    app.answer(data_of(100_000))
+    with pytest.raises(TimeoutError):
+        world.ended.result(0.3)
+    return client
+
+
+def test_a_client_that_has_ended_is_waited_for_until_its_kernel_has_the_answer(world: World) -> None:
+    client = answer_into_the_kernel(world)
+    assert client.read_all() == data_of(100_000)
+    assert world.failure() is None
+
+
+def test_a_client_that_has_ended_and_resets_the_connection_has_lost_the_answer(world: World) -> None:
+    answer_into_the_kernel(world).reset()
+    assert world.failure() is not None
+
+
+def test_a_program_that_leaves_more_than_a_client_ever_takes_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "LINGER", 0.3)
+    client, app = world.start(buffers=4096)
+    client.shake_hands()
+    os.set_blocking(app._stdout.fileno(), False)
+    poll = select.poll()
+    poll.register(app._stdout, select.POLLOUT)
+    while poll.poll(300):
+        app._stdout.write(data_of(65536))
+    app.exit()
+    assert world.failure() is not None
+
+
 def test_a_client_that_wants_new_keys_after_the_half_close_is_no_failure(world: World) -> None:
-    told, updates = keyupdates.context()
+    told, records = sealing.context(SSL.TLS1_3_VERSION)
     client, app = world.start(context=told, lenient=True)
     client.shake_hands()
     app.end_writing()
     assert client.read_all() == b""
-    client.socket.sendall(updates().request())
+    client.socket.sendall(records(client.tls).request_keys())
     client.socket.shutdown(socket.SHUT_WR)
     assert app.read_all() == b""
     assert world.failure() is None
