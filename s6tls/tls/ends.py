@@ -21,10 +21,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 from s6tls.posix.process import close_all_but
+from s6tls.posix.reactor import READABLE, WRITABLE
 
 _PIECES = 16
 _SIOCOUTQNSD = 0x894B
 """Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
+_TCP_CLOSE = 7
+"""The state of a connection that is gone, in the kernel's struct tcp_info (include/net/tcp_states.h)."""
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
@@ -72,6 +75,13 @@ class Network:
         self._in = _socket(reading)
         self._out = self._in if writing == reading else _socket(writing)
 
+    @property
+    def directions(self) -> dict[int, int]:
+        """What to watch each descriptor for."""
+        if self.reading == self.writing:
+            return {self.reading: READABLE | WRITABLE}
+        return {self.reading: READABLE, self.writing: WRITABLE}
+
     def read(self, size: int) -> bytes:
         """Return what has come, or b"" at the end.  Raises OSError."""
         return os.read(self.reading, size) if self._in is None else self._in.recv(size, socket.MSG_DONTWAIT)
@@ -95,6 +105,15 @@ class Network:
         then resets the connection often does so before its kernel acknowledges.
         """
         return _count(self.writing, _SIOCOUTQNSD) if self._out is not None else 0
+
+    def is_settled(self) -> bool:
+        """Tell whether nothing more is heard of what was sent: the connection is gone, or there is no TCP."""
+        if self._out is None:
+            return True
+        try:
+            return self._out.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        except OSError:
+            return True
 
     def end_output(self, forget: Callable[[int], object]) -> None:
         """Let the client read an end of file; `forget` is told of a descriptor that is let go of."""
@@ -132,6 +151,10 @@ class FromProgram:
     def unread(self) -> int:
         """Return how many bytes of the program's have not been read."""
         return _count(self.fd, termios.FIONREAD)
+
+    def writer_is_gone(self) -> bool:
+        """Tell whether the program writes no more, though something may be left to be read."""
+        return bool(_poll(self.fd, 0) & select.POLLHUP)
 
     def has_ended(self) -> bool:
         """Tell whether the program writes no more, and nothing is left to be read."""

@@ -199,7 +199,7 @@ class Pump:
             if self.connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
                 return self._hear_end(Event.CLIENT_ENDED)
         reason = _reason(error)
-        if " alert " in reason and self._has_half_closed:
+        if self._has_half_closed and self.connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:  # by an alert
             return self._hear_end(Event.CLIENT_ENDED)
         told = ": ".join(filter(None, (reason, policy.verify_error(self.connection))))
         return self._fail(TLSFailure(told, during_handshake=not self.established))

@@ -12,14 +12,18 @@ A client that did not wait for our close_notify has not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
 from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure
 from s6tls.tls.states import (
     DELIVERS,
+    HAS_SAID_ALL,
+    OVER,
     PROGRAM_IS_DONE,
     READS_NETWORK,
+    READS_PROGRAM,
     WAITS_FOR_CLIENT,
     WITHOUT_PROGRAM,
     Event,
@@ -31,6 +35,8 @@ from s6tls.tls.states import (
 _ROUNDS = 8
 LINGER = 30.0
 """Seconds after which something must have moved towards a client that is all there is to wait for."""
+LINGER_REFUSED = 5.0
+"""The same where the handshake has failed: all that such a client has to read is an alert."""
 
 
 class Unwatchable(Exception):
@@ -82,21 +88,17 @@ class Session:
         self._report, self._failed, self._ended = report, failed, ended
         self._close_notify = close_notify
         self._inbound, self._outbound = Inbound.OPEN, Outbound.SHAKING
-        self._held: set[ToProgram | FromProgram | Notify | None] = {ends.from_program, ends.to_program, ends.notify}
+        self._held: set[object] = {ends.network, ends.from_program, ends.to_program, ends.notify}
         self._failure: TLSFailure | None = None
         self._net_readable = self._net_writable = self._program_readable = self._program_writable = True
         self._waiting_turn = False
         self._unmoved = -1
         self._timer: Timer | None = None
-        network = ends.network
-        if network.reading == network.writing:
-            self._watch(network.reading, READABLE | WRITABLE, self._net_changed)
-        else:
-            self._watch(network.reading, READABLE, self._net_changed)
-            self._watch(network.writing, WRITABLE, self._net_changed)
+        for fd, events in ends.network.directions.items():
+            self._watch(fd, events, self._net_changed)
         self._watch(ends.from_program.fd, READABLE, self._from_program_changed)
         self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
-        self._deadline = reactor.after(handshake_timeout, self._out_of_time) if handshake_timeout else None
+        self._deadline = self._after(handshake_timeout, self._out_of_time) if handshake_timeout else None
         self.advance()
 
     def _watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
@@ -114,17 +116,31 @@ class Session:
             self._net_writable = True
         self.advance()
 
-    def _from_program_changed(self, _: int) -> None:
+    def _from_program_changed(self, events: int) -> None:
         self._program_readable = True
-        self.advance()
+        self.advance(Event.PROGRAM_GONE if events & BROKEN else None)
 
     def _to_program_changed(self, events: int) -> None:
         self._program_writable = True
         self.advance(Event.PROGRAM_DEAF if events & BROKEN else None)
 
+    def _after(self, seconds: float, act: Callable[[], None]) -> Timer:
+        """Do so in a while; what goes wrong then ends this session and no other."""
+
+        def call() -> None:
+            try:
+                act()
+            except Exception as error:
+                self._break_off(error)
+
+        return self._reactor.after(seconds, call)
+
     def _out_of_time(self) -> None:
         self._fail(TLSFailure("the handshake took too long", during_handshake=True))
         self.advance(Event.ABANDONED)
+
+    def _look_later(self) -> Timer:
+        return self._after(LINGER if self._pump.established else LINGER_REFUSED, self._look_again)
 
     def _look_again(self) -> None:
         """See whether a client that is waited for has taken anything since the last look."""
@@ -133,7 +149,7 @@ class Session:
             return
         unmoved, self._unmoved = self._unmoved, self._pump.unsent + self._ends.network.unacknowledged()
         if self._unmoved != unmoved:
-            self._timer = self._reactor.after(LINGER, self._look_again)
+            self._timer = self._look_later()
             return
         if self._is_owed():
             self._fail(TLSFailure("the peer takes nothing more", not self._pump.established))
@@ -143,7 +159,7 @@ class Session:
 
     def advance(self, event: Event | None = None) -> None:
         """Take in `event`, then move what can be moved.  What goes wrong in a session ends it, and no other."""
-        if self._is_over:
+        if self._ends.network not in self._held:
             return
         try:
             if event is not None:
@@ -178,6 +194,8 @@ class Session:
             moved |= self._take_in((Event.DELIVERED,))
         if self._outbound is Outbound.LAST and not self._pump.to_network:
             moved |= self._take_in((Event.SENT,))
+        if self._outbound is Outbound.ENDED:
+            moved |= self._take_in(self._acknowledged())
         if (self._inbound, self._outbound) == WITHOUT_PROGRAM and self._ends.from_program.has_ended():
             moved |= self._take_in((Event.ABANDONED,))
         return moved
@@ -203,7 +221,7 @@ class Session:
             else:
                 if not data:
                     self._network_ended("closed the connection")
-                elif self._inbound is Inbound.OPEN or self._outbound is not Outbound.CLOSED:
+                elif self._inbound is Inbound.OPEN or self._outbound not in HAS_SAID_ALL:
                     self._take_in(pump.feed_network(data))
         if self._inbound is Inbound.DROPPING:
             pump.to_program.clear()
@@ -227,7 +245,7 @@ class Session:
         return True
 
     def _read_program(self) -> bool:
-        if not (self._program_readable and self._outbound is Outbound.OPEN and self._pump.wants_program):
+        if not (self._program_readable and self._outbound in READS_PROGRAM and self._pump.wants_program):
             return False
         try:
             data = self._ends.from_program.read(CHUNK)
@@ -239,7 +257,7 @@ class Session:
 
     def _write_network(self) -> bool:
         pump = self._pump
-        if self._outbound is Outbound.CLOSED:
+        if self._outbound in HAS_SAID_ALL:
             pump.drop()
         if not (pump.to_network and self._net_writable):
             return False
@@ -254,13 +272,21 @@ class Session:
             self._take_in((Event.UNSENDABLE,))
         return True
 
+    def _acknowledged(self) -> Events:
+        network = self._ends.network
+        if network.is_settled():
+            if self._is_owed():
+                self._fail(TLSFailure("the peer is gone before it had everything", during_handshake=False))
+            return (Event.UNSENDABLE,)
+        return () if network.unacknowledged() else (Event.ACKNOWLEDGED,)
+
     def _is_owed(self) -> bool:
         """Tell whether the client has not had all that the program wrote."""
         if self._pump.owed:
             return True
-        if self._outbound is Outbound.OPEN and self._ends.from_program.unread():
+        if self._outbound in READS_PROGRAM and self._ends.from_program.unread():
             return True
-        end_of_file = self._outbound is Outbound.CLOSED
+        end_of_file = self._outbound in HAS_SAID_ALL
         return self._ends.network.unsent() > self._pump.sent_since + end_of_file
 
     # What follows
@@ -276,7 +302,9 @@ class Session:
                 _cancel(self._deadline)
                 self._judge(event)
             changed |= self._follow(event)
-        if self._outbound is Outbound.CLOSED and self._pump.deaf:  # not before: who hears of it could send in clear
+            if event is Event.SHAKEN and self._outbound is Outbound.OPEN and self._ends.from_program.writer_is_gone():
+                self._follow(Event.PROGRAM_GONE)
+        if self._outbound in HAS_SAID_ALL and self._pump.deaf:  # not before: who hears of it could send in clear
             self._let_go(self._ends.notify)
         return changed
 
@@ -295,7 +323,7 @@ class Session:
         if self._pump.failure is None:
             return
         to_program = self._ends.to_program
-        if self._outbound is Outbound.CLOSED and to_program in self._held and to_program.reader_is_gone():
+        if self._outbound in HAS_SAID_ALL and to_program in self._held and to_program.reader_is_gone():
             self._follow(Event.PROGRAM_DEAF)
         unheard = event is Event.CLIENT_ENDED and self._inbound not in DELIVERS
         if not unheard and (self._inbound, self._outbound) not in PROGRAM_IS_DONE:
@@ -311,18 +339,18 @@ class Session:
             self._let_go(self._ends.to_program)
             self._pump.to_program.clear()
         if self._outbound is not outbound:
-            self._outbound_changed()
-        if self._is_over:
+            self._outbound_changed(outbound)
+        if (self._inbound, self._outbound) == OVER:
             self._end()
         elif self._timer is None and (self._inbound, self._outbound) in WAITS_FOR_CLIENT:
             self._unmoved = -1
-            self._timer = self._reactor.after(LINGER, self._look_again)
+            self._timer = self._look_later()
         return True
 
-    def _outbound_changed(self) -> None:
-        if self._outbound is not Outbound.OPEN:
+    def _outbound_changed(self, before: Outbound) -> None:
+        if self._outbound not in READS_PROGRAM:
             self._let_go(self._ends.from_program)
-        if self._outbound is Outbound.CLOSED:
+        if self._outbound in HAS_SAID_ALL and before not in HAS_SAID_ALL:
             self._pump.drop()
             self._ends.network.end_output(self._reactor.forget)
 
@@ -333,33 +361,37 @@ class Session:
 
     def _break_off(self, error: Exception) -> None:
         """Let go of everything: what went wrong here is not a client's doing, and nothing can be relied on."""
-        if not self._is_over:
-            self._inbound, self._outbound = Inbound.CLOSED, Outbound.CLOSED
-            reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
-            self._end(TLSFailure(reason, not self._pump.established))
+        if self._ends.network in self._held:
+            self._inbound, self._outbound = OVER
+            self._end(error)
 
-    @property
-    def _is_over(self) -> bool:
-        return self._inbound is Inbound.CLOSED and self._outbound is Outbound.CLOSED
-
-    def _end(self, failure: TLSFailure | None = None) -> None:
+    def _end(self, error: Exception | None = None) -> None:
+        """Let go of everything, whatever goes wrong with a part of it, and say so."""
         _cancel(self._deadline)
         _cancel(self._timer)
-        for end in list(self._held):
-            self._let_go(end)
-        network = self._ends.network
-        for fd in {network.reading, network.writing}:
-            self._reactor.forget(fd)
-        network.close()
-        if failure is not None:
-            self._fail(failure)
+        network, pipes = self._ends.network, (self._ends.from_program, self._ends.to_program, self._ends.notify)
+        self._held.discard(network)
+        try:
+            with ExitStack() as last_first:
+                last_first.callback(network.close)
+                for fd in {network.reading, network.writing}:
+                    last_first.callback(self._reactor.forget, fd)
+                for end in pipes:
+                    last_first.callback(self._let_go, end)
+        except Exception as another:
+            error = error or another
+        if error is not None:
+            reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+            self._fail(TLSFailure(reason, not self._pump.established))
         self._ended()
 
     def _let_go(self, end: ToProgram | FromProgram | Notify | None) -> None:
         if end is not None and end in self._held:
             self._held.discard(end)
-            self._reactor.forget(end.fd)
-            end.close()
+            try:
+                self._reactor.forget(end.fd)
+            finally:
+                end.close()
 
 
 def _cancel(timer: Timer | None) -> None:

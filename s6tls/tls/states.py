@@ -19,8 +19,11 @@ The outbound direction is
 
 - SHAKING: the handshake goes on, and the program is not read yet;
 - OPEN: what the program writes is encrypted and sent;
+- LEFT: so is what the program has left in its pipe, for it is gone;
 - LAST: the program has ended, or may not go on.  What is encrypted is sent, a close_notify or an alert with it;
-- CLOSED: an end of file has been sent, or the network takes nothing more.
+- ENDED: an end of file has been sent, and is still on its way with what came before it.  Whoever closed the socket
+  now would never hear of a reset, and the kernel would not wait long for a slow client;
+- CLOSED: the client's kernel has everything, or takes nothing more.
 
 A session is over when both are CLOSED.  Each direction has a table of its own, `INBOUND` and `OUTBOUND`: what an
 event makes of each state.  An event that a table does not name leaves the state as it is, so every pair of states
@@ -39,7 +42,13 @@ import enum
 from collections.abc import Mapping
 
 
-class Inbound(enum.Enum):
+class _Named(enum.Enum):
+    """A member is found by its identity: the hash that Enum has is a function in Python, and a session asks often."""
+
+    __hash__ = object.__hash__
+
+
+class Inbound(_Named):
     """The direction from the client to the program."""
 
     OPEN = enum.auto()
@@ -48,16 +57,18 @@ class Inbound(enum.Enum):
     CLOSED = enum.auto()
 
 
-class Outbound(enum.Enum):
+class Outbound(_Named):
     """The direction from the program to the client."""
 
     SHAKING = enum.auto()
     OPEN = enum.auto()
+    LEFT = enum.auto()
     LAST = enum.auto()
+    ENDED = enum.auto()
     CLOSED = enum.auto()
 
 
-class Event(enum.Enum):
+class Event(_Named):
     """What happens to a session."""
 
     SHAKEN = enum.auto()
@@ -70,10 +81,14 @@ class Event(enum.Enum):
     """The program has all that was decrypted."""
     PROGRAM_DEAF = enum.auto()
     """The program reads no more."""
+    PROGRAM_GONE = enum.auto()
+    """Nobody writes any more, though there may be something left to be read."""
     PROGRAM_ENDED = enum.auto()
-    """The program writes no more."""
+    """The program writes no more, and all that it wrote has been read."""
     SENT = enum.auto()
     """The kernel has all that was encrypted."""
+    ACKNOWLEDGED = enum.auto()
+    """The client's kernel has all that was sent, our end of file too."""
     UNSENDABLE = enum.auto()
     """The network takes nothing more."""
     NETWORK_ENDED = enum.auto()
@@ -114,12 +129,24 @@ OUTBOUND: Mapping[Outbound, Mapping[Event, Outbound]] = {
         Event.ABANDONED: Outbound.CLOSED,
     },
     Outbound.OPEN: {
+        Event.PROGRAM_GONE: Outbound.LEFT,
         Event.PROGRAM_ENDED: Outbound.LAST,
         Event.BROKEN: Outbound.LAST,
         Event.UNSENDABLE: Outbound.CLOSED,
     },
+    Outbound.LEFT: {
+        Event.PROGRAM_ENDED: Outbound.LAST,
+        Event.BROKEN: Outbound.LAST,
+        Event.UNSENDABLE: Outbound.CLOSED,
+        Event.STALLED: Outbound.CLOSED,
+    },
     Outbound.LAST: {
-        Event.SENT: Outbound.CLOSED,
+        Event.SENT: Outbound.ENDED,
+        Event.UNSENDABLE: Outbound.CLOSED,
+        Event.STALLED: Outbound.CLOSED,
+    },
+    Outbound.ENDED: {
+        Event.ACKNOWLEDGED: Outbound.CLOSED,
         Event.UNSENDABLE: Outbound.CLOSED,
         Event.STALLED: Outbound.CLOSED,
     },
@@ -127,18 +154,22 @@ OUTBOUND: Mapping[Outbound, Mapping[Event, Outbound]] = {
 }
 
 WAITS_FOR_CLIENT = frozenset(
-    {(inbound, Outbound.LAST) for inbound in Inbound} | {(Inbound.DROPPING, Outbound.CLOSED)},
+    {(inbound, outbound) for inbound in Inbound for outbound in (Outbound.LEFT, Outbound.LAST, Outbound.ENDED)}
+    | {(Inbound.DROPPING, Outbound.CLOSED)},
 )
 
+OVER = (Inbound.CLOSED, Outbound.CLOSED)
 WITHOUT_PROGRAM = (Inbound.DROPPING, Outbound.SHAKING)
 """Where a program that has ended, too, and left nothing to be sent, needs no handshake any more."""
 
+READS_PROGRAM = frozenset({Outbound.OPEN, Outbound.LEFT})
+HAS_SAID_ALL = frozenset({Outbound.ENDED, Outbound.CLOSED})
 READS_NETWORK = frozenset({Inbound.OPEN, Inbound.DROPPING})
 DELIVERS = frozenset({Inbound.OPEN, Inbound.LAST})
 PROGRAM_IS_DONE = frozenset(
     (inbound, outbound)
     for inbound in (Inbound.DROPPING, Inbound.CLOSED)
-    for outbound in (Outbound.LAST, Outbound.CLOSED)
+    for outbound in (Outbound.LAST, Outbound.ENDED, Outbound.CLOSED)
 )
 """Where nobody can lose anything to a client that breaks the session."""
 

@@ -36,7 +36,7 @@ class Interval(NamedTuple):
 class Partition:
     """The rules of one family that can match, as parallel lists in the order of (number, length).
 
-    Rules whose names no lookup asks for are left out: they decide nothing.
+    Rules that no lookup can match are left out.
     """
 
     def __init__(self, rules: Mapping[bytes, Rule], family: Family, *, progress: Progress = silent) -> None:

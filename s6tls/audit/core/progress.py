@@ -1,4 +1,4 @@
-"""Telling whoever waits how far long work has come."""
+"""Progress callbacks for long audits."""
 
 from __future__ import annotations
 

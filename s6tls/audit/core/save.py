@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_cdb(path: str | bytes, loaded: LoadedRules) -> bool:
-    """Tell which form a rule set gets: that of a cdb if the name ends so, else that which `loaded` were read in."""
+    """Tell which form a rule set gets: that of a cdb if the name ends so, else the one that was loaded."""
     return os.fsencode(path).endswith(b".cdb") or not loaded.is_tree
 
 

@@ -31,8 +31,8 @@ class Unproven(Exception):
 class Minimised:
     """A smaller rule set, `loaded`, and how many rules there were before and are now.
 
-    `rules` has both numbers for each family of addresses.  `dead` rules are those by address that no lookup asks for:
-    they decide nothing, and are left out.  Rules of other families, of which there are `others`, stay as they are.
+    `rules` has both numbers for each family of addresses.  `dead` counts address rules that no lookup can match; they
+    are left out.  Rules of other families, of which there are `others`, stay as they are.
     """
 
     loaded: LoadedRules

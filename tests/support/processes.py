@@ -1,0 +1,94 @@
+"""What the kernel says about a server's processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from tests.support.servers import PATIENCE, Server
+
+
+def await_that(condition: Callable[[], bool]) -> None:
+    """Look again and again until something holds that nobody announces."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come true"
+        time.sleep(0.005)
+
+
+def status(pid: int) -> dict[str, str]:
+    """Return /proc/PID/status."""
+    with open(f"/proc/{pid}/status") as file:
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def kilobytes(pid: int, what: str) -> int:
+    """Return one of status's sizes, such as VmHWM: the most that ever was resident."""
+    return int(status(pid)[what].removesuffix(" kB"))
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Return what each open descriptor of a process is."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return found
+
+
+def family(pid: int) -> Iterator[int]:
+    """Yield a process and all its descendants."""
+    yield pid
+    with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{pid}/children") as file:
+        for child in file.read().split():
+            yield from family(int(child))
+
+
+def holders(server: Server, client: socket.socket) -> list[int]:
+    """Return the processes below a server that hold its end of a client's connection."""
+    inode = _inode(server.port, client.getsockname()[1])
+    found = []
+    for pid in family(server.pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if f"socket:[{inode}]" in descriptors(pid).values():
+                found.append(pid)
+    return found
+
+
+def engine(server: Server, client: socket.socket) -> int:
+    """Return the one process that holds a client's connection."""
+    (pid,) = holders(server, client)
+    return pid
+
+
+def sockets(pid: int) -> set[str]:
+    """Return the sockets that a process holds."""
+    return {what for what in descriptors(pid).values() if what.startswith("socket:")}
+
+
+def maps(pid: int) -> str:
+    """Return the files that a process has mapped."""
+    with open(f"/proc/{pid}/maps") as file:
+        return file.read()
+
+
+def written(pid: int) -> int:
+    """Return how many bytes a process has written so far."""
+    with open(f"/proc/{pid}/io") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("wchar:"))
+
+
+def _inode(local_port: int, remote_port: int) -> str:
+    with open("/proc/net/tcp") as file:
+        for line in file.read().splitlines()[1:]:
+            words = line.split()
+            if (_port(words[1]), _port(words[2])) == (local_port, remote_port):
+                return words[9]
+    raise AssertionError("no such connection")
+
+
+def _port(endpoint: str) -> int:
+    return int(endpoint.partition(":")[2], 16)

@@ -1,0 +1,201 @@
+"""s6-tlsserver: the chain that it writes, and how connections that are still in it fare."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import pytest
+
+from s6tls.cli.s6_tlsserver import SYNOPSIS, chain_words
+from tests.support.certified import Certified
+from tests.support.commands import said
+from tests.support.servers import Server, server
+
+BEFORE, AFTER = "proxy-server --before-tlsd", "proxy-server --after-tlsd"
+ISOLATIONS = pytest.mark.parametrize("isolation", ["connection", "worker"])
+
+
+def chain(*options: str) -> str:
+    """Return the chain of a command line, programs by their names and without the ``--`` after each."""
+    given = SYNOPSIS.read([word.encode() for word in (*options, "127.0.0.1", "0", "prog")])
+    words = [word.decode() for word in chain_words(given)]
+    return " ".join(word.rpartition("/")[2] for word in words if word != "--")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", "s6-tcpserver-access -v1 s6-tlsd prog"),
+        ("-H", "s6-tlsd prog"),
+        ("--no-dns", "s6-tlsd prog"),
+        ("-HWRPd", "s6-tlsd prog"),
+        ("-H -wrpD -WRPd", "s6-tlsd prog"),
+        ("-H --dns", "s6-tcpserver-access -v1 -H --dns s6-tlsd prog"),
+        ("--dns -H", "s6-tlsd prog"),
+        ("-He", "s6-tcpserver-access -v1 -H s6-tlsd prog"),
+        ("-HD", "s6-tcpserver-access -v1 -H -D s6-tlsd prog"),
+        ("-H -t 500", "s6-tcpserver-access -v1 -H -t 500 s6-tlsd prog"),
+        ("-H -l 0 -B hi", "s6-tcpserver-access -v1 -H -l 0 -B hi s6-tlsd prog"),
+        ("-v -i D", "s6-tcpserver-access -v2 -i D s6-tlsd prog"),
+        ("-q -x F", "s6-tcpserver-access -v0 -x F s6-tlsd prog"),
+        ("-H -S -J -y -K 9 -k 1 -Z", "s6-tlsd -S -J -y -K 9 -k 1 -Z prog"),
+        ("-H --mandatory-sni", "s6-tlsd --mandatory-sni prog"),
+        ("-H -u 5 -g 6 -G 7", "s6-tlsd s6-applyuidgid -u 5 -g 6 -G 7 prog"),
+        ("-H -U", "s6-tlsd s6-applyuidgid -Uz prog"),
+        ("-H -U -u 5", "s6-tlsd s6-applyuidgid -Uz prog"),
+        ("-H -1 -c 50 -C 20 -b 9 -4 --isolation=worker", "s6-tlsd prog"),
+        ("-H -L", f"{BEFORE} s6-tlsd {AFTER} prog"),
+        ("-H --proxy -K 9", f"{BEFORE} -t 9 s6-tlsd -K 9 {AFTER} prog"),
+        ("-L -x F", f"s6-tcpserver-access -v1 -x F {BEFORE} s6-tlsd {AFTER} prog"),
+        ("-L -x F --rules-on=proxy", f"s6-tcpserver-access -v1 -x F {BEFORE} s6-tlsd {AFTER} prog"),
+        ("-L -x F --rules-on=client", f"{BEFORE} s6-tcpserver-access -v1 -x F s6-tlsd {AFTER} prog"),
+        ("-H -L --trusted-proxies=::1", f"{BEFORE} --trusted-proxies ::1 s6-tlsd {AFTER} prog"),
+        ("-H -L -U", f"{BEFORE} s6-tlsd s6-applyuidgid -Uz {AFTER} prog"),
+    ],
+)
+def test_the_chain(options: str, expected: str) -> None:
+    assert chain(*options.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["-L", "--rules-on=nobody"], "invalid value for --rules-on: nobody (expected proxy, client)"),
+        (["--rules-on=client"], "--rules-on and --trusted-proxies are about the PROXY header that -L reads"),
+        (["--trusted-proxies=::1"], "--rules-on and --trusted-proxies are about the PROXY header that -L reads"),
+        (["-L", "--trusted-proxies=::1,"], "invalid list of networks: ::1,"),
+        (["-L", "--trusted-proxies=10.0.0.1/8"], "invalid list of networks: 10.0.0.1/8"),
+        (["-L", "-K", "soon"], "invalid value for -K: soon"),
+    ],
+)
+def test_options_about_proxies_that_are_wrong_usage(options: list[str], reason: str) -> None:
+    code, stderr = said(["s6-tlsserver", *options, "127.0.0.1", "0", "cat"])
+    assert code == 100
+    assert f"usage: {reason}" in stderr
+
+
+def tlsserver(
+    certified: Certified, *words: str, env: dict[str, str] | None = None, **popen: Any
+) -> AbstractContextManager[Server]:
+    """Start an s6-tlsserver: its options, then ``--``, then a program."""
+    place = words.index("--")
+    command = ["s6-tlsserver", "-H", *words[:place], "127.0.0.1", "0", *words[place + 1 :]]
+    return server(command, {**certified.env, **(env or {})}, **popen)
+
+
+@contextlib.contextmanager
+def secured(plain: socket.socket, certified: Certified) -> Iterator[ssl.SSLSocket]:
+    with plain, certified.client.wrap_socket(plain, server_hostname="localhost") as client:
+        yield client
+
+
+def answer(s: Server, certified: Certified) -> bytes:
+    """Connect and return the first of what the program says."""
+    with secured(s.connect(), certified) as client:
+        return client.recv(1000)
+
+
+def in_the_chain(s: Server) -> socket.socket:
+    """Return a connection that has gone as far as the handshake, and waits there: the banner tells."""
+    client = s.connect()
+    assert client.recv(6) == b"hello\n"
+    return client
+
+
+@ISOLATIONS
+def test_a_handshake_that_lasts_delays_nobody(isolation: str, certified: Certified) -> None:
+    with tlsserver(certified, f"--isolation={isolation}", "--", "echo", "x") as s, ExitStack() as stack:
+        for _ in range(5):
+            silent = stack.enter_context(s.connect())
+            silent.sendall(b"\x16\x03\x01")
+            assert answer(s, certified) == b"x\n"
+
+
+@ISOLATIONS
+def test_a_handshake_outlives_the_server_like_any_connection(isolation: str, certified: Certified) -> None:
+    with tlsserver(certified, "-v", "-B", "hello\n", f"--isolation={isolation}", "--", "sh", "-c", "echo $$; cat") as s:
+        waiting = [in_the_chain(s) for _ in range(2)]
+        s.signal(signal.SIGTERM)
+        assert s.wait() == 0
+        for plain in waiting:
+            with secured(plain, certified) as client:
+                pid = int(client.recv(100))
+                client.sendall(b"data")
+                assert client.recv(100) == b"data"
+                s.wait_log(rf"^s6-tcpserverd: info: accept 127\.0\.0\.1_\d+ pid {pid} ")
+        with pytest.raises(ConnectionRefusedError):
+            s.connect()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT])
+def test_the_other_signals_end_a_handshake(number: signal.Signals, certified: Certified) -> None:
+    with tlsserver(certified, "-v", "-B", "hello\n", "--", "cat") as s, in_the_chain(s) as waiting:
+        s.signal(number)
+        code = 9 if number == signal.SIGABRT else 15
+        s.wait_log(rf"^s6-tcpserverd: info: end pid {s.pid} signal {code} count 0/40$")
+        with contextlib.suppress(ssl.SSLError, ConnectionError), secured(waiting, certified) as client:
+            assert client.recv(1) == b""
+        if number != signal.SIGHUP:
+            assert s.wait() == 0
+
+
+def test_a_failed_handshake_is_97_and_leaves_its_lines(certified: Certified) -> None:
+    with tlsserver(certified, "-v", "-e", "--", "cat") as s:
+        s.exchange(b"GET / HTTP/1.0\r\n\r\n")
+        s.wait_log(r"^s6-tlsd-io: fatal: unable to complete the handshake with 127\.0\.0\.1_\d+: ")
+        s.wait_log(rf"^s6-tcpserverd: info: end pid {s.pid} exitcode 97 count 0/40$")
+        s.wait_log(rf"^s6-tcpserver-access: info: allow pid {s.pid} ip 127\.0\.0\.1$")
+
+
+def test_programs_run_under_the_ids_of_the_command_line_or_the_environment(certified: Certified) -> None:
+    ids = ["--", "sh", "-c", "echo $(id -u) $(id -g) $(id -G) ${UID-none}"]
+    with tlsserver(certified, "-u", "1001", "-g", "1002", "-G", "7", *ids) as s:
+        assert answer(s, certified) == b"1001 1002 1002 7 none\n"
+    with tlsserver(certified, "-U", "-u", "5", *ids, env={"UID": "1001", "GID": "1002", "GIDLIST": ""}) as s:
+        assert answer(s, certified) == b"1001 1002 1002 none\n"
+    with tlsserver(certified, "-v", "-U", *ids) as s:
+        assert answer(s, certified) == b""
+        s.wait_log(r"^s6-applyuidgid: fatal: UID not set$")
+        s.wait_log(r"^s6-tcpserverd: info: end pid \d+ exitcode 100 ")
+
+
+@pytest.mark.parametrize(("verbosity", "warned"), [("-q", False), ("-Q", True)])
+def test_what_is_wrong_at_the_start_is_a_warning(verbosity: str, warned: bool) -> None:
+    with server(["s6-tlsserver", "-H", verbosity, "127.0.0.1", "0", "cat"], {"KEYFILE": "/nowhere"}) as s:
+        assert s.exchange() == b""
+        s.wait_log(r"^s6-tlsd-io: fatal: CERTFILE not set$")
+        assert ("s6-tlsd-io: warning: CERTFILE not set\n" in s.log()) is warned
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (["-L", "--rules-on=client"], True),
+        (["-q", "-L", "--rules-on=client"], False),
+        (["-L", "--rules-on=client", "--trusted-proxies=127.0.0.1"], False),
+        (["-L"], False),
+    ],
+)
+def test_a_warning_that_clients_can_claim_any_address(options: list[str], warned: bool, certified: Certified) -> None:
+    with tlsserver(certified, *options, "--", "cat") as s:
+        s.exchange()
+        s.wait_log(r"^proxy-server: fatal: ")
+        assert ("s6-tlsserver: warning: --rules-on=client without --trusted-proxies: " in s.log()) is warned
+
+
+def test_out_of_descriptors_it_survives_and_recovers(certified: Certified) -> None:
+    limited = ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", "s6-tlsserver", "-H", "-v", "-c", "1000", "-C", "1000"]
+    with server([*limited, "127.0.0.1", "0", "echo", "x"], certified.env) as s:
+        with ExitStack() as stack:
+            for _ in range(60):
+                stack.enter_context(s.connect())
+            s.wait_log("Too many open files")
+        s.wait_log(r"^s6-tcpserverd: info: end pid \d+ exitcode ", 60)
+        s.wait_log(r"status: 0/1000$", 2)
+        assert answer(s, certified) == b"x\n"

@@ -1,0 +1,56 @@
+"""The examples of the pages about s6-accessrules run as they stand, and print what the pages say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from s6tls.accessrules import Rule
+from tests.support.rules import trees
+from tests.support.servers import PATH, PATIENCE
+
+ROOT = Path(__file__).parents[3]
+PAGES = ["explain", "lint", "diff", "coverage", "minimise", "replay", "expect", "map", "report"]
+LOG = "203.0.113.9\n198.51.100.1\n203.0.113.9\n-\n192.0.2.1\n"
+OFFICES: trees.Rules = {
+    b"ip4/10.0.0.0_8": Rule(False),
+    b"ip4/10.2.0.0_16": Rule(True),
+    b"ip4/10.3.0.0_16": Rule(True),
+    b"ip4/10.2.3.0_24": Rule(True),
+    b"ip4/10.9.8.0_23": Rule(True),
+    b"ip4/10.9.9.9_32": Rule(False),
+    b"ip4/10.9.9.1_24": Rule(True),
+    b"ip4/10.77.0.0_16": Rule(False),
+    b"ip6/2001:db8::_32": Rule(True),
+    b"ip6/::_0": Rule(False),
+    b"reversedns/example.org": Rule(True),
+}
+
+_EXAMPLE = re.compile(r"^    \$ (.*)\n((?:    (?!\$ ).*\n|\n(?=    (?!\$ )))*)", re.MULTILINE)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with what the pages speak of."""
+    shutil.copytree(ROOT / "rules", tmp_path / "rules")
+    shutil.copytree(ROOT / "rules/named/tree", tmp_path / "new")
+    shutil.rmtree(tmp_path / "new/ip4/203.0.113.0_24")
+    trees.write_tree(bytes(tmp_path / "offices"), OFFICES)
+    (tmp_path / "access.log").write_text(LOG)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_examples_print_what_the_page_says(name: str, place: Path) -> None:
+    examples = _EXAMPLE.findall((ROOT / f"docs/s6-accessrules-{name}.md").read_text())
+    assert any(f"s6-accessrules {name} " in command for command, _ in examples)
+    for command, shown in examples:
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=place, env={"PATH": PATH}, capture_output=True, text=True, timeout=PATIENCE
+        )
+        output = re.sub("^    ", "", shown, flags=re.MULTILINE)
+        assert output in (done.stdout + done.stderr, done.stderr + done.stdout), command

@@ -1,0 +1,211 @@
+"""Under s6 and systemd: readiness, sockets that are handed over, and stopping without cutting anybody off.
+
+The examples run as they stand but for paths and the port.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from s6tls.accessrules.compile import compile_tree
+from tests.support import peers, processes
+from tests.support.servers import BIN, PATH, PATIENCE, Log, Server, server
+from tests.support.site import Site, of
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+# What systemd does before it executes ExecStart: the socket on descriptor 3, and the variables that say so.
+AS_SYSTEMD = """
+import os, sys
+number, *words = sys.argv[1:]
+os.dup2(int(number), 3)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.environ.pop("LC_CTYPE", None)  # Python's own
+os.execvp(words[0], words)
+"""
+
+
+def rules_for_loopback(place: Path) -> Path:
+    rule = place / "rules" / "ip4" / "127.0.0.1_32"
+    rule.mkdir(parents=True)
+    (rule / "allow").touch()
+    compile_tree(os.fsencode(place / "rules.cdb"), os.fsencode(place / "rules"))
+    return place / "rules.cdb"
+
+
+# s6
+
+
+@contextmanager
+def supervised(service: Path) -> Iterator[Log]:
+    """Run s6-supervise on a service directory until its service is ready."""
+    process = subprocess.Popen(
+        ["s6-supervise", str(service)], env={"PATH": PATH}, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    log = Log(process.stdout)
+    try:
+        processes.await_that(lambda: subprocess.run(["s6-svok", str(service)]).returncode == 0)
+        assert s6("s6-svwait", "-U", "-t", "20000", str(service)) == 0, log.text()
+        yield log
+    finally:
+        s6("s6-svc", "-xdk", str(service))
+        process.wait(PATIENCE)
+        log.close()
+
+
+def s6(*words: str) -> int:
+    return subprocess.run(words, timeout=PATIENCE).returncode
+
+
+def test_an_s6_service_is_ready_when_it_says_so_and_goes_down_without_cutting_anybody_off(tmp_path: Path) -> None:
+    site = Site(tmp_path, "connection")
+    service = tmp_path / "hello"
+    shutil.copytree(EXAMPLES / "s6" / "hello", service)
+    run = (service / "run").read_text()
+    (service / "run").write_text(run.replace("127.0.0.1 8443", "127.0.0.1 0"))
+    for name, path in of(site.pair).items():
+        (service / "env" / name).write_text(path)
+    rules_for_loopback(service)
+    with supervised(service) as log:
+        port = int(log.wait_for(r"bound to ip 127\.0\.0\.1 port (\d+)$")[0][1])
+        plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        with peers.context(site.authority.file).wrap_socket(plain, server_hostname="localhost") as client:
+            assert client.recv(100) == b"hello, 127.0.0.1\n"
+            assert s6("s6-svc", "-d", str(service)) == 0
+            log.wait_for("^s6-tcpserverd: info: received SIGTERM, quitting$")
+            client.sendall(b"still here")
+            assert client.recv(100) == b"still here"
+        assert s6("s6-svwait", "-D", "-t", "20000", str(service)) == 0
+        log.wait_for("^s6-tcpserverd: info: exiting$")
+
+
+# systemd
+
+
+@contextmanager
+def handed_over(*words: str, env: dict[str, str], kind: int = socket.SOCK_STREAM) -> Iterator[Server]:
+    """Start a server with a bound and listening socket, as systemd would."""
+    with socket.socket(type=kind) as listener:
+        listener.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            listener.listen()
+        words = tuple(word.replace("PORT", str(listener.getsockname()[1])) for word in words)
+        launcher = [sys.executable, "-c", AS_SYSTEMD, str(listener.fileno())]
+        fds = [listener.fileno()]
+        with server([*launcher, *words], {"LISTEN_FDS": "1", **env}, pass_fds=fds) as s:
+            listener.close()
+            yield s
+
+
+@contextmanager
+def notified(place: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(place / "notify"))
+        manager.settimeout(PATIENCE)
+        yield manager
+
+
+def exec_start() -> list[str]:
+    """Return the command line of the systemd unit."""
+    unit = (EXAMPLES / "systemd" / "hello.service").read_text()
+    return shlex.split(re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)[0])
+
+
+def test_a_systemd_service_takes_the_socket_and_tells_when_it_is_ready_and_when_it_stops(site: Site) -> None:
+    words = exec_start()
+    assert words[0] == "/usr/local/bin/s6-tlsserver"
+    words[0] = f"{BIN}/s6-tlsserver"
+    words[words.index("/etc/s6tls/rules.cdb")] = str(rules_for_loopback(site.place))
+    words.insert(1, f"--isolation={site.isolation}")
+    by = peers.context(site.authority.file)
+    with notified(site.place) as manager:
+        env = {**of(site.pair), "NOTIFY_SOCKET": str(site.place / "notify")}
+        with handed_over(*words, env=env) as s:
+            assert manager.recv(100) == b"READY=1"
+            with peers.dial(s, by) as client:
+                assert client.recv(100) == b"hello, 127.0.0.1\n"
+                s.signal(signal.SIGTERM)
+                assert manager.recv(100) == b"STOPPING=1"
+                client.sendall(b"still here")
+                assert client.recv(100) == b"still here"
+            assert s.wait() == 0
+
+
+@pytest.mark.parametrize("words", [("-", "-"), ("127.0.0.1", "PORT"), ("-", "PORT"), ("127.0.0.1", "-")], ids=" ".join)
+def test_a_socket_is_taken_when_it_is_the_one_that_is_asked_for(words: tuple[str, str]) -> None:
+    with handed_over("s6-tcpserver", *words, "env", env={"LISTEN_FDNAMES": "x", "NOTIFY_SOCKET": "/nowhere"}) as s:
+        found = s.exchange().decode().splitlines()
+    assert sorted(line.partition("=")[0] for line in found) == [
+        "PATH",
+        "PROTO",
+        *("TCPCONNNUM", "TCPLOCALIP", "TCPLOCALPORT", "TCPREMOTEIP", "TCPREMOTEPORT"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "message"),
+    [
+        (("127.0.0.2", "-"), {}, r"the socket handed over is bound to ip 127\.0\.0\.1 port \d+"),
+        (("-", "1"), {}, r"the socket handed over is bound to ip 127\.0\.0\.1 port \d+"),
+        (("-", "-"), {"LISTEN_FDS": "2"}, "unable to use what is handed over on descriptor 3: not one socket"),
+    ],
+    ids=str,
+)
+def test_another_socket_is_100(words: tuple[str, str], env: dict[str, str], message: str) -> None:
+    with (
+        pytest.raises(AssertionError, match=rf"exit code 100\).*\n(.*\n)?s6-tcpserver: fatal: {message}\n"),
+        handed_over("s6-tcpserver", *words, "true", env=env),
+    ):
+        pass
+
+
+def test_a_socket_that_does_not_listen_is_100() -> None:
+    message = "unable to use what is handed over on descriptor 3: not a TCP socket"
+    with (
+        pytest.raises(AssertionError, match=rf"exit code 100\).*\ns6-tcpserver: fatal: {message}\n"),
+        handed_over("s6-tcpserver", "-", "-", "true", env={}, kind=socket.SOCK_DGRAM),
+    ):
+        pass
+
+
+def test_a_socket_meant_for_another_process_is_left_alone() -> None:
+    with server(["s6-tcpserver", "127.0.0.1", "0", "echo", "hello"], {"LISTEN_PID": "1", "LISTEN_FDS": "1"}) as s:
+        assert s.exchange() == b"hello\n"
+
+
+def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
+    for unit in (EXAMPLES / "systemd").iterdir():
+        text = unit.read_text().replace("/usr/local/bin/", f"{BIN}/")
+        (tmp_path / unit.name).write_text(text)
+    words = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# Stopping
+
+
+def test_what_a_program_leaves_behind_is_waited_for_and_so_is_its_last_byte(site: Site) -> None:
+    """A manager may kill what the server leaves: so the server stays while anything below it has something to send."""
+    by = peers.context(site.authority.file)
+    size = 8_000_000
+    prog = ("sh", "-c", f"head -c {size} /dev/zero &")
+    with site.serve(*prog, options=("--drain", "60000")) as s:
+        with peers.dial(s, by, receive_buffer=4096) as client:
+            s.wait_log(r"^s6-tcpserverd: info: end pid \d+ exitcode 0 count 0/40$")
+            s.signal(signal.SIGTERM)
+            s.wait_log("^s6-tcpserverd: info: received SIGTERM, quitting$")
+            assert len(peers.read_all(client)) == size
+        assert s.wait() == 0

@@ -1,0 +1,107 @@
+"""Which process does what, as whom, and what it can reach from there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+from tests.support import peers, processes
+from tests.support.servers import Server
+from tests.support.site import ALLOW, TLS_GID, TLS_UID, Site, allow
+
+COUNT = 6
+
+
+def test_engines(site: Site) -> None:
+    """A process for each session, or a few for all: under TLS_UID, without rights, and with nothing but sessions."""
+    by = peers.context(site.authority.file)
+    with contextlib.ExitStack() as clients, site.serve("cat") as server:
+        held = [clients.enter_context(peers.dial(server, by)) for _ in range(COUNT)]
+        for client in held:
+            client.sendall(b"!")
+            assert client.recv(1) == b"!"
+        engines = [processes.engine(server, client) for client in held]
+        if site.isolation == "connection":
+            assert len(set(engines)) == COUNT
+            assert [len(processes.sockets(engine)) for engine in engines] == [1] * COUNT
+        else:
+            assert len(set(engines)) <= max(2, os.cpu_count() or 1)
+        for engine in engines:
+            status = processes.status(engine)
+            assert status["Uid"].split() == [str(TLS_UID)] * 4
+            assert status["Gid"].split() == [str(TLS_GID)] * 4
+            assert status["Groups"] == ""
+            assert [int(status[name], 16) for name in ("CapEff", "CapPrm", "CapAmb")] == [0, 0, 0]
+            assert server.pid not in (engine, os.getpid())
+            assert not set(_listening(server)) & set(processes.descriptors(engine).values())
+
+
+def _listening(server: Server) -> list[str]:
+    """Return the listening socket as a descriptor shows it."""
+    with open("/proc/net/tcp") as file:
+        rows = [line.split() for line in file.read().splitlines()[1:]]
+    found = [f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].endswith(f":{server.port:04X}")]
+    assert len(found) == 1 and found[0] in processes.descriptors(server.pid).values()
+    return found
+
+
+def test_an_engine_ends_with_its_session(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    with site.serve("cat") as server:
+        for number in range(20):
+            assert peers.answer(server, by, b"%d" % number) == b"%d" % number
+        processes.await_that(lambda: len(list(processes.family(server.pid))) <= 2 + max(2, os.cpu_count() or 1))
+        assert peers.answer(server, by, b"last") == b"last"
+        assert len(processes.descriptors(server.pid)) < 24
+
+
+def test_the_server_never_speaks_tls(site: Site) -> None:
+    """The process that holds root and the listening socket loads no TLS library, whatever clients do."""
+    by = peers.context(site.authority.file)
+    rules = {"ip4/127.0.0.1_32": ALLOW, "ip4/127.0.0.2_32": allow(KEYFILE="/nowhere")}
+    with site.serve("cat", options=("-x", site.compile(rules))) as server, peers.dial(server, by) as client:
+        assert peers.answer(server, by, b"good") == b"good"
+        assert peers.refused(server, by, source="127.0.0.2")
+        with peers.connect(server) as rude:
+            rude.sendall(b"garbage" * 100)
+            server.wait_log("unable to complete the handshake")
+        for library in ("libssl", "libcrypto", "_rust", "_ssl.", "cryptography", "OpenSSL"):
+            assert library not in processes.maps(server.pid)
+        assert "_rust" in processes.maps(processes.engine(server, client))
+
+
+def test_the_key_is_read_by_root_alone(site: Site) -> None:
+    """The engine's ids cannot read the key file."""
+    by = peers.context(site.authority.file)
+    assert os.stat(site.pair.key).st_mode & 0o777 == 0o600 and os.stat(site.pair.key).st_uid == 0
+    with site.serve("cat") as server:
+        assert peers.answer(server, by, b"hello") == b"hello"
+
+
+def test_only_the_engine_holds_the_connection(site: Site) -> None:
+    """The program has pipes, the server has let go: when the engine ends, the client sees it."""
+    by = peers.context(site.authority.file)
+    with site.serve("cat") as server, peers.dial(server, by) as client:
+        client.sendall(b"!")
+        assert client.recv(1) == b"!"
+        engine = processes.engine(server, client)
+        os.kill(engine, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            assert client.recv(1) == b""
+        server.wait_log(r"end pid \d+ exitcode 0 count 0/40")
+        assert peers.answer(server, by, b"next") == b"next"
+
+
+def test_a_host_that_is_killed_is_started_again(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    with site.serve("cat") as server, peers.dial(server, by) as client:
+        client.sendall(b"!")
+        assert client.recv(1) == b"!"
+        host = int(processes.status(processes.engine(server, client))["PPid"])
+        assert host != server.pid
+        os.kill(host, signal.SIGKILL)
+        processes.await_that(lambda: host not in server.children())
+        assert peers.answer(server, by, b"next") == b"next"
+        client.sendall(b"?")
+        assert client.recv(1) == b"?"

@@ -1,0 +1,147 @@
+"""Pools and engines as processes: what they hold, under which ids, and what follows when one dies."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from s6tls.posix.identity import Identity
+from s6tls.tls.credentials import TlsParameters
+from s6tls.tls.pool import Isolation
+from tests.support import pki
+from tests.support.tls.pools import Server, children, engine_of, eventually, held, ids, with_files
+
+if TYPE_CHECKING:
+    pass
+
+
+# Pools that die
+
+
+def test_a_pool_that_was_killed_is_started_again_and_its_sessions_live_on(
+    server: Server, parameters: TlsParameters
+) -> None:
+    before = server.connect(parameters)
+    before.shake_hands()
+    killed = server.pool()
+    os.kill(killed, signal.SIGKILL)
+    server.reap(killed)
+    after = server.connect(parameters)
+    assert server.pool() != killed
+    after.shake_hands()
+    assert before.works() and after.works()
+
+
+def test_an_engine_that_was_killed_is_replaced(server: Server, parameters: TlsParameters) -> None:
+    before = server.connect(parameters)
+    before.shake_hands()
+    engine = engine_of(server, before)
+    number = len(children(server.pool()))
+    os.kill(engine, signal.SIGKILL)
+    for _ in range(3):
+        connection = server.connect(parameters)
+        connection.shake_hands()
+        assert connection.works()
+    eventually(lambda: len(children(server.pool())) >= min(number, 2))
+
+
+def test_a_pool_that_cannot_fork_tries_again(
+    connection_server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    uid = 200_000 + os.getpid()
+    parameters = replace(with_files(tmp_path, pki.pair()), identity=Identity(uid, uid))
+    limits = resource.getrlimit(resource.RLIMIT_NPROC)
+    others = [subprocess.Popen(["sleep", "60"], user=uid, group=uid) for _ in range(3)]
+    resource.setrlimit(resource.RLIMIT_NPROC, (3, limits[1]))
+    try:
+        connection = connection_server.connect(parameters)
+        eventually(lambda: "s6-tlsd-io: warning: unable to fork" in capfd.readouterr().err)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NPROC, limits)
+        for other in others:
+            other.kill()
+            other.wait()
+    connection.shake_hands()
+    assert connection.works()
+
+
+def test_ids_that_cannot_be_taken_are_tried_again_with_the_next_client(
+    server: Server, parameters: TlsParameters, capfd: pytest.CaptureFixture[str]
+) -> None:
+    impossible = replace(parameters, identity=Identity(2**32 - 1, None))  # -1, to the kernel
+    for _ in range(2):
+        assert server.refuses(impossible)
+        assert os.WEXITSTATUS(server.reap(server.pool())) == 111
+    assert "s6-tlsd-io: fatal: unable to drop privileges" in capfd.readouterr().err
+
+
+# What they hold
+
+
+def test_engines_run_under_the_ids_of_the_rule_and_hold_only_their_connection(
+    connection_server: Server, parameters: TlsParameters
+) -> None:
+    mine = replace(parameters, identity=Identity(64_001, 64_002))
+    connection = connection_server.connect(mine)
+    connection.shake_hands()
+    assert connection.works()
+    engine = engine_of(connection_server, connection)
+    for pid in (engine, connection_server.pool(), *children(connection_server.pool())):
+        assert ids(pid) == {"Uid": [64_001] * 4, "Gid": [64_002] * 4, "Groups": []}
+    ours = held(os.getpid())
+    links = held(engine)
+    assert links.pop(0) == links.pop(1) == "/dev/null"
+    assert links.pop(2) == ours[2]
+    assert sum(link.startswith("socket:") for link in links.values()) == 2  # one socket, twice
+    assert len({link for link in links.values() if link.startswith("socket:")}) == 1
+    assert sorted(link for link in links.values() if not link.startswith("socket:")) == sorted(
+        [ours[connection.stdin], ours[connection.stdout], "anon_inode:[eventpoll]"]
+    )
+
+
+def test_workers_run_under_the_ids_of_the_rule(parameters: TlsParameters) -> None:
+    server = Server(Isolation.WORKER)
+    connection = server.connect(replace(parameters, identity=Identity(64_001, 64_002)))
+    connection.shake_hands()
+    for pid in (server.pool(), *children(server.pool())):
+        assert ids(pid) == {"Uid": [64_001] * 4, "Gid": [64_002] * 4, "Groups": []}
+        links = held(pid)
+        assert links[0] == links[1] == "/dev/null"
+    server.close()
+
+
+def test_waiting_engines_hold_nothing_of_the_server(
+    connection_server: Server, parameters: TlsParameters, tmp_path: Path
+) -> None:
+    with open(tmp_path / "secret", "w") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        connection = connection_server.connect(parameters)
+        connection.shake_hands()
+        for pid in (connection_server.pool(), *children(connection_server.pool())):
+            assert str(tmp_path / "secret") not in held(pid).values()
+
+
+def test_a_hundred_connections_leave_no_descriptor_in_the_server(server: Server, parameters: TlsParameters) -> None:
+    server.connect(parameters).shake_hands()
+    server.connections.close()
+    before = held(os.getpid())
+    for _ in range(10):
+        for connection in [server.connect(parameters) for _ in range(10)]:
+            connection.shake_hands()
+            assert connection.works()
+        server.connections.close()
+    assert held(os.getpid()) == before
+
+
+def test_engines_end_with_their_sessions(connection_server: Server, parameters: TlsParameters) -> None:
+    for _ in range(10):
+        connection_server.connect(parameters).shake_hands()
+    connection_server.connections.close()
+    eventually(lambda: len(children(connection_server.pool())) == 2)

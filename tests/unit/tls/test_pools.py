@@ -1,0 +1,237 @@
+"""Which pool gets a connection: files that change, and connections that wait."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+from OpenSSL import SSL
+
+from s6tls.helper import reply
+from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOptions, TlsParameters
+from s6tls.ucspi.image import StageExit
+from tests.support import pki
+from tests.support.pki import Pair
+from tests.support.tls.memory import client_context
+from tests.support.tls.pools import Connection, Server, eventually, with_files
+
+if TYPE_CHECKING:
+    from s6tls.accessrules.stamp import Stamp
+
+
+# Sessions
+
+
+def test_a_session_is_held_and_its_end_is_the_application_s(server: Server, parameters: TlsParameters) -> None:
+    connection = server.connect(parameters)
+    connection.shake_hands()
+    variables = reply.parse(os.read(connection.notified, reply.LARGEST), SESSION_VARIABLES)
+    assert variables[b"SSL_PROTOCOL"] == b"TLSv1.3"
+    assert connection.works()
+
+
+def test_many_sessions_at_once_do_not_wait_for_one_another(server: Server, parameters: TlsParameters) -> None:
+    silent = [server.connect(parameters) for _ in range(5)]
+    talking = [server.connect(parameters) for _ in range(20)]
+    for connection in talking:
+        connection.shake_hands()
+    assert all(connection.works() for connection in reversed(talking))
+    for connection in silent:
+        connection.shake_hands()
+        assert connection.works()
+
+
+def test_sessions_resume_whichever_engine_they_meet(server: Server, parameters: TlsParameters) -> None:
+    context = client_context(SSL.TLS1_2_VERSION)
+    first = server.connect(parameters)
+    first.shake_hands(context)
+    session = first.ticket()
+    for _ in range(6):
+        connection = server.connect(parameters)
+        connection.shake_hands(context, session)
+        assert connection.resumed() and connection.works()
+        connection.tls.shutdown()
+
+
+def test_a_failed_handshake_is_told_and_logged_with_the_client(
+    server: Server, parameters: TlsParameters, capfd: pytest.CaptureFixture[str]
+) -> None:
+    connection = server.connect(parameters)
+    connection.client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert connection.refused()
+    line = "s6-tlsd-io: fatal: unable to complete the handshake with 192.0.2.1_4711: http request\n"
+    eventually(lambda: line in capfd.readouterr().err)
+
+
+# Files that change
+
+
+def test_a_changed_certificate_serves_the_next_client_and_old_sessions_live_on(server: Server, tmp_path: Path) -> None:
+    parameters = with_files(tmp_path, pki.pair())
+    old = server.connect(parameters)
+    old.shake_hands()
+    first_pool = server.pool()
+    pki.pair("next.example").write(tmp_path)
+    new = server.connect(parameters)
+    new.shake_hands()
+    assert new.serial() != old.serial()
+    assert server.pool() != first_pool
+    assert old.works() and new.works()
+    old.client.close()
+    os.close(old.stdout)
+    old.stdout = os.open("/dev/null", os.O_WRONLY)
+    assert os.read(old.stdin, 1) == b""
+    assert os.WEXITSTATUS(os.waitpid(first_pool, 0)[1]) == 0
+
+
+def test_a_ticket_of_the_old_certificate_is_not_taken_by_the_new_one(server: Server, tmp_path: Path) -> None:
+    parameters, context = with_files(tmp_path, pki.pair()), client_context(SSL.TLS1_2_VERSION)
+    old = server.connect(parameters)
+    old.shake_hands(context)
+    old_pool, session = server.pool(), old.ticket()
+    pki.pair("next.example").write(tmp_path)
+    new = server.connect(parameters)
+    new.shake_hands(context, session)
+    assert not new.resumed()
+    server.connections.close()
+    os.waitpid(old_pool, 0)
+
+
+def test_a_broken_key_refuses_with_96_until_the_files_change(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good = pki.pair()
+    parameters = with_files(tmp_path, Pair(b"garbage", good.chain))
+    assert server.refuses(parameters)
+    assert os.WEXITSTATUS(server.reap(server.pool())) == 96
+    assert "s6-tlsd-io: fatal: unable to read private key" in capfd.readouterr().err
+    for _ in range(3):
+        with pytest.raises(StageExit) as refused:
+            server.connect(parameters)
+        assert refused.value.code == 96
+    good.write(tmp_path)
+    connection = server.connect(parameters)
+    connection.shake_hands()
+    assert connection.works()
+
+
+def test_a_missing_file_refuses_with_96_until_it_is_there(server: Server, tmp_path: Path) -> None:
+    parameters = with_files(tmp_path, pki.pair())
+    first = server.connect(parameters)
+    first.shake_hands()
+    (tmp_path / "server.key").rename(tmp_path / "elsewhere")
+    with pytest.raises(StageExit, match=r"server\.key") as refused:
+        server.connect(parameters)
+    assert refused.value.code == 96
+    (tmp_path / "elsewhere").rename(tmp_path / "server.key")
+    old_pool = server.pool()
+    connection = server.connect(parameters)
+    connection.shake_hands()
+    assert connection.works() and first.works()
+    if server.pool() != old_pool:  # the rename changed the file's ctime
+        server.connections.close()
+        os.waitpid(old_pool, 0)
+
+
+def test_pools_that_nobody_used_for_long_make_room_for_new_ones(
+    connection_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s6tls.tls.pools._MOST_POOLS", 2)
+    each = []
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        each.append(with_files(tmp_path / name, pki.pair()))
+    connection_server.connect(each[0]).shake_hands()
+    first = connection_server.pool()
+    connection_server.connect(each[1]).shake_hands()
+    connection_server.connect(each[2]).shake_hands()
+    connection_server.connections.close()
+    assert os.waitpid(first, 0)[0] == first
+
+
+# More than a pool can take at once
+
+
+def test_connections_that_wait_for_a_stopped_pool_are_served_in_the_end_even_under_an_old_certificate(
+    connection_server: Server, tmp_path: Path
+) -> None:
+    parameters = with_files(tmp_path, pki.pair())
+    first = connection_server.connect(parameters)
+    first.shake_hands()
+    pool = connection_server.pool()
+    entry = list(connection_server.pools._entries.values())[-1]
+    os.kill(pool, signal.SIGSTOP)
+    entry.pool.control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    waiting = [connection_server.connect(parameters) for _ in range(30)]
+    assert not entry.pool.flush()
+    pki.pair("next.example").write(tmp_path)
+    new = connection_server.connect(parameters)
+    new.shake_hands()
+    os.kill(pool, signal.SIGCONT)
+    for connection in waiting:
+        while not select.select([connection.notified], [], [], 0)[0]:
+            start_handshake(connection)
+            connection_server.reactor.after(0.01, connection_server.reactor.stop)
+            connection_server.reactor.run()
+        assert connection.works()
+        assert connection.serial() == first.serial() != new.serial()
+    connection_server.connections.close()
+    os.waitpid(pool, 0)
+
+
+def start_handshake(connection: Connection) -> None:
+    """Go on with a handshake as far as it goes without waiting."""
+    if not hasattr(connection, "tls"):
+        connection.tls = SSL.Connection(client_context(), connection.client)
+        connection.tls.set_connect_state()
+        connection.client.setblocking(False)
+    with contextlib.suppress(SSL.WantReadError):
+        connection.tls.do_handshake()
+        connection.client.setblocking(True)
+
+
+# Files that change faster than the clock
+
+
+class OneTick(CredentialPaths):
+    """Files that are written again while their clock stands still at `now`."""
+
+    now: ClassVar[int] = 0
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        return ((0, 0, 0, 0, self.now),)
+
+
+def test_a_file_rewritten_within_one_tick_of_the_clock_shows(connection_server: Server, tmp_path: Path) -> None:
+    """Nothing about such a file tells, but its bytes."""
+    parameters = TlsParameters(OneTick(pki.paths(tmp_path, pki.pair()).keypairs), SessionOptions())
+    OneTick.now = time.time_ns()
+    connection_server.pools.prepare(parameters)
+    first = connection_server.pool()
+    chain = tmp_path / "server.crt"
+    chain.write_bytes(chain.read_bytes() + b"\n")
+    connection_server.pools.prepare(parameters)
+    assert connection_server.pool() != first
+    os.waitpid(first, 0)
+
+
+def test_a_file_that_has_just_been_written_costs_no_pool_for_each_client(
+    connection_server: Server, parameters: TlsParameters
+) -> None:
+    connection_server.pools.prepare(parameters)
+    pool = connection_server.pool()
+    entry = list(connection_server.pools._entries.values())[-1]
+
+    def stable() -> bool:
+        connection_server.pools.prepare(parameters)
+        return entry.stable
+
+    eventually(stable)
+    assert connection_server.pool() == pool

@@ -1,0 +1,115 @@
+"""Taking clients from a listening socket: all of them, but none for whom there is no slot."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from s6tls.posix.reactor import Reactor
+from s6tls.ucspi.acceptor import Acceptor
+from s6tls.ucspi.ledger import Client, Ledger, Limits
+from s6tls.ucspi.log import Log
+from tests.support.servers import PATIENCE
+
+CROWD = 100
+"""More than are accepted in one turn."""
+
+
+class Door:
+    """An acceptor at work, and the clients it has taken."""
+
+    def __init__(self, total: int) -> None:
+        self.reactor = Reactor()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=CROWD)
+        self.listener.setblocking(False)
+        self.address = self.listener.getsockname()
+        self.ledger = Ledger(Limits(total, total), Log("server", 1))
+        self.acceptor = Acceptor(self.reactor, self.listener, self.ledger, self.take)
+        self.taken: list[Client] = []
+        self.expected = 0
+        self.acceptor.start()
+
+    def take(self, accepted: socket.socket, client: Client) -> None:
+        accepted.close()
+        self.ledger.admit(client)
+        self.taken.append(client)
+        if len(self.taken) == self.expected:
+            self.reactor.stop()
+
+    def connect(self) -> Client:
+        with socket.create_connection(self.address, PATIENCE) as client:
+            return Client(*client.getsockname())
+
+    def await_clients(self, number: int) -> None:
+        """Run until so many have been taken, and for as long as there is anything else to do at once."""
+        self.expected = number
+        overdue = self.reactor.after(PATIENCE, self.reactor.stop)
+        if len(self.taken) < number:
+            self.reactor.run()
+        overdue.cancel()
+        self.idle()
+
+    def idle(self) -> None:
+        self.reactor.after(0, lambda: None)
+        self.reactor.turn()
+
+
+@contextlib.contextmanager
+def door(total: int) -> Iterator[Door]:
+    opened = Door(total)
+    yield opened
+    opened.acceptor.close()
+    opened.reactor.close()
+
+
+def test_a_crowd_is_taken_in_order() -> None:
+    with door(CROWD) as opened:
+        clients = [opened.connect() for _ in range(CROWD)]
+        opened.await_clients(CROWD)
+        assert opened.taken == clients
+
+
+def test_without_a_slot_clients_wait_until_there_is_one() -> None:
+    with door(2) as opened:
+        clients = [opened.connect() for _ in range(4)]
+        opened.await_clients(2)
+        assert opened.taken == clients[:2]
+        opened.ledger.release(clients[0])
+        opened.acceptor.resume()
+        opened.await_clients(3)
+        assert opened.taken == clients[:3]
+
+
+def test_when_closed_it_takes_nobody() -> None:
+    with door(1) as opened:
+        clients = [opened.connect() for _ in range(2)]
+        opened.await_clients(1)
+        opened.ledger.release(clients[0])
+        opened.acceptor.resume()
+        opened.acceptor.close()
+        opened.acceptor.close()
+        opened.idle()
+        assert opened.taken == clients[:1]
+        with pytest.raises(ConnectionRefusedError):
+            opened.connect()
+
+
+def test_a_server_without_descriptors_tries_again(capfd: pytest.CaptureFixture[str]) -> None:
+    with door(1) as opened:
+        client = opened.connect()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(2)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            opened.idle()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert capfd.readouterr().err == "server: warning: unable to accept: Too many open files\n"
+        opened.await_clients(1)
+        assert opened.taken == [client]
