@@ -1,6 +1,6 @@
 """s6-tlsserver: the whole chain in one command.
 
-It is the command line ``s6-tcpserver … [s6-tcpserver-access …] s6-tlsd …
+It is the command line ``s6-tcpserver … [s6-tcpserver-access … s6-connlimit] s6-tlsd …
 [s6-applyuidgid …] prog…``, written for you.
 """
 
@@ -66,7 +66,7 @@ def chain_words(given: Given) -> list[bytes]:
     if not given.flag("H") or given.last(*_NEED_ACCESS):
         verbosity = b"-v%d" % s6_tcpserver.verbosity(given)
         access = _pick(given, s6_tcpserver_access.ACCESS_OPTIONS)
-        words += [_ours(b"s6-tcpserver-access"), verbosity, *access, b"--"]
+        words += [_ours(b"s6-tcpserver-access"), verbosity, *access, b"--", _ours(b"s6-connlimit")]
     if not given.flag("L") and given.last("rules-on", "trusted-proxies"):
         raise UsageError("--rules-on and --trusted-proxies are about the PROXY header that -L reads")
     if given.flag("L"):

@@ -1,4 +1,4 @@
-"""Taking clients from a listening socket, as long as there are slots for them."""
+"""Taking clients from a listening socket, as long as there are slots and descriptors for them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import errno
 import socket
 from collections.abc import Callable
 
-from s6tls.posix.reactor import READABLE, Reactor
+from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
+from s6tls.ucspi.minutely import Minutely
 
 _ACCEPTS_A_TURN = 32
 _PAUSE_S = 0.1
@@ -27,7 +28,10 @@ _CLIENT_IS_GONE = (
 
 
 class Acceptor:
-    """Calls `take` with each client's socket.  While the ledger is full, clients wait in the kernel's backlog."""
+    """Calls `take` with each client's socket.
+
+    While the ledger is full, or the system is out of something, clients wait in the kernel's backlog.
+    """
 
     def __init__(
         self,
@@ -38,15 +42,21 @@ class Acceptor:
     ) -> None:
         self._reactor, self._listener, self._ledger, self._take = reactor, listener, ledger, take
         self._held_up = False
+        self._retry: Timer | None = None
+        self._failure = ""
+        self._failed = Minutely(reactor.after, self._tell_failure)
 
     def start(self) -> None:
         """Accept from now on."""
         self._reactor.watch(self._listener.fileno(), READABLE, lambda _: self._accept())
 
     def resume(self) -> None:
-        """Go on after a slot has become free."""
+        """Go on after a slot, or what else was lacking, has become free."""
         if self._held_up:
             self._held_up = False
+            if self._retry is not None:
+                self._retry.cancel()
+                self._retry = None
             self._reactor.soon(self._accept)
 
     def close(self) -> None:
@@ -62,10 +72,11 @@ class Acceptor:
     def _accept(self) -> None:
         """Accept what is there, giving way to the connections under way every so often."""
         for _ in range(_ACCEPTS_A_TURN):
-            if not self._is_open:
+            if self._retry is not None or not self._is_open:
                 return
             if self._ledger.is_full:
                 self._held_up = True
+                self._ledger.log_full()
                 return
             try:
                 accepted, name = self._listener.accept()
@@ -82,5 +93,13 @@ class Acceptor:
         if error.errno in _CLIENT_IS_GONE:
             self._reactor.soon(self._accept)
             return
-        self._ledger.log.warning(f"unable to accept: {error.strerror}")
-        self._reactor.after(_PAUSE_S, self._accept)
+        self._held_up = True
+        self._retry = self._reactor.after(_PAUSE_S, self.resume)
+        self._failure = error.strerror or str(error)
+        self._failed.ask()
+
+    def _tell_failure(self) -> bool:
+        failure, self._failure = self._failure, ""
+        if failure:
+            self._ledger.log.warning(f"unable to accept: {failure}")
+        return bool(failure)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from s6tls.accessrules.keys import address_text, parse_address
 from s6tls.ucspi.log import Log
+from s6tls.ucspi.minutely import After, Minutely, Refusals
+from s6tls.ucspi.rate import Buckets, Rate
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many connections at once, in all and from one address; and how long SIGTERM lets them finish."""
+    """What clients may have: connections at once, in all and each, and how often; how long SIGTERM lets them finish.
+
+    The IPv6 addresses that have their first `prefix` bits in common are one client.
+    """
 
     total: int = 40
-    per_address: int = 40
+    per_client: int = 40
     drain_s: float = 0.0
+    prefix: int = 64
+    rate: Rate | None = None
 
 
 class Client(NamedTuple):
@@ -27,6 +37,14 @@ class Client(NamedTuple):
     def __str__(self) -> str:
         return f"{self.address}_{self.port}"
 
+    def network(self, prefix: int) -> str:
+        """Return what counts as one client: an IPv4 address, or an IPv6 network of this length."""
+        if ":" not in self.address or prefix == 128:
+            return self.address
+        host_bits = 128 - prefix
+        first = int.from_bytes(parse_address(self.address), "big") >> host_bits << host_bits
+        return f"{address_text(first.to_bytes(16, 'big')).decode()}/{prefix}"
+
 
 class Ledger:
     """Gives slots to connections up to the limits, takes them back, and logs both.
@@ -34,10 +52,19 @@ class Ledger:
     A slot and the lines about it are separate: who decides when a connection is over calls `release`.
     """
 
-    def __init__(self, limits: Limits, log: Log) -> None:
+    def __init__(self, limits: Limits, log: Log, after: After, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.limits, self.log = limits, log
         self.count = 0
         self._held: Counter[str] = Counter()
+        self._in_handshake: Counter[str] = Counter()
+        self._logged_count = -1
+        self._logged_full = False
+        self._logged_at_limit: set[str] = set()
+        self._full = Minutely(after, self._tell_full)
+        self._rejects = Refusals(log, after, "over -C", lambda network: f", which has {self._holding(network)}")
+        self._rate_rejects = Refusals(log, after, f"over --rate={limits.rate}")
+        self._buckets = Buckets(limits.rate) if limits.rate else None
+        self._clock_ns = clock_ns
 
     @property
     def is_full(self) -> bool:
@@ -46,34 +73,96 @@ class Ledger:
 
     def admit(self, client: Client) -> int | None:
         """Give a client a slot; return how many it held already, or None when it may have no more."""
-        held = self._held[client.address]
-        if held >= self.limits.per_address:
-            self.log.info(f"reject {client} count {self._share(client)}", verbosity=1)
+        network = self._network(client)
+        if self._buckets is not None and not self._buckets.take(network, self._clock_ns()):
+            self._rate_rejects.add(f"reject {client} rate {self.limits.rate}", network)
+            return None
+        held = self._held[network]
+        if held >= self.limits.per_client:
+            self._log_reject(client, network)
             return None
         self.count += 1
-        self._held[client.address] += 1
+        self._held[network] += 1
         return held
 
     def release(self, client: Client) -> None:
         """Take a slot back."""
         self.count -= 1
-        self._held[client.address] -= 1
-        if not self._held[client.address]:
-            del self._held[client.address]
+        network = self._network(client)
+        _decrement(self._held, network)
+        if self._logged_full:
+            self._logged_full = False
+            self.log.info("limit -c no longer reached")
+        if network in self._logged_at_limit:
+            self._logged_at_limit.remove(network)
+            self.log.info(f"limit -C no longer reached by {network}")
+
+    def enter_handshake(self, client: Client) -> None:
+        """Take note that a client with a slot has to wait for its program, and log how many slots are taken."""
+        self._in_handshake[self._network(client)] += 1
+        if self._logged_count != self.count:
+            self.log_status()
+
+    def leave_handshake(self, client: Client) -> None:
+        """Take note that a client waits no more."""
+        _decrement(self._in_handshake, self._network(client))
+
+    def log_full(self) -> None:
+        """Log that clients have to wait for a slot: each time that it begins, or once a minute below verbosity 2."""
+        if not self._logged_full:
+            self._logged_full = True
+            if self.log.verbosity >= 2:
+                self._tell_full()
+            else:
+                self._full.ask()
 
     def log_accept(self, client: Client, pid: int) -> None:
         """Log that a client has its process, or that this process has refused it."""
-        self.log.info(f"accept {client} pid {pid} count {self._share(client)}")
+        self.log.info(f"accept {client} pid {pid} count {self._share(self._network(client))}")
         self.log_status()
 
     def log_end(self, client: Client, pid: int, how: str) -> None:
         """Log how a client's process has ended."""
-        self.log.info(f"end pid {pid} {how} count {self._share(client)}")
+        self.log.info(f"end pid {pid} {how} count {self._share(self._network(client))}")
         self.log_status()
 
     def log_status(self) -> None:
         """Log how many slots are taken."""
+        self._logged_count = self.count
         self.log.info(f"status: {self.count}/{self.limits.total}")
 
-    def _share(self, client: Client) -> str:
-        return f"{self._held[client.address]}/{self.limits.per_address}"
+    def log_rest(self) -> None:
+        """Log what would be told at the end of the minute."""
+        self._rejects.tell()
+        self._rate_rejects.tell()
+
+    def _network(self, client: Client) -> str:
+        return client.network(self.limits.prefix)
+
+    def _share(self, network: str) -> str:
+        return f"{self._held[network]}/{self.limits.per_client}"
+
+    def _holding(self, network: str) -> str:
+        return f"{self._held[network]} connections, {self._in_handshake[network]} of them in a handshake"
+
+    def _log_reject(self, client: Client, network: str) -> None:
+        line = f"reject {client} count {self._share(network)}"
+        if self.log.verbosity < 2:
+            self._rejects.add(line, network)
+            return
+        if network not in self._logged_at_limit:
+            self._logged_at_limit.add(network)
+            self.log.info(f"limit -C reached by {network}: {self._holding(network)}")
+        self.log.info(line)
+
+    def _tell_full(self) -> bool:
+        if self._logged_full:
+            in_handshake = self._in_handshake.total()
+            self.log.warning(f"limit -c reached: {self.count} connections, {in_handshake} of them in a handshake")
+        return self._logged_full
+
+
+def _decrement(counter: Counter[str], network: str) -> None:
+    counter[network] -= 1
+    if not counter[network]:
+        del counter[network]

@@ -84,6 +84,7 @@ class SuperServer:
         self._acceptor.start()
         self._reap()
         self._reactor.run()
+        self._ledger.log_rest()
         self._log.info("exiting")
         if self._waiting:
             self._leave_waiting_to_a_child()
@@ -131,6 +132,7 @@ class SuperServer:
     def _wait(self, connection: _Connection, waiting: Waiting) -> None:
         connection.waiting = waiting
         self._waiting.add(connection)
+        self._ledger.enter_handshake(connection.client)
         os.set_blocking(waiting.fd, False)
         self._reactor.watch(waiting.fd, READABLE, lambda _: self._advance(connection))
 
@@ -149,6 +151,7 @@ class SuperServer:
             connection.waiting.close()
             connection.waiting = None
             self._waiting.discard(connection)
+            self._ledger.leave_handshake(connection.client)
 
     def _start(self, connection: _Connection) -> None:
         """Start the program; a refusal to do so leaves the connection to be refused."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame import chain
-from s6tls.cli.frame.options import Given, Option
+from s6tls.cli.frame.options import Given, Option, UsageError
 from s6tls.helper.helper import LookupHelper
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
@@ -19,6 +21,7 @@ from s6tls.ucspi import systemd
 from s6tls.ucspi.image import SERVER, Chain, StageExit
 from s6tls.ucspi.ledger import Ledger, Limits
 from s6tls.ucspi.log import Log, log_exit
+from s6tls.ucspi.rate import Rate
 from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
+_RATE = re.compile(rb"(\d{1,9})/(\d{1,9})(?:,(\d{1,9}))?")
 LIMIT_OPTIONS = (
     Option(
         "1",
@@ -44,7 +48,21 @@ LIMIT_OPTIONS = (
         "C",
         ("local-max-connections",),
         "localmaxconn",
-        "serve at most this many clients from one address; others are disconnected. Default 40",
+        "serve at most this many connections of one client; others are disconnected. Default 40",
+    ),
+    Option(
+        "",
+        ("client-prefix",),
+        "length",
+        "for `-C`, `--rate` and `TCPCONNNUM`, take IPv6 addresses for one client when their first bits, this many, are "
+        "the same. Default 64; 128 tells all addresses apart",
+    ),
+    Option(
+        "",
+        ("rate",),
+        "number/seconds[,burst]",
+        "let one client connect this often, and `burst` times at once (as `number`, by default); others are "
+        "disconnected. See [s6-tcpserverd](s6-tcpserverd.md#limits)",
     ),
     Option(
         "",
@@ -106,6 +124,7 @@ class LongLived:
         for stage in self._stages:
             if isinstance(stage, Preparing):
                 _prepare(stage, env, verbosity)
+        log = Log(SERVER, verbosity)
         if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
@@ -113,7 +132,7 @@ class LongLived:
             self._reactor,
             listener,
             Chain(programs, self._stages, self._words),
-            Ledger(bounds, Log(SERVER, verbosity)),
+            Ledger(bounds, log, self._reactor.after),
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
         ).serve()
         return 0
@@ -165,11 +184,24 @@ class Preparing(Protocol):
 
 
 def limits(given: Given) -> Limits:
-    """Read -c, -C and --drain; 0 connections stand for 1, too many for the most there may be.  Raises UsageError."""
+    """Read the limits; 0 connections stand for 1, too many for the most there may be.  Raises UsageError."""
     total = min(max(1, given.number("c", 40)), _MOST_CONNECTIONS)
-    per_address = max(1, given.number("C", 40))
+    per_client = max(1, given.number("C", 40))
     drain = given.number("drain", 0, 0, _LONGEST_DRAIN)
-    return Limits(total, min(per_address, total), drain / 1000)
+    prefix = given.number("client-prefix", 64, 1, 128)
+    return Limits(total, min(per_client, total), drain / 1000, prefix, _rate(given))
+
+
+def _rate(given: Given) -> Rate | None:
+    value = given.value("rate")
+    if value is None:
+        return None
+    match = _RATE.fullmatch(value)
+    number, seconds, burst = (int(digits) for digits in match.groups(match[1])) if match else (0, 0, 0)
+    if not (number and seconds and burst):
+        expected = "number/seconds[,burst], none of them 0"
+        raise UsageError(f"invalid value for --rate: {shown(value)} (expected {expected})")
+    return Rate(number, seconds, burst)
 
 
 def _prepare(stage: Preparing, env: dict[bytes, bytes], verbosity: int) -> None:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,19 +32,19 @@ def chain(*options: str) -> str:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("", "s6-tcpserver-access -v1 s6-tlsd prog"),
+        ("", "s6-tcpserver-access -v1 s6-connlimit s6-tlsd prog"),
         ("-H", "s6-tlsd prog"),
         ("--no-dns", "s6-tlsd prog"),
         ("-HWRPd", "s6-tlsd prog"),
         ("-H -wrpD -WRPd", "s6-tlsd prog"),
-        ("-H --dns", "s6-tcpserver-access -v1 -H --dns s6-tlsd prog"),
+        ("-H --dns", "s6-tcpserver-access -v1 -H --dns s6-connlimit s6-tlsd prog"),
         ("--dns -H", "s6-tlsd prog"),
-        ("-He", "s6-tcpserver-access -v1 -H s6-tlsd prog"),
-        ("-HD", "s6-tcpserver-access -v1 -H -D s6-tlsd prog"),
-        ("-H -t 500", "s6-tcpserver-access -v1 -H -t 500 s6-tlsd prog"),
-        ("-H -l 0 -B hi", "s6-tcpserver-access -v1 -H -l 0 -B hi s6-tlsd prog"),
-        ("-v -i D", "s6-tcpserver-access -v2 -i D s6-tlsd prog"),
-        ("-q -x F", "s6-tcpserver-access -v0 -x F s6-tlsd prog"),
+        ("-He", "s6-tcpserver-access -v1 -H s6-connlimit s6-tlsd prog"),
+        ("-HD", "s6-tcpserver-access -v1 -H -D s6-connlimit s6-tlsd prog"),
+        ("-H -t 500", "s6-tcpserver-access -v1 -H -t 500 s6-connlimit s6-tlsd prog"),
+        ("-H -l 0 -B hi", "s6-tcpserver-access -v1 -H -l 0 -B hi s6-connlimit s6-tlsd prog"),
+        ("-v -i D", "s6-tcpserver-access -v2 -i D s6-connlimit s6-tlsd prog"),
+        ("-q -x F", "s6-tcpserver-access -v0 -x F s6-connlimit s6-tlsd prog"),
         ("-H -S -J -y -K 9 -k 1 -Z", "s6-tlsd -S -J -y -K 9 -k 1 -Z prog"),
         ("-H --mandatory-sni", "s6-tlsd --mandatory-sni prog"),
         ("-H -u 5 -g 6 -G 7", "s6-tlsd s6-applyuidgid -u 5 -g 6 -G 7 prog"),
@@ -52,9 +53,9 @@ def chain(*options: str) -> str:
         ("-H -1 -c 50 -C 20 -b 9 -4 --isolation=worker", "s6-tlsd prog"),
         ("-H -L", f"{BEFORE} s6-tlsd {AFTER} prog"),
         ("-H --proxy -K 9", f"{BEFORE} -t 9 s6-tlsd -K 9 {AFTER} prog"),
-        ("-L -x F", f"s6-tcpserver-access -v1 -x F {BEFORE} s6-tlsd {AFTER} prog"),
-        ("-L -x F --rules-on=proxy", f"s6-tcpserver-access -v1 -x F {BEFORE} s6-tlsd {AFTER} prog"),
-        ("-L -x F --rules-on=client", f"{BEFORE} s6-tcpserver-access -v1 -x F s6-tlsd {AFTER} prog"),
+        ("-L -x F", f"s6-tcpserver-access -v1 -x F s6-connlimit {BEFORE} s6-tlsd {AFTER} prog"),
+        ("-L -x F --rules-on=proxy", f"s6-tcpserver-access -v1 -x F s6-connlimit {BEFORE} s6-tlsd {AFTER} prog"),
+        ("-L -x F --rules-on=client", f"{BEFORE} s6-tcpserver-access -v1 -x F s6-connlimit s6-tlsd {AFTER} prog"),
         ("-H -L --trusted-proxies=::1", f"{BEFORE} --trusted-proxies ::1 s6-tlsd {AFTER} prog"),
         ("-H -L -U", f"{BEFORE} s6-tlsd s6-applyuidgid -Uz {AFTER} prog"),
     ],
@@ -95,9 +96,9 @@ def secured(plain: socket.socket, certified: Certified) -> Iterator[ssl.SSLSocke
         yield client
 
 
-def answer(s: Server, certified: Certified) -> bytes:
+def answer(s: Server, certified: Certified, source: str = "") -> bytes:
     """Connect and return the first of what the program says."""
-    with secured(s.connect(), certified) as client:
+    with secured(s.connect(source=source), certified) as client:
         return client.recv(1000)
 
 
@@ -131,6 +132,19 @@ def test_a_handshake_outlives_the_server_like_any_connection(isolation: str, cer
                 s.wait_log(rf"^s6-tcpserverd: info: accept 127\.0\.0\.1_\d+ pid {pid} ")
         with pytest.raises(ConnectionRefusedError):
             s.connect()
+
+
+def test_a_rule_limits_the_connections_of_each_of_its_clients(certified: Certified, tmp_path: Path) -> None:
+    env = tmp_path / "ip4/127.0.0.0_8/env"
+    env.mkdir(parents=True)
+    (env.parent / "allow").touch()
+    (env / "TCPCONNMAX").write_text("1\n")
+    with tlsserver(certified, "-i", str(tmp_path), "--", "echo", "x") as s, s.connect() as waiting:
+        assert answer(s, certified, source="127.0.0.2") == b"x\n"
+        assert s.exchange() == b""
+        s.wait_log("^s6-connlimit: fatal: number of connections from this client limited to 1$")
+        with secured(waiting, certified) as client:
+            assert client.recv(1000) == b"x\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT])

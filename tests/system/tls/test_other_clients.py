@@ -113,6 +113,7 @@ def test_the_log_of_a_session(site: Site) -> None:
     assert [line.removeprefix("s6-tcpserverd: info: ") for line in of_session] == [
         f"starting - bound to ip 127.0.0.1 port {server.port}",
         "status: 0/40",
+        "status: 1/40",
         f"accept {name} pid N count 1/40",
         "status: 1/40",
         "end pid N exitcode 0 count 0/40",

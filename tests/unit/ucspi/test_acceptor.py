@@ -28,7 +28,7 @@ class Door:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=CROWD)
         self.listener.setblocking(False)
         self.address = self.listener.getsockname()
-        self.ledger = Ledger(Limits(total, total), Log("server", 1))
+        self.ledger = Ledger(Limits(total, total), Log("server", 1), self.reactor.after)
         self.acceptor = Acceptor(self.reactor, self.listener, self.ledger, self.take)
         self.taken: list[Client] = []
         self.expected = 0
@@ -99,17 +99,62 @@ def test_when_closed_it_takes_nobody() -> None:
             opened.connect()
 
 
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(2)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+LIMIT = "server: warning: limit -c reached: 1 connections, 0 of them in a handshake\n"
+FAILED = "server: warning: unable to accept: Too many open files\n"
+
+
 def test_a_server_without_descriptors_tries_again(capfd: pytest.CaptureFixture[str]) -> None:
     with door(1) as opened:
         client = opened.connect()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        lowest = os.dup(2)
-        os.close(lowest)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-        try:
+        with no_descriptor_left():
             opened.idle()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert capfd.readouterr().err == "server: warning: unable to accept: Too many open files\n"
+        assert capfd.readouterr().err == FAILED
         opened.await_clients(1)
         assert opened.taken == [client]
+
+
+def test_clients_that_arrive_meanwhile_cause_neither_lines_nor_attempts(capfd: pytest.CaptureFixture[str]) -> None:
+    with door(CROWD) as opened:
+        clients = [opened.connect()]
+        with no_descriptor_left():
+            opened.idle()
+        for _ in range(20):
+            clients.append(opened.connect())
+            opened.idle()
+        assert opened.taken == []
+        assert capfd.readouterr().err == FAILED
+        opened.await_clients(len(clients))
+        assert opened.taken == clients
+
+
+def test_what_is_freed_ends_the_pause(capfd: pytest.CaptureFixture[str]) -> None:
+    with door(CROWD) as opened:
+        client = opened.connect()
+        with no_descriptor_left():
+            opened.idle()
+        opened.acceptor.resume()
+        opened.idle()
+        assert opened.taken == [client]
+        assert capfd.readouterr().err == FAILED
+
+
+def test_that_the_limit_is_reached_is_said_once_a_minute(capfd: pytest.CaptureFixture[str]) -> None:
+    with door(1) as opened:
+        clients = [opened.connect() for _ in range(3)]
+        for number in range(1, 4):
+            opened.await_clients(number)
+            opened.ledger.release(clients[number - 1])
+            opened.acceptor.resume()
+        assert capfd.readouterr().err == LIMIT

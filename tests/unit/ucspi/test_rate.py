@@ -1,0 +1,52 @@
+"""Token buckets beside a plain model: numbers of tokens, as fractions, that grow with time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s6tls.ucspi.rate import Buckets, Rate
+
+S = 10**9
+NETWORKS = [f"192.0.2.{number}" for number in range(4)]
+RATES = st.builds(Rate, st.integers(1, 20), st.integers(1, 20), st.integers(1, 5))
+STEPS = st.lists(st.tuples(st.sampled_from(NETWORKS), st.integers(0, 3 * S)), max_size=60)
+
+
+@given(RATES, STEPS)
+def test_it_does_what_tokens_would(rate: Rate, steps: list[tuple[str, int]]) -> None:
+    buckets, now = Buckets(rate), 0
+    tokens: dict[str, Fraction] = {}
+    since: dict[str, int] = {}
+    for network, passed in steps:
+        now += passed
+        gained = Fraction((now - since.get(network, now)) * rate.number, rate.seconds * S)
+        held = min(Fraction(rate.burst), tokens.get(network, Fraction(rate.burst)) + gained)
+        tokens[network], since[network] = held - (held >= 1), now
+        assert buckets.take(network, now) == (held >= 1)
+
+
+@given(RATES, STEPS, st.integers(1, 3))
+def test_memory_is_bounded_and_to_forget_is_never_to_refuse(
+    rate: Rate, steps: list[tuple[str, int]], most: int
+) -> None:
+    few, all_of_them, now = Buckets(rate, most), Buckets(rate), 0
+    for network, passed in steps:
+        now += passed
+        before = all_of_them.take(network, now)
+        assert few.take(network, now) or not before
+        assert len(few) <= most
+
+
+def test_the_network_that_is_forgotten_is_the_one_not_seen_for_longest() -> None:
+    buckets = Buckets(Rate(1, 60, 1), most=2)
+    assert [buckets.take(network, 0) for network in "abab"] == [True, True, False, False]
+    assert [buckets.take(network, 0) for network in "acabc"] == [False, True, False, True, True]
+
+
+def test_a_third_of_a_second_is_one() -> None:
+    buckets = Buckets(Rate(3, 1, 3))
+    assert [buckets.take("a", 5 * S) for _ in range(4)] == [True, True, True, False]
+    assert [buckets.take("a", 5 * S + S // 3 + after) for after in (0, 1)] == [False, True]
