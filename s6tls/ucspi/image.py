@@ -70,7 +70,7 @@ class Image:
     searched: the one that the last link was started with, not what that link makes of it.
     `on_start` holds (program, text) log lines to write when the program starts; ``{pid}`` in a
     text becomes its process id.  `extra` holds the program's other descriptors under the numbers that they have
-    there (see `hand`).
+    there (see `hand`).  `open_files` is its soft limit of descriptors (RLIMIT_NOFILE), None for the process's own.
     """
 
     env: dict[bytes, bytes]
@@ -83,6 +83,7 @@ class Image:
     path: bytes | None = field(init=False)
     on_start: list[tuple[str, str]] = field(default_factory=list)
     extra: dict[int, int] = field(default_factory=dict)
+    open_files: int | None = None
 
     def __post_init__(self) -> None:
         self.path = self.env.get(b"PATH")
@@ -126,15 +127,17 @@ class Image:
 
 @dataclass(frozen=True)
 class Chain:
-    """What all connections have in common: the environment they start with, the stages, and the program's words."""
+    """What all connections have in common: environment at the start, stages, the program's words, its open files."""
 
     env: Mapping[bytes, bytes]
     stages: Sequence[Stage]
     argv: Sequence[bytes]
+    open_files: int | None = None
 
     def image(self, fd: int, env: Mapping[bytes, bytes]) -> Image:
         """Return the image of a connection on `fd`, with variables of its own; `fd` is the image's from now on."""
-        return Image({**self.env, **env}, list(self.argv), fd, fd, stages=deque(self.stages))
+        stages = deque(self.stages)
+        return Image({**self.env, **env}, list(self.argv), fd, fd, stages=stages, open_files=self.open_files)
 
 
 def _is_inheritable(fd: int) -> bool:

@@ -2,7 +2,8 @@
 
 It must find exactly what the chain made for it: descriptors 0, 1
 and 2, those that a stage handed to it, and no others (all of ours are close-on-exec), every signal at its default
-and none blocked, and no variable that the Python interpreter set for itself.
+and none blocked, the limits that the server was started with, and no variable that the Python interpreter set for
+itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 from s6tls.accessrules.text import shown
+from s6tls.posix.descriptors import set_soft_limit, soft_limit
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.process import RESETTABLE, default_signals, fork, search
@@ -27,29 +29,37 @@ def spawn(image: Image) -> int:
 
     With ids of our own, by posix_spawn: the parent's memory is neither copied nor
     marked for copying.  With other ids a fork is needed, because they must be taken
-    and verified before the exec; the child then reports a failed exec by its exit code.
+    and verified before the exec; the child then reports a failed exec by its exit code.  So it is for descriptors
+    whose numbers are above the program's limit: posix_spawn does not take them.
     Raises StageExit (126, 127 or 111) when the program cannot be started.
     """
     program = locate(image)
-    if image.identity is None:
-        try:
-            with _lifted(image.extra) as extra:
-                places = [(image.stdin, 0), (image.stdout, 1), *extra]
-                return os.posix_spawn(
-                    program,
-                    image.argv,
-                    image.env,
-                    file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in places],
-                    setsigmask=(),
-                    setsigdef=RESETTABLE,
-                )
-        except (OSError, ValueError) as error:
-            raise _exec_failure(image, error) from error
-    pid = fork()
-    if pid == 0:
-        with exits():
-            _become(image, program)
+    pid = _posix_spawn(image, program) if image.identity is None else None
+    if pid is None:
+        pid = fork()
+        if pid == 0:
+            with exits():
+                _become(image, program)
     return pid
+
+
+def _posix_spawn(image: Image, program: bytes) -> int | None:
+    """Return the program's process id, or None when a descriptor's number is above its limit.  Raises StageExit."""
+    try:
+        with _lifted(image.extra) as extra, soft_limit(image.open_files):
+            places = [(image.stdin, 0), (image.stdout, 1), *extra]
+            if image.open_files is not None and max(places)[0] >= image.open_files:
+                return None
+            return os.posix_spawn(
+                program,
+                image.argv,
+                image.env,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in places],
+                setsigmask=(),
+                setsigdef=RESETTABLE,
+            )
+    except (OSError, ValueError) as error:
+        raise _exec_failure(image, error) from error
 
 
 def locate(image: Image) -> bytes:
@@ -76,6 +86,8 @@ def _become(image: Image, program: bytes) -> NoReturn:
         for fd, number in extra:
             os.dup2(fd, number)
     default_signals()
+    if image.open_files is not None:
+        set_soft_limit(image.open_files)
     if image.identity is not None:
         try:
             image.identity.take()

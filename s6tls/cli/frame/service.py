@@ -8,13 +8,14 @@ import re
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame import chain
 from s6tls.cli.frame.options import Given, Option, UsageError
 from s6tls.helper.helper import LookupHelper
+from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
+_OWN_FILES = 128
+_FILES_OF_A_CLIENT = 4
+"""What a client in its handshake has, here (3) or in a worker that has all sessions."""
 _RATE = re.compile(rb"(\d{1,9})/(\d{1,9})(?:,(\d{1,9}))?")
 LIMIT_OPTIONS = (
     Option(
@@ -125,13 +129,16 @@ class LongLived:
             if isinstance(stage, Preparing):
                 _prepare(stage, env, verbosity)
         log = Log(SERVER, verbosity)
+        open_files, most_files = raise_soft_limit()
+        if self._pools is not None or self._lookup_helper is not None:
+            bounds = _within(most_files, bounds, log)
         if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
         SuperServer(
             self._reactor,
             listener,
-            Chain(programs, self._stages, self._words),
+            Chain(programs, self._stages, self._words, open_files),
             Ledger(bounds, log, self._reactor.after),
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
         ).serve()
@@ -202,6 +209,15 @@ def _rate(given: Given) -> Rate | None:
         expected = "number/seconds[,burst], none of them 0"
         raise UsageError(f"invalid value for --rate: {shown(value)} (expected {expected})")
     return Rate(number, seconds, burst)
+
+
+def _within(files: int, bounds: Limits, log: Log) -> Limits:
+    """Return limits that this many descriptors are enough for, with a warning when they are lower."""
+    most = max(1, (files - _OWN_FILES) // _FILES_OF_A_CLIENT)
+    if most >= bounds.total:
+        return bounds
+    log.warning(f"limit -c lowered from {bounds.total} to {most}: only {files} descriptors may be open (RLIMIT_NOFILE)")
+    return replace(bounds, total=most, per_client=min(bounds.per_client, most))
 
 
 def _prepare(stage: Preparing, env: dict[bytes, bytes], verbosity: int) -> None:

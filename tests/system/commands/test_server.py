@@ -127,9 +127,10 @@ def test_connnum_is_how_many_connections_the_address_has_already(form: list[str]
 
 
 @both_forms
-def test_descriptors_umask_directory_and_limits(form: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["-n", "-Sn"])
+def test_descriptors_umask_directory_and_limits(form: list[str], which: str, tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    limited = ["sh", "-c", 'ulimit -n 77; exec "$@"', "sh", *form]
+    limited = ["sh", "-c", f'ulimit {which} 77; exec "$@"', "sh", *form]
     prog = ["sh", "-c", "ls /proc/$$/fd; umask; pwd; ulimit -n; exit"]
     with server([*limited, *prog], umask=0o027, cwd=tmp_path, pass_fds=[reading, writing]) as s:
         assert s.exchange() == b"0\n1\n2\n0027\n" + os.fsencode(tmp_path) + b"\n77\n"

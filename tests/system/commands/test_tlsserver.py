@@ -203,13 +203,29 @@ def test_a_warning_that_clients_can_claim_any_address(options: list[str], warned
         assert ("s6-tlsserver: warning: --rules-on=client without --trusted-proxies: " in s.log()) is warned
 
 
-def test_out_of_descriptors_it_survives_and_recovers(certified: Certified) -> None:
-    limited = ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", "s6-tlsserver", "-H", "-v", "-c", "1000", "-C", "1000"]
+def test_when_descriptors_are_few_clients_wait(certified: Certified) -> None:
+    limited = ["sh", "-c", 'ulimit -n 160; exec "$@"', "sh", "s6-tlsserver", "-H", "-v", "-c", "1000", "-C", "1000"]
+    lowered = "limit -c lowered from 1000 to 8: only 160 descriptors may be open (RLIMIT_NOFILE)"
     with server([*limited, "127.0.0.1", "0", "echo", "x"], certified.env) as s:
+        assert s.log().startswith(f"s6-tcpserverd: warning: {lowered}\n")
         with ExitStack() as stack:
             for _ in range(60):
                 stack.enter_context(s.connect())
-            s.wait_log("Too many open files")
+            s.wait_log("^s6-tcpserverd: warning: limit -c reached: 8 connections, 8 of them in a handshake$")
         s.wait_log(r"^s6-tcpserverd: info: end pid \d+ exitcode ", 60)
-        s.wait_log(r"status: 0/1000$", 2)
+        s.wait_log(r"^s6-tcpserverd: info: limit -c no longer reached$")
         assert answer(s, certified) == b"x\n"
+        assert "Too many open files" not in s.log()
+
+
+@pytest.mark.parametrize("isolation", ["connection", "worker"])
+def test_more_clients_than_the_soft_limit_has_descriptors_for(certified: Certified, isolation: str) -> None:
+    limited = ["sh", "-c", 'ulimit -Sn 60; exec "$@"', "sh", "s6-tlsserver", "-H", "-v", "-c", "100", "-C", "100"]
+    prog = ["sh", "-c", "ulimit -Sn"]
+    with server([*limited, f"--isolation={isolation}", "127.0.0.1", "0", *prog], certified.env) as s:
+        with ExitStack() as stack:
+            for _ in range(40):
+                stack.enter_context(s.connect())
+            s.wait_log("status: 40/100$")
+            assert answer(s, certified) == b"60\n"
+        assert "warning" not in s.log()

@@ -1,0 +1,33 @@
+"""How many descriptors may be open: the soft limit RLIMIT_NOFILE, for ourselves and for those whom we start."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator
+
+
+def raise_soft_limit() -> tuple[int, int]:
+    """Allow this process as many descriptors as the system lets it; return how many it had, and has now."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    set_soft_limit(most)
+    return before, most
+
+
+def set_soft_limit(number: int) -> None:
+    """Set this process's limit.  Those that are open beyond it stay so."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+@contextlib.contextmanager
+def soft_limit(number: int | None) -> Iterator[None]:
+    """Have a limit within the block, for a child that inherits it; None changes nothing."""
+    if number is None:
+        yield
+        return
+    own, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (own, most))
