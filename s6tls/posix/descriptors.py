@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 from collections.abc import Iterator
+
+_FAR = 64
 
 
 def raise_soft_limit() -> tuple[int, int]:
@@ -17,6 +20,18 @@ def raise_soft_limit() -> tuple[int, int]:
 def set_soft_limit(number: int) -> None:
     """Set this process's limit.  Those that are open beyond it stay so."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def check_room(number: int, highest: int) -> None:
+    """See that so many more can be opened.  Raises OSError.
+
+    That is taken for granted while `highest`, the highest in use give or take a few dozen, is far below the limit.
+    """
+    if highest + _FAR < resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+        return
+    with contextlib.ExitStack() as opened:
+        for _ in range(number):
+            opened.callback(os.close, os.dup(2))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Callable
 
+from s6tls.posix.descriptors import check_room
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
@@ -13,6 +14,8 @@ from s6tls.ucspi.minutely import Minutely
 
 _ACCEPTS_A_TURN = 32
 _PAUSE_S = 0.1
+_DESCRIPTORS = 8
+"""What one client needs at most at once: a socket, three pipes, and one to spare."""
 _CLIENT_IS_GONE = (
     errno.ECONNABORTED,
     errno.EINTR,
@@ -41,6 +44,7 @@ class Acceptor:
         take: Callable[[socket.socket, Client], object],
     ) -> None:
         self._reactor, self._listener, self._ledger, self._take = reactor, listener, ledger, take
+        self._highest = listener.fileno()
         self._held_up = False
         self._retry: Timer | None = None
         self._failure = ""
@@ -79,12 +83,14 @@ class Acceptor:
                 self._ledger.log_full()
                 return
             try:
+                check_room(_DESCRIPTORS, self._highest)
                 accepted, name = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 self._accept_failed(error)
                 return
+            self._highest = max(self._highest, accepted.fileno())
             self._take(accepted, Client(*endpoint(name)))
         self._reactor.soon(self._accept)
 

@@ -100,11 +100,11 @@ def test_when_closed_it_takes_nobody() -> None:
 
 
 @contextlib.contextmanager
-def no_descriptor_left() -> Iterator[None]:
+def no_descriptor_left(but: int = 0) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(2)
     os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + but, hard))
     try:
         yield
     finally:
@@ -115,10 +115,12 @@ LIMIT = "server: warning: limit -c reached: 1 connections, 0 of them in a handsh
 FAILED = "server: warning: unable to accept: Too many open files\n"
 
 
-def test_a_server_without_descriptors_tries_again(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("left", [0, 1, 4])
+def test_a_server_without_descriptors_tries_again(left: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """It takes nobody whom a stage would have to refuse."""
     with door(1) as opened:
         client = opened.connect()
-        with no_descriptor_left():
+        with no_descriptor_left(but=left):
             opened.idle()
         assert capfd.readouterr().err == FAILED
         opened.await_clients(1)
