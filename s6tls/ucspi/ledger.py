@@ -54,6 +54,7 @@ class Ledger:
 
     def __init__(self, limits: Limits, log: Log, after: After, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.limits, self.log = limits, log
+        self._tells_all = log.verbosity >= 2
         self.count = 0
         self._held: Counter[str] = Counter()
         self._in_handshake: Counter[str] = Counter()
@@ -111,20 +112,22 @@ class Ledger:
         """Log that clients have to wait for a slot: each time that it begins, or once a minute below verbosity 2."""
         if not self._logged_full:
             self._logged_full = True
-            if self.log.verbosity >= 2:
+            if self._tells_all:
                 self._tell_full()
             else:
                 self._full.ask()
 
     def log_accept(self, client: Client, pid: int) -> None:
         """Log that a client has its process, or that this process has refused it."""
-        self.log.info(f"accept {client} pid {pid} count {self._share(self._network(client))}")
-        self.log_status()
+        if self._tells_all:
+            self.log.info(f"accept {client} pid {pid} count {self._share(self._network(client))}")
+            self.log_status()
 
     def log_end(self, client: Client, pid: int, how: str) -> None:
         """Log how a client's process has ended."""
-        self.log.info(f"end pid {pid} {how} count {self._share(self._network(client))}")
-        self.log_status()
+        if self._tells_all:
+            self.log.info(f"end pid {pid} {how} count {self._share(self._network(client))}")
+            self.log_status()
 
     def log_status(self) -> None:
         """Log how many slots are taken."""
@@ -147,7 +150,7 @@ class Ledger:
 
     def _log_reject(self, client: Client, network: str) -> None:
         line = f"reject {client} count {self._share(network)}"
-        if self.log.verbosity < 2:
+        if not self._tells_all:
             self._rejects.add(line, network)
             return
         if network not in self._logged_at_limit:
