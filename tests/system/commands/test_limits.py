@@ -39,6 +39,14 @@ def test_a_rate_is_two_or_three_numbers(rate: str) -> None:
     assert done.stderr.decode().startswith(f"s6-tcpserver: usage: {expected}; ")
 
 
+@pytest.mark.parametrize("length", ["0", "129", "/64"])
+def test_a_prefix_is_that_of_an_ipv6_address(length: str) -> None:
+    words = [f"{BIN}/s6-tcpserver", f"--client-prefix={length}", "127.0.0.1", "0", "true"]
+    done = subprocess.run(words, capture_output=True)
+    assert done.returncode == 100
+    assert f"invalid value for --client-prefix: {length} (expected 1 to 128)" in done.stderr.decode()
+
+
 def test_at_verbosity_2_the_limit_and_its_end_are_told() -> None:
     with tcpserver("-v", "-c", "1", "--", "cat") as s:
         for _ in range(2):
