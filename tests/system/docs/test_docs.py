@@ -25,7 +25,7 @@ PAGES = [
 ]
 
 OTHERS: dict[str, set[str]] = {
-    "s6-accessrules lint": {"-U"},
+    "s6-accessrules lint": {"-U", "--allow-root-engine"},
     "s6-accessrules": {"--json"},
     "s6-accessrules expect": {"-H"},
     "s6-accessrules explain": {"-p"},
