@@ -13,9 +13,9 @@ from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import Failure, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, backlog, bind, port_number
+from s6tls.posix.environment import initial_environment
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
-from s6tls.posix.process import initial_environment
 from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Image

@@ -8,7 +8,7 @@ from typing import NoReturn
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError, number
 from s6tls.cli.frame.program import run, unable_to
-from s6tls.posix.process import initial_environment
+from s6tls.posix.environment import initial_environment
 from s6tls.ucspi import listen
 from s6tls.ucspi.image import Image
 from s6tls.ucspi.spawn import execute

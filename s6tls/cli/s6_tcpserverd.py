@@ -10,8 +10,8 @@ from typing import NoReturn
 from s6tls.cli.frame.options import Option, Synopsis
 from s6tls.cli.frame.program import Failure, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.posix.environment import initial_environment
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.process import initial_environment
 from s6tls.ucspi import listen
 
 OPTIONS = (

@@ -52,6 +52,12 @@ ENGINE_OPTIONS = (
         "protocols",
         "agree with the client on one of these, separated by commas, the best first. See [s6-tlsd](s6-tlsd.md#alpn)",
     ),
+    Option(
+        "",
+        ("allow-root-engine",),
+        None,
+        "let `TLS_UID` or `TLS_GID` be 0: root then parses what strangers send. Otherwise 0 is refused (96)",
+    ),
 )
 KEEP_OPTIONS = (
     Option("Z", ("keep",), None, "leave the variables that name keys and certificates to the program"),
@@ -69,6 +75,7 @@ def engine_options(given: Given) -> SessionOptions:
         sni_level=_sni_level(given),
         handshake_timeout_ms=given.number("K", 0),
         alpn=_protocols(given.value("alpn")),
+        allow_root=given.flag("allow-root-engine"),
     )
 
 

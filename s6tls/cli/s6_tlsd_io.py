@@ -8,7 +8,7 @@ from typing import NoReturn
 from s6tls.cli.frame.options import UNUSED_VERBOSITY, Option, Synopsis, UsageError, number
 from s6tls.cli.frame.program import run, unable_to
 from s6tls.cli.s6_tlsd import ENGINE_OPTIONS, engine_options
-from s6tls.posix.process import initial_environment
+from s6tls.posix.environment import initial_environment
 from s6tls.tls.credentials import TlsParameters
 from s6tls.tls.ends import Descriptors
 

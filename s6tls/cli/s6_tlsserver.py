@@ -17,7 +17,7 @@ from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import run
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
-from s6tls.posix.process import initial_environment
+from s6tls.posix.environment import initial_environment
 from s6tls.ucspi.log import log
 
 SYNOPSIS = Synopsis(

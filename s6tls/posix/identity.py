@@ -7,8 +7,12 @@ afterwards: a drop that can be undone is not a drop.
 
 from __future__ import annotations
 
+import functools
 import os
+import pwd
 from dataclasses import dataclass
+
+_NOBODY = 65534
 
 
 class BadIdentity(Exception):
@@ -53,3 +57,31 @@ class Identity:
             except OSError:
                 return
             raise BadIdentity("root could be had back")
+
+
+@functools.cache
+def own_account(name: str) -> Identity:
+    """Return the ids of an account that is there for one purpose, or else those of nobody.
+
+    An account with the user or the group of root is no such account.  Looked up once: what changes later is not seen.
+    """
+    for candidate in (name, "nobody"):
+        try:
+            account = pwd.getpwnam(candidate)
+        except KeyError:
+            continue
+        if account.pw_uid and account.pw_gid:
+            return Identity(account.pw_uid, account.pw_gid)
+    return Identity(_NOBODY, _NOBODY)
+
+
+@functools.lru_cache(maxsize=1024)
+def primary_group(uid: int) -> int:
+    """Return the group of a user's account; of an id without an account, the group of the same number.
+
+    Looked up once: what changes later is not seen.
+    """
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid

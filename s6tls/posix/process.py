@@ -25,21 +25,6 @@ _HANDLED = tuple(
 RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
-def initial_environment() -> dict[bytes, bytes]:
-    """Return the environment that this process was given, without what the interpreter changed.
-
-    In a C locale the interpreter sets LC_CTYPE for itself (PEP 538); the kernel
-    remembers the block that exec handed over.  A variable without a name could not be handed on.
-    """
-    env = {name: value for name, value in os.environb.items() if name}
-    if b"LC_CTYPE" in env:
-        with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as block:
-            given = [entry[9:] for entry in block.read().split(b"\0") if entry.startswith(b"LC_CTYPE=")]
-            del env[b"LC_CTYPE"]
-            env.update((b"LC_CTYPE", value) for value in given[:1])
-    return env
-
-
 def redirect_to_null(*fds: int) -> None:
     """Open /dev/null in place of each of these descriptors, which may be closed; programs inherit it."""
     null = os.open(os.devnull, os.O_RDWR)

@@ -18,7 +18,7 @@ from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import Identity
+from s6tls.posix.identity import Identity, own_account, primary_group
 from s6tls.ucspi.image import StageExit
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class SessionOptions:
     """How sessions are to be held, from the command line of s6-tlsd.
 
     `handshake_timeout_ms` is 0 for none.  `delayed` sessions begin with a command
-    (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.
+    (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.  `allow_root` lets TLS_UID and
+    TLS_GID be 0.
     """
 
     close_notify: bool = False
@@ -60,6 +61,7 @@ class SessionOptions:
     handshake_timeout_ms: int = 0
     delayed: bool = False
     alpn: tuple[bytes, ...] = ()
+    allow_root: bool = False
 
 
 class KeypairPaths(NamedTuple):
@@ -155,7 +157,7 @@ class Credentials:
 class TlsParameters:
     """A set of TLS parameters.  Those who have the same one share ticket keys, and engines under the same ids.
 
-    `identity` are the engines' ids, None for those of the process.
+    `identity` are the engines' ids, None for those of a process that is not root.
     """
 
     paths: CredentialPaths
@@ -164,8 +166,8 @@ class TlsParameters:
 
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> TlsParameters:
-        """Read the variables.  Raises StageExit (96) when one that is needed is missing, or an id is none."""
-        return cls(CredentialPaths.from_environment(env, options), options, _identity(env))
+        """Read the variables.  Raises StageExit (96) when one that is needed is missing, or an id is none or root's."""
+        return cls(CredentialPaths.from_environment(env, options), options, _identity(env, options))
 
 
 SESSION_VARIABLES = (
@@ -183,6 +185,8 @@ SESSION_VARIABLES = (
 )
 TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", b"KEYFILE", b"CERTFILE", b"TLS_UID", b"TLS_GID")
 TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
+ACCOUNT = "s6tls-engine"
+"""The account of the engines of a root that names none."""
 
 
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
@@ -192,16 +196,30 @@ def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
     return value
 
 
-def _identity(env: Mapping[bytes, bytes]) -> Identity | None:
-    """Return the engines' ids.  Only root can take others, so without root they are not asked for."""
-    if os.geteuid() != 0 or not (b"TLS_UID" in env or b"TLS_GID" in env):
+def _identity(env: Mapping[bytes, bytes], options: SessionOptions) -> Identity | None:
+    """Return the engines' ids.  Only root can take others, so without root they are not asked for.
+
+    Root's own are never those that nobody has named.
+    """
+    if os.geteuid() != 0:
         return None
+    uid, gid = _id(env, b"TLS_UID"), _id(env, b"TLS_GID")
+    if uid is None:
+        account = own_account(ACCOUNT)
+        identity = Identity(account.uid, account.gid if gid is None else gid)
+    else:
+        identity = Identity(uid, primary_group(uid) if gid is None else gid)
+    if 0 in (identity.uid, identity.gid) and not options.allow_root:
+        ids = f"user {identity.uid} and group {identity.gid}"
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"engines run as {ids} only with --allow-root-engine")
+    return identity
+
+
+def _id(env: Mapping[bytes, bytes], name: bytes) -> int | None:
     try:
-        uid = parse_id(env[b"TLS_UID"]) if b"TLS_UID" in env else None
-        gid = parse_id(env[b"TLS_GID"]) if b"TLS_GID" in env else None
+        return parse_id(env[name]) if name in env else None
     except BadId as error:
-        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"TLS_UID or TLS_GID: {error}") from error
-    return Identity(uid, gid)
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"{shown(name)}: {error}") from error
 
 
 def _stamp(path: bytes) -> Stamp:

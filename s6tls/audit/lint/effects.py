@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def findings(loaded: LoadedRules) -> Iterator[Finding]:
-    """Yield environments that no record holds, texts to run that may be cut, wrong ids, and halves of keypairs."""
+    """Yield environments that no record holds, texts that may be cut, refused ids, and halves of keypairs."""
     seen: dict[Rule, list[Finding]] = {}
     for key, rule in loaded.rules.items():
         if rule.env or rule.exec:
@@ -38,15 +38,15 @@ def _of_rule(rule: Rule, is_tree: bool) -> Iterator[Finding]:
     if len(rule.exec) == MAX_EXEC and not is_tree:  # of a tree, the size of the file tells more
         message = f"exec takes exactly {MAX_EXEC} bytes, where compilers cut longer ones"
         yield Finding("exec-cut", Severity.WARNING, message, "see that its end is there, or put it in a script")
-    yield from _bad_ids(rule)
+    yield from _ids(rule)
     yield from _half_pairs(rule)
 
 
-def _bad_ids(rule: Rule) -> Iterator[Finding]:
+def _ids(rule: Rule) -> Iterator[Finding]:
     for name, value in rule.env:
         if name in IN_ENVIRONMENT and value is not None:
             try:
-                IN_ENVIRONMENT[name](value)
+                found = IN_ENVIRONMENT[name](value)
             except BadId as error:
                 # Only a service with -U takes ids from UID, GID and GIDLIST; a program may have its own use for them.
                 severity = Severity.ERROR if name.startswith(b"TLS_") else Severity.WARNING
@@ -54,6 +54,10 @@ def _bad_ids(rule: Rule) -> Iterator[Finding]:
                 message = f"sets {shown(name)} to no id ({error}): {server} refuses the client"
                 remedy = f"write numbers from 0 to {HIGHEST}" + (", with commas between" if name == b"GIDLIST" else "")
                 yield Finding("bad-id", severity, message, remedy)
+            else:
+                if found == 0 and name.startswith(b"TLS_"):
+                    message = f"sets {shown(name)} to 0: a server without --allow-root-engine refuses the client"
+                    yield Finding("root-engine", Severity.WARNING, message, "name an account without rights, or none")
 
 
 def _half_pairs(rule: Rule) -> Iterator[Finding]:

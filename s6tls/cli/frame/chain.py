@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from s6tls.cli.frame.options import Given, Synopsis, UsageError
 from s6tls.cli.frame.program import run
 from s6tls.helper.helper import LookupHelper
-from s6tls.posix.process import initial_environment, search
+from s6tls.posix.environment import initial_environment
+from s6tls.posix.process import search
 from s6tls.ucspi.image import Image, Stage
 from s6tls.ucspi.log import log_start
 from s6tls.ucspi.spawn import execute

@@ -1,7 +1,6 @@
 """What needs no more than `pip install s6tls`, and what says that it needs s6tls[audit].
 
-Commands run with the packages of that extra out of reach: a module that Python loads at its start says that they are
-not there.
+Commands run with the packages of that extra out of reach.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import gzip
 import os
 import pty
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from importlib.metadata import packages_distributions
@@ -19,7 +19,7 @@ import pytest
 import zstandard
 
 from s6tls.cli import s6_accessrules
-from tests.support.servers import BIN, PATH, PATIENCE
+from tests.support.servers import PATH, PATIENCE
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 EXTRA = {requirement.partition(">=")[0] for requirement in PYPROJECT["optional-dependencies"]["audit"]}
@@ -29,15 +29,21 @@ LINES = b"192.0.2.7\n198.51.100.1\n"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({MODULES!r}))\n")
+WITHOUT = f"""
+import sys
+from s6tls.cli import start
+sys.modules.update(dict.fromkeys({MODULES!r}))
+del sys.argv[0]
+getattr(start, sys.argv[0].replace("-", "_"))()
+"""
 
+
+@pytest.fixture
+def run() -> Run:
     def run(*words: object, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-        program, *rest = words
         return subprocess.run(
-            [os.path.join(BIN, str(program)), *map(str, rest)],
-            env={"PATH": PATH, "PYTHONPATH": str(tmp_path)},
+            [sys.executable, "-c", WITHOUT, *map(str, words)],
+            env={"PATH": PATH},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,

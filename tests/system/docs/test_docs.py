@@ -25,7 +25,7 @@ PAGES = [
 ]
 
 OTHERS: dict[str, set[str]] = {
-    "s6-accessrules lint": {"-U"},
+    "s6-accessrules lint": {"-U", "--allow-root-engine"},
     "s6-accessrules": {"--json"},
     "s6-accessrules expect": {"-H"},
     "s6-accessrules explain": {"-p"},
@@ -42,7 +42,7 @@ def synopsis(command: str) -> Synopsis:
     if command in SUBCOMMANDS:
         found = s6_accessrules.subcommand(command.split()[1]).SYNOPSIS
     else:
-        found = importlib.import_module(SCRIPTS[command].partition(":")[0]).SYNOPSIS
+        found = importlib.import_module(f"s6tls.cli.{SCRIPTS[command].partition(':')[2]}").SYNOPSIS
     assert isinstance(found, Synopsis)
     return found
 

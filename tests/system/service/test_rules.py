@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule
+from s6tls.posix.identity import own_account
 from tests.support import peers, processes
 from tests.support.servers import Server, read_all
 from tests.support.site import ALLOW, DENY, ENDED, Authority, Rules, Site, allow, of
@@ -167,16 +168,21 @@ def test_a_rule_brings_the_ids_of_its_engine(site: Site, form: Form) -> None:
         net(3): allow(TLS_UID="64060", TLS_GID=None),
         net(4): allow(TLS_UID="none"),
         net(5): allow(TLS_GID="4294967295"),
+        net(6): allow(TLS_UID="0"),
+        net(7): allow(TLS_UID=None, TLS_GID=None),
     }
+    own = own_account("s6tls-engine")
     by = peers.context(site.authority.file)
     with site.serve("cat", options=form(site, rules)) as server:
         assert engine_ids(server, by, 1) == (["64001"] * 4, ["64002"] * 4, "")
         assert engine_ids(server, by, 2) == (["64050"] * 4, ["64051"] * 4, "")
-        assert engine_ids(server, by, 3) == (["64060"] * 4, ["0"] * 4, "")
-        for number in (4, 5):
+        assert engine_ids(server, by, 3) == (["64060"] * 4, ["64060"] * 4, "")
+        assert engine_ids(server, by, 7) == ([str(own.uid)] * 4, [str(own.gid)] * 4, "")
+        for number in (4, 5, 6):
             assert peers.refused(server, by, source=host(number))
             server.wait_log(f"{ENDED} 96 count 0/40$", number - 3)
-        server.wait_log("^s6-tlsd-io: fatal: TLS_UID or TLS_GID: invalid id: .", 2)
+        server.wait_log("^s6-tlsd-io: fatal: TLS_[UG]ID: invalid id: .", 2)
+        server.wait_log("^s6-tlsd-io: fatal: engines run as user 0 and group 64002 only with --allow-root-engine$")
 
 
 def test_without_execlineb_a_rule_with_exec_refuses(site: Site) -> None:

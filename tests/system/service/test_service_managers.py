@@ -6,6 +6,7 @@ The examples run as they stand but for paths and the port.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -20,10 +21,12 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules.compile import compile_tree
+from s6tls.posix.identity import own_account
 from tests.support import peers, processes
 from tests.support.servers import BIN, PATH, PATIENCE, Log, Server, server
 from tests.support.site import Site, of
 
+ENGINES, WWW_DATA = own_account("s6tls-engine").uid, pwd.getpwnam("www-data").pw_uid
 EXAMPLES = Path(__file__).parents[3] / "examples"
 # What systemd does before it executes ExecStart: the socket on descriptor 3, and the variables that say so.
 AS_SYSTEMD = """
@@ -124,11 +127,9 @@ def exec_start() -> list[str]:
 
 
 def test_a_systemd_service_takes_the_socket_and_tells_when_it_is_ready_and_when_it_stops(site: Site) -> None:
-    words = exec_start()
-    assert words[0] == "/usr/local/bin/s6-tlsserver"
-    words[0] = f"{BIN}/s6-tlsserver"
+    words = [word.replace("/usr/local/bin/", f"{BIN}/") for word in exec_start()]
     words[words.index("/etc/s6tls/rules.cdb")] = str(rules_for_loopback(site.place))
-    words.insert(1, f"--isolation={site.isolation}")
+    words.insert(words.index(f"{BIN}/s6-tlsserver") + 1, f"--isolation={site.isolation}")
     by = peers.context(site.authority.file)
     with notified(site.place) as manager:
         env = {**of(site.pair), "NOTIFY_SOCKET": str(site.place / "notify")}
@@ -136,6 +137,8 @@ def test_a_systemd_service_takes_the_socket_and_tells_when_it_is_ready_and_when_
             assert manager.recv(100) == b"READY=1"
             with peers.dial(s, by) as client:
                 assert client.recv(100) == b"hello, 127.0.0.1\n"
+                found = [processes.status(pid)["Uid"].split() for pid in s.children()]
+                assert sorted(found) == sorted([[str(uid)] * 4 for uid in (ENGINES, WWW_DATA)])
                 s.signal(signal.SIGTERM)
                 assert manager.recv(100) == b"STOPPING=1"
                 client.sendall(b"still here")
@@ -186,12 +189,17 @@ def test_a_socket_meant_for_another_process_is_left_alone() -> None:
 
 
 def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
-    for unit in (EXAMPLES / "systemd").iterdir():
+    for unit in (EXAMPLES / "systemd").glob("hello.*"):
         text = unit.read_text().replace("/usr/local/bin/", f"{BIN}/")
         (tmp_path / unit.name).write_text(text)
     words = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_systemd_makes_the_account_of_the_engines() -> None:
+    words = ["systemd-sysusers", "--dry-run", str(EXAMPLES / "systemd" / "s6tls.conf")]
+    assert subprocess.run(words, capture_output=True, timeout=PATIENCE).returncode == 0
 
 
 # Stopping

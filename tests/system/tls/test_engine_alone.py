@@ -26,12 +26,15 @@ main()
 """
 
 
+@pytest.mark.parametrize("ids", [{"TLS_UID": str(TLS_UID), "TLS_GID": str(TLS_GID)}, {}], ids=["named", "none named"])
 @pytest.mark.parametrize("version", peers.VERSIONS)
-def test_an_engine_loads_nothing_once_it_is_nobody(tmp_path: Path, version: ssl.TLSVersion) -> None:
+def test_an_engine_loads_nothing_once_it_is_nobody(
+    tmp_path: Path, version: ssl.TLSVersion, ids: dict[str, str]
+) -> None:
     """Python's own files may be out of its reach by then."""
     authority = Authority(tmp_path)
     pair, person = authority.issue("localhost"), authority.issue("alice.example")
-    env = {**of(pair), "CAFILE": authority.file, "PATH": servers.PATH, "TLS_UID": str(TLS_UID), "TLS_GID": str(TLS_GID)}
+    env = {**of(pair), "CAFILE": authority.file, "PATH": servers.PATH, **ids}
     script = tmp_path / "engine"
     script.write_text(IMPORTS_NOTHING_AS_NOBODY)
     words = "exec 3<&0 4>&1; exec $PYTHON $SCRIPT -y --alpn=h2 -d 5 3 4 <&6 >&6 5>&2"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 
+import pytest
+
+from s6tls.posix.identity import own_account
 from tests.support import peers, processes
 from tests.support.servers import Server
-from tests.support.site import ALLOW, TLS_GID, TLS_UID, Site, allow
+from tests.support.site import ALLOW, ENDED, TLS_GID, TLS_UID, Site, allow, of
 
 COUNT = 6
 
@@ -35,6 +39,44 @@ def test_engines(site: Site) -> None:
             assert [int(status[name], 16) for name in ("CapEff", "CapPrm", "CapAmb")] == [0, 0, 0]
             assert server.pid not in (engine, os.getpid())
             assert not set(_listening(server)) & set(processes.descriptors(engine).values())
+
+
+GAMES = pwd.getpwnam("games")
+OWN = own_account("s6tls-engine")
+IDS = {
+    "none named": ((), {}, (OWN.uid, OWN.gid)),
+    "a user that has an account": ((), {"TLS_UID": str(GAMES.pw_uid)}, (GAMES.pw_uid, GAMES.pw_gid)),
+    "a user that has none": ((), {"TLS_UID": "64001"}, (64001, 64001)),
+    "a group": ((), {"TLS_GID": "64002"}, (OWN.uid, 64002)),
+    "root, though": (("--allow-root-engine",), {"TLS_UID": "0"}, (0, 0)),
+    "none, root allowed": (("--allow-root-engine",), {}, (OWN.uid, OWN.gid)),
+}
+
+
+@pytest.mark.parametrize("named", IDS)
+def test_engines_of_root_are_not_root(site: Site, named: str) -> None:
+    options, ids, (uid, gid) = IDS[named]
+    by = peers.context(site.authority.file)
+    with site.serve("cat", options=options, env={**of(site.pair), **ids}) as server:
+        with peers.dial(server, by) as client:
+            client.sendall(b"!")
+            assert client.recv(1) == b"!"
+            status = processes.status(processes.engine(server, client))
+        assert status["Uid"].split() == [str(uid)] * 4
+        assert status["Gid"].split() == [str(gid)] * 4
+        assert status["Groups"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("TLS_UID", "user 0 and group 0"), ("TLS_GID", rf"user {TLS_UID} and group 0")]
+)
+def test_root_is_refused_as_an_engine(site: Site, name: str, found: str) -> None:
+    env = {**of(site.pair), "TLS_UID": str(TLS_UID), name: "0"}
+    with site.serve("cat", env=env) as server:
+        server.wait_log(f"^s6-tlsd-io: warning: engines run as {found} only with --allow-root-engine$")
+        assert peers.refused(server, peers.context(site.authority.file))
+        server.wait_log(f"^s6-tlsd-io: fatal: engines run as {found} only with --allow-root-engine$")
+        server.wait_log(f"{ENDED} 96 count 0/40$")
 
 
 def _listening(server: Server) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
-from s6tls.posix.identity import BadIdentity, Identity
+from s6tls.posix.identity import BadIdentity, Identity, own_account, primary_group
 from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.ucspi.image import Image, StageExit
 from tests.support.children import in_child
@@ -138,3 +139,34 @@ def test_a_variable_that_is_missing_or_wrong_is_100(name: str) -> None:
         with pytest.raises(StageExit) as caught:
             applied(ApplyUidGid(from_env=True), env)
         assert (caught.value.code, str(caught.value)) == (100, message)
+
+
+# Accounts
+
+
+def account(monkeypatch: pytest.MonkeyPatch, **ids: tuple[int, int]) -> Identity:
+    """Return what is taken for "own" where these accounts, and no others, are there."""
+    entries = {
+        name: pwd.struct_passwd((name, "x", uid, gid, "", "/", "/bin/false")) for name, (uid, gid) in ids.items()
+    }
+    monkeypatch.setattr(pwd, "getpwnam", entries.__getitem__)
+    return own_account.__wrapped__("own")
+
+
+def test_an_account_of_ones_own_comes_first_then_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert account(monkeypatch, own=(7, 8), nobody=(99, 98)) == Identity(7, 8)
+    assert account(monkeypatch, nobody=(99, 98)) == Identity(99, 98)
+    assert account(monkeypatch) == Identity(65534, 65534)
+
+
+@pytest.mark.parametrize("ids", [(0, 0), (0, 8), (7, 0)])
+def test_what_is_roots_is_no_account_of_ones_own(monkeypatch: pytest.MonkeyPatch, ids: tuple[int, int]) -> None:
+    assert account(monkeypatch, own=ids, nobody=(99, 98)) == Identity(99, 98)
+    assert account(monkeypatch, own=ids, nobody=ids) == Identity(65534, 65534)
+
+
+def test_a_user_has_the_group_of_its_account_or_that_of_its_number() -> None:
+    games = pwd.getpwnam("games")
+    assert games.pw_uid != games.pw_gid == primary_group(games.pw_uid)
+    assert primary_group(64001) == 64001
+    assert primary_group(2**32 - 2) == 2**32 - 2

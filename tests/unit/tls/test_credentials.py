@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from s6tls.posix.identity import Identity
+from s6tls.posix.identity import Identity, own_account
 from s6tls.tls.credentials import (
     ClientCertificate,
     CredentialPaths,
@@ -19,6 +20,7 @@ from s6tls.tls.credentials import (
 )
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
+from tests.support.children import in_child
 
 BASE = {b"KEYFILE": b"/key", b"CERTFILE": b"/cert"}
 DEFAULT = SessionOptions()
@@ -76,18 +78,51 @@ def test_asking_for_client_certificates_needs_an_authority() -> None:
     assert (unasked.ca_dir, unasked.ca_file) == (b"", b"")
 
 
-def test_ids_are_those_of_the_variables() -> None:
-    asked = BASE | {b"TLS_UID": b"1000", b"TLS_GID": b"1001"}
-    expected = Identity(1000, 1001) if os.geteuid() == 0 else None
-    assert TlsParameters.from_environment(asked, DEFAULT).identity == expected
-    assert TlsParameters.from_environment(BASE, DEFAULT).identity is None
+GAMES = pwd.getpwnam("games")
+OWN = own_account("s6tls-engine")
+NO_ACCOUNT = 64001
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "expected"),
+    [
+        (1000, 1001, Identity(1000, 1001)),
+        (None, None, OWN),
+        (None, 1001, Identity(OWN.uid, 1001)),
+        (GAMES.pw_uid, None, Identity(GAMES.pw_uid, GAMES.pw_gid)),
+        (NO_ACCOUNT, None, Identity(NO_ACCOUNT, NO_ACCOUNT)),
+    ],
+)
+def test_ids_are_those_of_the_variables_and_never_roots(uid: int | None, gid: int | None, expected: Identity) -> None:
+    ids = {name: b"%d" % number for name, number in ((b"TLS_UID", uid), (b"TLS_GID", gid)) if number is not None}
+    for options in (DEFAULT, SessionOptions(allow_root=True)):
+        assert TlsParameters.from_environment(BASE | ids, options).identity == expected
+    assert 0 not in (expected.uid, expected.gid) and expected.groups == ()
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "found"), [(0, None, (0, 0)), (0, 7, (0, 7)), (7, 0, (7, 0)), (None, 0, (OWN.uid, 0))]
+)
+def test_root_is_refused_unless_it_is_allowed(uid: int | None, gid: int | None, found: tuple[int, int]) -> None:
+    ids = {name: b"%d" % number for name, number in ((b"TLS_UID", uid), (b"TLS_GID", gid)) if number is not None}
+    assert TlsParameters.from_environment(BASE | ids, SessionOptions(allow_root=True)).identity == Identity(*found)
+    message = refusal(lambda: TlsParameters.from_environment(BASE | ids, DEFAULT))
+    assert message == f"engines run as user {found[0]} and group {found[1]} only with --allow-root-engine"
+
+
+def test_without_root_there_is_no_choice() -> None:
+    def found() -> object:
+        os.setresuid(NO_ACCOUNT, NO_ACCOUNT, NO_ACCOUNT)
+        return [TlsParameters.from_environment(BASE | {b"TLS_UID": uid}, DEFAULT).identity for uid in (b"0", b"5")]
+
+    assert in_child(found) == repr([None, None])
 
 
 @pytest.mark.parametrize("bad", [b"", b"root", b"-1", b"4294967295", b"1 ", b"0x1", b"99999999999"])
 @pytest.mark.parametrize("name", [b"TLS_UID", b"TLS_GID"])
 def test_ids_that_are_none_are_refused(name: bytes, bad: bytes) -> None:
-    if os.geteuid() == 0:
-        assert "TLS_UID or TLS_GID" in refusal(lambda: TlsParameters.from_environment(BASE | {name: bad}, DEFAULT))
+    message = refusal(lambda: TlsParameters.from_environment(BASE | {name: bad}, DEFAULT))
+    assert message.startswith(f"{name.decode()}: invalid id: ")
 
 
 # Files
