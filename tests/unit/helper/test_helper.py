@@ -23,7 +23,7 @@ from s6tls.helper.variables import VARIABLES
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import StageExit
 from tests.support.children import in_child
-from tests.support.nameserver import PTR, Asked, Puppet
+from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
 
 CLIENT = "127.9.0.1"
@@ -91,13 +91,6 @@ def test_each_question_has_its_own_name_servers(helper: LookupHelper, puppet: Pu
     with Puppet(lambda asked: asked.names("other.test")) as other:
         for server, name in [(puppet, b"n1.test"), (other, b"other.test"), (puppet, b"n1.test")]:
             assert found(helper.look_up("test", lookup(), 0, [server.address])) == {b"REMOTEHOST": name}
-
-
-def test_an_answer_is_remembered_for_as_long_as_it_says(helper: LookupHelper, puppet: Puppet) -> None:
-    for _ in range(3):
-        assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
-    assert puppet.asked.get(timeout=PATIENCE).kind == PTR
-    assert puppet.asked.empty()
 
 
 def test_what_cannot_be_looked_into_is_refused(helper: LookupHelper) -> None:
