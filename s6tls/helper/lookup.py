@@ -98,7 +98,10 @@ class Lookup:
         self._close_one()
 
     def _check_forward(self, names: list[bytes]) -> None:
-        """Take the first of `names` that has the client's address."""
+        """Take the first of `names` that has the client's address; a failure ends the search.
+
+        Otherwise a stranger's names could take eight times the time, or the work, of one.
+        """
         if not names:
             self._close_one()
             return
@@ -109,6 +112,7 @@ class Lookup:
             self._note(problem)
             if remote in addresses:
                 self._take(REMOTE_HOST, names)
+            if remote in addresses or problem:
                 self._close_one()
             else:
                 self._check_forward(names[1:])

@@ -18,6 +18,8 @@ ROUNDS_S = (2.0, 4.0, 8.0)
 """How long each name server may take when all are asked for the first, the second and the third time."""
 MOST_NAMES = 8
 """How many names of one address count."""
+_MOST_RECORDS = 500
+"""Of an answer that is looked into; there may be thousands in one, which take 45 ms to read."""
 _A = pycares.QUERY_TYPE_A, pycares.ARecordData
 _AAAA = pycares.QUERY_TYPE_AAAA, pycares.AAAARecordData
 _NOTHING_THERE = (pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA)
@@ -62,7 +64,10 @@ class Resolver:
         def concluded(server: str, result: pycares.DNSResult | None, why: str) -> None:
             if server:
                 self._best = server
-            answer(read(result.answer) if result else [], why)
+            if result and len(result.answer) > _MOST_RECORDS:
+                answer([], "too large an answer from a name server")
+            else:
+                answer(read(result.answer) if result else [], why)
 
         return _Question(self._reactor, self._turns(), name, kind, concluded).cancel
 

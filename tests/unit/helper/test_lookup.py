@@ -377,19 +377,38 @@ def test_the_name_server_that_answered_is_asked_first_the_next_time() -> None:
         assert (unwilling.asked.qsize(), talking.asked.qsize()) == (1, 3)
 
 
-def test_an_answer_as_large_as_there_can_be() -> None:
-    """It comes in pieces over TCP; of all its names eight count."""
-    many = [f"n{number}.{'x' * 60}.test" for number in range(700)]
+def many_names(number: int, *, forward: Script) -> Script:
+    """A name server's script: addresses have so many names, over TCP alone."""
+    many = [f"n{each}.{'x' * 60}.test" for each in range(number)]
 
-    def script(asked: Asked) -> bytes:
-        if asked.kind == PTR:
-            return asked.names(*many) if asked.tcp else asked.reply(truncated=True)
-        return asked.reply(code=NXDOMAIN)
+    def script(asked: Asked) -> bytes | None:
+        if asked.kind != PTR:
+            return forward(asked)
+        return asked.names(*many) if asked.tcp else asked.reply(truncated=True)
 
-    with Puppet(script) as puppet:
+    return script
+
+
+def test_of_many_names_the_first_eight_are_checked() -> None:
+    with Puppet(many_names(500, forward=lambda asked: asked.reply(code=NXDOMAIN))) as puppet:
         assert ask(puppet.address, request(paranoid=True)) == {}
         kinds = [puppet.asked.get(timeout=PATIENCE).kind for _ in range(10)]
         assert kinds == [PTR, PTR, *[A] * 8] and puppet.asked.empty()
+
+
+def test_an_answer_with_very_many_names_is_a_failure() -> None:
+    """It comes in pieces, and nothing else is asked."""
+    with Puppet(many_names(700, forward=lambda _: None)) as puppet:
+        failure = {b"ERROR": b"too large an answer from a name server"}
+        assert ask(puppet.address, request(paranoid=True)) == failure
+        assert puppet.asked.qsize() == 2
+
+
+def test_a_failure_ends_the_search_for_a_name_that_leads_back() -> None:
+    with Puppet(many_names(8, forward=lambda asked: asked.reply(code=REFUSED))) as puppet:
+        assert ask(puppet.address, request(paranoid=True)) == {b"ERROR": b"DNS server refused query"}
+        kinds = [puppet.asked.get(timeout=PATIENCE).kind for _ in range(5)]
+        assert kinds == [PTR, PTR, A, A, A] and puppet.asked.empty()
 
 
 # IDENT
