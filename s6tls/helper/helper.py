@@ -1,9 +1,9 @@
 """The lookup helper: an unprivileged process that parses untrusted input on behalf of the server.
 
 DNS answers, IDENT answers and PROXY headers are bytes from strangers, and the process that accepts connections is
-root.  So it does not read them: it sends each request, with the client's socket if that is needed, to a helper that
-runs as nobody, and gets a reply (see `s6tls.helper.reply`).  One helper serves all connections side by side in an
-event loop, so that a name server that never answers delays only its own client.
+root.  So it does not read them: it sends each request, with the client's socket if that is needed, to a helper without
+rights, and gets a reply (see `s6tls.helper.reply`).  One helper serves all connections side by side (see
+`s6tls.helper.serving`), so that a name server that never answers delays only its own client.
 
 The helper is started with the first request, and again if it has ended.  It ends when its control socket closes, so
 it never outlives the server.  Of the server's descriptors it holds only stderr.
@@ -11,35 +11,31 @@ it never outlives the server.  Of the server's descriptors it holds only stderr.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
 import resource
-import select
 import socket
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
-from s6tls.accessrules.keys import parse_address
-from s6tls.helper import reply
+from s6tls.helper.serving import serve
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import DescriptorSender, control_pair
 from s6tls.posix.identity import Identity
 from s6tls.posix.process import close_all_but, fork, redirect_to_null
-from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor
+from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import exits
 
-if TYPE_CHECKING:
-    from s6tls.helper.resolver import Resolver
-
+_FIRST_ID = 0x70000000
+"""Above what systems give out to accounts, services and containers."""
 _NOBODY = 65534
 _NEEDS = {
     "lookup": ("s6tls.helper.lookup", "s6tls.helper.resolver"),
     "proxy": ("s6tls.helper.proxyheader", "google_crc32c"),
 }
-_LARGEST_REQUEST = 4096
 _TOO_LATE = ExitCode.TIMEOUT
 _SYSTEM = ExitCode.SYSTEM
 
@@ -128,7 +124,7 @@ class LookupHelper:
 def _start(control: socket.socket, kinds: Iterable[str]) -> None:
     """Fork twice, so that the helper is not the caller's child, for which it would have to wait.
 
-    Modules for requests of these kinds are imported ahead, because nobody may have no right to read their files.
+    Modules for requests of these kinds are imported ahead, because the helper may have no right to read their files.
     """
     pid = fork()
     if pid == 0:
@@ -138,9 +134,19 @@ def _start(control: socket.socket, kinds: Iterable[str]) -> None:
                 for module in (module for kind in kinds for module in _NEEDS[kind]):
                     importlib.import_module(module)
                 if os.geteuid() == 0:
-                    Identity(_NOBODY, _NOBODY).take()
-                _serve(control)
+                    _take_an_id_of_its_own()
+                serve(control)
     os.waitpid(pid, 0)
+
+
+def _take_an_id_of_its_own() -> None:
+    """Run as what no account and no other process is, so that none can send signals to this one, or trace it."""
+    own = _FIRST_ID + os.getpid()
+    try:
+        Identity(own, own).take()
+    except OSError as error:
+        log("s6tls", "warning", f"unable to give the lookup helper the id {own}: {error.strerror}; it runs as nobody")
+        Identity(_NOBODY, _NOBODY).take()
 
 
 def _let_go_of_all_but(control: socket.socket) -> None:
@@ -149,158 +155,3 @@ def _let_go_of_all_but(control: socket.socket) -> None:
     close_all_but({0, 1, 2, control.fileno()})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _serve(control: socket.socket) -> None:
-    """Take requests until the control socket closes: the server has ended then, or needs no helper."""
-    reactor = Reactor()
-    dispatcher = _Dispatcher(reactor)
-
-    def take(_: int = 0) -> None:
-        try:
-            message, fds, flags, _ = socket.recv_fds(control, _LARGEST_REQUEST, 2)
-        except BlockingIOError:
-            return
-        except OSError:
-            message = b""
-        if not message:
-            reactor.stop()
-            return
-        reactor.soon(take)
-        if flags & socket.MSG_CTRUNC:  # no room for descriptors: the server sees the reply's pipe close
-            for fd in fds:
-                os.close(fd)
-        else:
-            dispatcher.take(json.loads(message), fds)
-
-    control.setblocking(False)
-    reactor.watch(control.fileno(), READABLE, take)
-    reactor.run()
-
-
-class _Dispatcher:
-    """Starts the work that each request asks for."""
-
-    def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-        self._resolvers: dict[tuple[str, ...], Resolver] = {}
-
-    def take(self, request: dict[str, Any], fds: list[int]) -> None:
-        work = self._look_up if request["kind"] == "lookup" else self._read_proxy_header
-        _Request(self._reactor, fds, request["timeout_ms"], request["late"], lambda answer: work(request, fds, answer))
-
-    def _look_up(self, request: dict[str, Any], _: list[int], answer: Callable[[bytes], None]) -> Callable[[], None]:
-        from s6tls.helper.lookup import Lookup, LookupRequest
-
-        fields = request["lookup"]
-        for field in ("remote", "local"):
-            fields[field] = parse_address(fields[field])
-        lookup = Lookup(
-            self._reactor,
-            self._resolver(tuple(request["servers"])),
-            LookupRequest(**fields),
-            lambda found: answer(reply.encode(found)),
-        )
-        return lookup.abandon
-
-    def _resolver(self, servers: tuple[str, ...]) -> Resolver:
-        from s6tls.helper.resolver import Resolver
-
-        if servers not in self._resolvers:
-            self._resolvers[servers] = Resolver(self._reactor, servers)
-        return self._resolvers[servers]
-
-    def _read_proxy_header(
-        self, request: dict[str, Any], fds: list[int], answer: Callable[[bytes], None]
-    ) -> Callable[[], None]:
-        return _HeaderReading(self._reactor, fds, tuple(request["versions"]), answer).stop
-
-
-class _Request:
-    """One request under way: it ends with a reply or at its timeout, and then closes its descriptors."""
-
-    def __init__(
-        self,
-        reactor: Reactor,
-        fds: list[int],
-        timeout_ms: int,
-        late: tuple[int, str],
-        work: Callable[[Callable[[bytes], None]], Callable[[], None]],
-    ) -> None:
-        self._fds, self._late, self._over = fds, late, False
-        self._timer = reactor.after(timeout_ms / 1000, self._out_of_time) if timeout_ms else None
-        self._stop: Callable[[], None] = lambda: None
-        try:
-            stop = work(self._finish)
-        except (OSError, ValueError) as error:
-            self._finish(reply.refusal(_SYSTEM, f"unable to look into the client: {error}"))
-        else:
-            self._stop = stop
-
-    def _out_of_time(self) -> None:
-        self._stop()
-        self._finish(reply.refusal(*self._late))
-
-    def _finish(self, answer: bytes) -> None:
-        if self._over:
-            return
-        self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
-        notify, *others = self._fds
-        for fd in others:
-            os.close(fd)
-        with contextlib.suppress(OSError):
-            os.write(notify, answer)
-        os.close(notify)
-
-
-class _HeaderReading:
-    """Reads a PROXY header from a descriptor that other processes share: its flags stay as they are.
-
-    `fds` are the pipe for the reply and that descriptor.  When the server has closed the pipe, the descriptor is closed
-    at once, so that the client sees its connection end.
-    """
-
-    def __init__(
-        self, reactor: Reactor, fds: list[int], versions: tuple[int, ...], answer: Callable[[bytes], None]
-    ) -> None:
-        from s6tls.helper.proxyheader import Reader
-
-        self._reactor, self._answer = reactor, answer
-        self._notify, self._fd = notify, fd = fds
-        reactor.watch(notify, BROKEN, lambda _: self._end(b""))
-        self._reader = Reader(versions)
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLIN)
-        self._watched = True
-        try:
-            reactor.watch(fd, READABLE, self._readable)
-        except PermissionError:  # a plain file is always readable, and cannot be watched
-            self._watched = False
-        self._readable()
-
-    def stop(self) -> None:
-        """Stop watching the descriptors."""
-        self._reactor.forget(self._notify)
-        if self._watched:
-            self._watched = False
-            self._reactor.forget(self._fd)
-
-    def _readable(self, _: int = 0) -> None:
-        from s6tls.helper.proxyheader import ProxyError
-
-        try:
-            while self._reader.wanted and self._poll.poll(0):
-                self._reader.feed(os.read(self._fd, self._reader.wanted))
-        except ProxyError as error:
-            self._end(reply.refusal(error.code, str(error)))
-        except OSError as error:
-            self._end(reply.refusal(_SYSTEM, str(error.strerror)))
-        else:
-            if not self._reader.wanted:
-                self._end(reply.encode(self._reader.variables))
-
-    def _end(self, answer: bytes) -> None:
-        self.stop()
-        self._answer(answer)

@@ -30,6 +30,7 @@ from s6tls.ucspi.spawn import locate
 
 _DEBIAN_SCRIPT, _DEBIAN_BIN = b"/usr/bin/execlineb", b"/usr/lib/execline/bin"
 _DENIED, _USAGE, _BROKEN = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
+_MOST_NAME_SERVERS = 16
 _EVERYBODY_PASSES = Decision(Verdict.ALLOW)
 _CLIENT = (b"LOCALIP", b"LOCALPORT", b"REMOTEIP", b"REMOTEPORT")
 
@@ -159,6 +160,8 @@ class _Check:
         servers = [text for text in re.split(rb"[\s,;]+", self.image.env.get(b"DNSCACHEIP", b"")) if text]
         if not all(map(_is_address, servers)):
             raise StageExit(self.options.program, _USAGE, "invalid $DNSCACHEIP")
+        if len(servers) > _MOST_NAME_SERVERS:
+            raise StageExit(self.options.program, _USAGE, f"more than {_MOST_NAME_SERVERS} name servers in $DNSCACHEIP")
         return [text.decode() for text in servers]
 
     def _by_name(self, found: dict[bytes, bytes]) -> None:

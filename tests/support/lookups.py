@@ -15,7 +15,8 @@ from tests.support.processes import status
 from tests.support.rules import trees
 from tests.support.servers import BIN, PATH, PATIENCE, Server, read_all, server
 
-NOBODY = "65534"
+FIRST_ID = 0x70000000
+"""Where the ids begin that helpers run under."""
 SHOW = ("sh", "-c", 'echo "${TCPREMOTEHOST-none} ${TCPLOCALHOST-none} ${TCPREMOTEINFO-none}"')
 SILENT = "127.66."
 """Nobody answers for clients whose addresses begin like this."""
@@ -48,21 +49,21 @@ def stay(server: Server, puppet: Puppet, number: int) -> socket.socket:
 
 
 def helpers(server: Server) -> list[int]:
-    return nobodies(server.pid)
+    return strangers(server.pid)
 
 
-def nobodies(session: int) -> list[int]:
-    """Return the processes that live as nobody in a session."""
+def strangers(session: int) -> list[int]:
+    """Return the processes of a session that live under an id which no account has."""
     found = []
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
-            if name.isdigit() and os.getsid(int(name)) == session and is_nobody(status(int(name))):
+            if name.isdigit() and os.getsid(int(name)) == session and is_stranger(status(int(name))):
                 found.append(int(name))
     return found
 
 
-def is_nobody(now: dict[str, str]) -> bool:
-    return now["Uid"].startswith(NOBODY) and not now["State"].startswith("Z")
+def is_stranger(now: dict[str, str]) -> bool:
+    return int(now["Uid"].split()[0]) >= FIRST_ID and not now["State"].startswith("Z")
 
 
 def helper(server: Server) -> int:

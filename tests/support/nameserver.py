@@ -105,12 +105,13 @@ def wire(name: str | Sequence[bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question that has come to a Puppet."""
+    """A question that has come to a Puppet, from a port of who asks."""
 
     data: bytes
     name: str
     kind: int
     tcp: bool
+    port: int
 
     def reply(self, *records: tuple[int, bytes], code: int = 0, truncated: bool = False) -> bytes:
         """Return a message with records (type and data) for the name that was asked about."""
@@ -176,28 +177,28 @@ class Puppet:
                 return
             if self._udp.fileno() in ready:
                 data, client = self._udp.recvfrom(4096)
-                answer = self._answer(data, tcp=False)
+                answer = self._answer(data, client[1], tcp=False)
                 if answer is not None:
                     self._udp.sendto(answer, client)
             if self._tcp.fileno() in ready:
                 self._converse()
 
     def _converse(self) -> None:
-        connection, _ = self._tcp.accept()
+        connection, client = self._tcp.accept()
         with connection, contextlib.suppress(OSError):
             connection.settimeout(PATIENCE)
             while length := connection.recv(2, socket.MSG_WAITALL):
                 data = connection.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
-                answer = self._answer(data, tcp=True)
+                answer = self._answer(data, client[1], tcp=True)
                 if answer is not None:
                     connection.sendall(len(answer).to_bytes(2, "big") + answer)
 
-    def _answer(self, data: bytes, tcp: bool) -> bytes | None:
+    def _answer(self, data: bytes, port: int, tcp: bool) -> bytes | None:
         labels = []
         at = 12
         while length := data[at]:
             labels.append(data[at + 1 : at + 1 + length].decode().lower())
             at += 1 + length
-        asked = Asked(data, ".".join(labels), int.from_bytes(data[at + 1 : at + 3], "big"), tcp)
+        asked = Asked(data, ".".join(labels), int.from_bytes(data[at + 1 : at + 3], "big"), tcp, port)
         self.asked.put(asked)
         return self._script(asked)

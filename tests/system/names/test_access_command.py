@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 
-from tests.support.lookups import ACCESS, SHOW, command, nobodies, silent, ucspi
+from tests.support.lookups import ACCESS, SHOW, command, silent, strangers, ucspi
 from tests.support.nameserver import Puppet
 from tests.support.processes import await_that, descriptors
 from tests.support.servers import BIN, PATH
@@ -41,9 +41,9 @@ def test_the_commands_helper_does_not_hold_the_client(puppet: Puppet) -> None:
         fd = theirs.fileno()
         with subprocess.Popen(words, env=env, stdin=fd, stdout=fd, start_new_session=True) as running:
             puppet.await_question(silent(1))
-            (pid,) = nobodies(running.pid)
+            (pid,) = strangers(running.pid)
             client = os.readlink(f"/proc/self/fd/{fd}")
             assert client in descriptors(running.pid).values()
             assert client not in descriptors(pid).values()
             running.kill()
-            await_that(lambda: nobodies(running.pid) == [])
+            await_that(lambda: strangers(running.pid) == [])

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import peers
-from tests.support.lookups import NOBODY, SILENT, helper, helpers, serving, silent, stay, visit
+from tests.support.lookups import FIRST_ID, SILENT, helper, helpers, serving, silent, stay, visit
 from tests.support.nameserver import Asked, Puppet
-from tests.support.processes import await_that, descriptors, status
+from tests.support.processes import await_that, descriptors, kilobytes, status
 from tests.support.rules import trees
 from tests.support.servers import PATIENCE, Server, read_all, server
 from tests.support.site import DENY, Site
@@ -70,12 +70,12 @@ def dial(server: Server, by: ssl.SSLContext, source: str) -> ssl.SSLSocket:
 # The helper
 
 
-def test_the_helper_is_nobody_and_holds_nothing(puppet: Puppet) -> None:
+def test_the_helper_has_ids_of_its_own_and_holds_nothing(puppet: Puppet) -> None:
     with serving(puppet.address) as server, stay(server, puppet, 1):
         pid = helper(server)
         now = status(pid)
-        assert now["Uid"].split() == [NOBODY] * 4
-        assert now["Gid"].split() == [NOBODY] * 4
+        assert now["Uid"].split() == [str(FIRST_ID + pid)] * 4
+        assert now["Gid"].split() == [str(FIRST_ID + pid)] * 4
         assert now["Groups"] == ""
         assert int(now["CapEff"], 16) == int(now["CapPrm"], 16) == 0
         theirs = descriptors(pid)
@@ -109,6 +109,34 @@ def test_a_killed_helper_refuses_who_waits_for_it_and_is_back_for_the_next(puppe
         server.wait_log(r"exitcode 111 count")
         assert visit(server, "127.9.0.7") == "n7.test n1.test none"
         await_that(lambda: helpers(server) not in ([], [killed]))
+
+
+def test_large_answers_hold_no_memory() -> None:
+    """Of clients that come from many addresses, with names from a zone of their own."""
+
+    def script(asked: Asked) -> bytes:
+        if not asked.tcp:
+            return asked.reply(truncated=True)
+        return asked.names("one.test", *(f"{'x' * 60}.{'y' * 60}.{number}.test" for number in range(450)))
+
+    def crowd(server: Server, first: int, number: int) -> int:
+        for client in range(first, first + number):
+            assert visit(server, f"127.9.2.{client}") == "one.test here none"
+        return kilobytes(helper(server), "VmData")
+
+    with Puppet(script) as puppet, serving(puppet.address, "-l", "here") as server:
+        before = crowd(server, 1, 10)
+        assert crowd(server, 20, 60) - before < 2_000  # 60 answers are 8,000
+
+
+def test_the_helpers_memory_has_a_limit(puppet: Puppet) -> None:
+    with serving(puppet.address) as server, stay(server, puppet, 1):
+        pid = helper(server)
+        with open(f"/proc/{pid}/limits") as limits:
+            (line,) = (line for line in limits if line.startswith("Max data size"))
+        soft, hard = line.split()[3:5]
+        assert soft == hard
+        assert 2**28 <= int(soft) <= 2**28 + 2**10 * kilobytes(pid, "VmData")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import re
 import resource
 import select
 import socket
@@ -17,16 +19,18 @@ from typing import Any
 import pytest
 
 import s6tls
+from s6tls.helper import serving
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import RefusalReply, parse
 from s6tls.helper.variables import VARIABLES
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import StageExit
 from tests.support.children import in_child
-from tests.support.nameserver import PTR, Asked, Puppet
+from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
 
 CLIENT = "127.9.0.1"
+_CLONE_NEWUSER = 0x10000000
 
 
 def lookup(**more: Any) -> dict[str, Any]:
@@ -93,13 +97,6 @@ def test_each_question_has_its_own_name_servers(helper: LookupHelper, puppet: Pu
             assert found(helper.look_up("test", lookup(), 0, [server.address])) == {b"REMOTEHOST": name}
 
 
-def test_an_answer_is_remembered_for_as_long_as_it_says(helper: LookupHelper, puppet: Puppet) -> None:
-    for _ in range(3):
-        assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
-    assert puppet.asked.get(timeout=PATIENCE).kind == PTR
-    assert puppet.asked.empty()
-
-
 def test_what_cannot_be_looked_into_is_refused(helper: LookupHelper) -> None:
     with pytest.raises(RefusalReply, match=r"^unable to look into the client: ") as caught:
         found(helper.look_up("test", lookup(remote="nonsense"), 0, []))
@@ -134,6 +131,86 @@ def test_a_crowd_of_questions_waits_its_turn(puppet: Puppet) -> None:
     helper.close()
     assert descriptors() == before
     reactor.close()
+
+
+_STARVED = """
+import os, sys
+from s6tls.helper import helper, serving
+
+def said(fd):
+    return os.fdopen(fd, "rb").read()
+
+def look_up(last):
+    about = {"remote": f"127.9.0.{last}", "local": f"127.9.0.{last}"}
+    return asked.look_up("test", about, 0, sys.argv[1:])
+
+asked = helper.LookupHelper()
+plenty, serving.MEMORY = serving.MEMORY, 10 * 2**20
+crowd = [look_up(13) for _ in range(500)]
+serving.MEMORY = plenty
+failures = {said(fd).partition(b"=")[0] for fd in crowd}
+print(failures <= {b"", b"ERROR"}, said(look_up(1)))
+"""
+ENDS = "s6tls: warning: the lookup helper ends and will be replaced: out of memory\n"
+
+
+def test_without_memory_lookups_fail_and_those_that_follow_do_not(puppet: Puppet) -> None:
+    """In a process that has no memory to spare, as that of the tests may have."""
+    words = [sys.executable, "-c", _STARVED, puppet.address]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout == "True b'REMOTEHOST=n1.test\\x00LOCALHOST=n1.test\\x00\\x00'\n"
+    assert re.fullmatch(r"(s6tls: warning: the lookup helper ends and will be replaced: .+\n)?", done.stderr)
+
+
+@pytest.mark.parametrize("place", ["s6tls.helper.serving.parse_address", "s6tls.helper.query.Query._arrived"])
+def test_a_helper_out_of_memory_says_so_and_is_replaced(
+    puppet: Puppet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: str
+) -> None:
+    """In our own code, and where the library calls it."""
+
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError
+
+    with contextlib.closing(LookupHelper()) as helper:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, out_of_memory)
+            assert read(helper.look_up("test", lookup(), 0, [puppet.address])) == b""
+        assert capfd.readouterr().err == ENDS
+        assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
+
+
+def test_more_requests_than_it_takes_at_once_wait(puppet: Puppet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "MOST_REQUESTS", 3)
+    with contextlib.closing(LookupHelper()) as helper:
+        stuck = [helper.look_up("test", lookup(remote="127.9.0.13"), 0, [puppet.address]) for _ in range(3)]
+        for _ in stuck:
+            puppet.await_question("127.9.0.13")
+        waiting = [helper.look_up("test", lookup(), 0, [puppet.address]) for _ in range(2)]
+        assert select.select(waiting, [], [], 0.05)[0] == []
+        assert puppet.asked.empty()
+        os.close(stuck[0])  # as the server does when it no longer waits for the reply
+        assert [found(fd) for fd in waiting] == [{b"REMOTEHOST": b"n1.test"}] * 2
+        for fd in stuck[1:]:
+            os.close(fd)
+
+
+def test_who_sends_a_proxy_header_byte_by_byte_delays_nobody(helper: LookupHelper) -> None:
+    """All of them are there to be read, each in a packet of its own."""
+    most = 65535
+    header = b"\r\n\r\n\0\r\nQUIT\n\x20\x00" + most.to_bytes(2, "big") + bytes(most)
+    slow, slow_client = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    quick, quick_client = socket.socketpair()
+    with slow, slow_client, quick, quick_client:
+        slow_reply = helper.read_proxy_header("test", slow.fileno(), (1, 2), 0)
+        os.set_blocking(slow_client.fileno(), False)
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += slow_client.send(header[sent : sent + 1])
+        quick_client.sendall(b"PROXY UNKNOWN\r\n")
+        assert read(helper.read_proxy_header("test", quick.fileno(), (1, 2), 0)) == b"\0\0"
+        assert select.select([slow_reply], [], [], 0)[0] == []
+        os.close(slow_reply)
 
 
 def test_a_proxy_header_is_read_and_not_a_byte_more(helper: LookupHelper) -> None:
@@ -203,6 +280,37 @@ def test_nobody_need_be_able_to_read_our_files(tmp_path: Path, puppet: Puppet) -
     words = [os.path.realpath(sys.executable), "-S", "-c", program, "-h", "-p", "-r", "-v2", "printenv", "TCPLOCALHOST"]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.returncode) == ("n1.test\n", 0), done.stderr
+
+
+def test_where_there_are_few_ids_it_is_nobody(puppet: Puppet, capfd: pytest.CaptureFixture[str]) -> None:
+    def ask() -> dict[bytes, bytes]:
+        take_a_namespace_of_65536_ids()
+        helper = LookupHelper()
+        return found(helper.look_up("test", lookup(), 0, [puppet.address]))
+
+    assert in_child(ask) == repr({b"REMOTEHOST": b"n1.test"})
+    assert re.search(
+        r"^s6tls: warning: unable to give the lookup helper the id \d+: Invalid argument; it runs as nobody$",
+        capfd.readouterr().err,
+        re.MULTILINE,
+    )
+
+
+def take_a_namespace_of_65536_ids() -> None:
+    """Have what containers of some kinds have."""
+    ready, go = os.pipe()
+    here = os.getpid()
+    mapper = os.fork()
+    if mapper == 0:
+        os.close(go)
+        os.read(ready, 1)
+        for kind in ("uid_map", "gid_map"):
+            Path(f"/proc/{here}/{kind}").write_text("0 0 65536")
+        os._exit(0)
+    assert ctypes.CDLL(None).unshare(_CLONE_NEWUSER) == 0
+    os.close(go)
+    assert os.waitpid(mapper, 0)[1] == 0
+    os.close(ready)
 
 
 def test_an_unprivileged_server_has_an_unprivileged_helper(puppet: Puppet) -> None:

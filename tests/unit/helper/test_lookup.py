@@ -57,7 +57,6 @@ def ask(server: str, about: LookupRequest, ident_timeout_s: float = ident.TIMEOU
     if not answers:
         reactor.run()
     overdue.cancel()
-    resolver.close()
     reactor.close()
     assert len(answers) == 1
     return answers[0]
@@ -263,22 +262,6 @@ def test_the_hosts_file_comes_first_if_wanted(real: str) -> None:
     assert ask(real, request(CLIENT, hosts=True)) == {b"REMOTEHOST": b"one.test"}
 
 
-def test_a_question_that_cannot_be_asked_is_answered_once() -> None:
-    reactor = Reactor()
-    answers: list[tuple[list[bytes], bool]] = []
-
-    def answer(found: list[bytes], why: str) -> None:
-        answers.append((found, bool(why)))
-        reactor.soon(reactor.stop)
-
-    resolver = Resolver(reactor, ["127.0.0.1"])
-    resolver.addresses(b"a" * 64 + b".test", socket.AF_INET, answer)
-    reactor.run()
-    resolver.close()
-    reactor.close()
-    assert answers == [([], True)]
-
-
 def test_an_abandoned_lookup_does_not_answer() -> None:
     reactor = Reactor()
     answers: list[Found] = []
@@ -288,23 +271,42 @@ def test_an_abandoned_lookup_does_not_answer() -> None:
         lookup.abandon()
         resolver.names(socket.inet_aton(HERE), lambda _found, _why: reactor.soon(reactor.stop))
         reactor.run()
-        resolver.close()
     reactor.close()
     assert answers == []
 
 
-def test_a_resolver_can_be_closed_with_questions_under_way() -> None:
-    reactor = Reactor()
-    before = len(os.listdir("/proc/self/fd"))
-    with Puppet(lambda _: None) as puppet:
-        resolver = Resolver(reactor, [puppet.address])
-        resolver.names(socket.inet_aton(CLIENT), lambda _found, _why: pytest.fail("answered"))
-        puppet.await_question(CLIENT)
-        resolver.close()
-    reactor.soon(reactor.stop)
-    reactor.run()
-    await_that(lambda: len(os.listdir("/proc/self/fd")) <= before)
-    reactor.close()
+def many_names(number: int, *, forward: Script) -> Script:
+    """A name server's script: addresses have so many names, over TCP alone."""
+    many = [f"n{each}.{'x' * 60}.test" for each in range(number)]
+
+    def script(asked: Asked) -> bytes | None:
+        if asked.kind != PTR:
+            return forward(asked)
+        return asked.names(*many) if asked.tcp else asked.reply(truncated=True)
+
+    return script
+
+
+def test_of_many_names_the_first_eight_are_checked() -> None:
+    with Puppet(many_names(500, forward=lambda asked: asked.reply(code=NXDOMAIN))) as puppet:
+        assert ask(puppet.address, request(paranoid=True)) == {}
+        kinds = [puppet.asked.get(timeout=PATIENCE).kind for _ in range(10)]
+        assert kinds == [PTR, PTR, *[A] * 8] and puppet.asked.empty()
+
+
+def test_an_answer_with_very_many_names_is_a_failure() -> None:
+    """It comes in pieces, and nothing else is asked."""
+    with Puppet(many_names(700, forward=lambda _: None)) as puppet:
+        failure = {b"ERROR": b"too large an answer from a name server"}
+        assert ask(puppet.address, request(paranoid=True)) == failure
+        assert puppet.asked.qsize() == 2
+
+
+def test_a_failure_ends_the_search_for_a_name_that_leads_back() -> None:
+    with Puppet(many_names(8, forward=lambda asked: asked.reply(code=REFUSED))) as puppet:
+        assert ask(puppet.address, request(paranoid=True)) == {b"ERROR": b"DNS server refused query"}
+        kinds = [puppet.asked.get(timeout=PATIENCE).kind for _ in range(5)]
+        assert kinds == [PTR, PTR, A, A, A] and puppet.asked.empty()
 
 
 # IDENT
@@ -390,6 +392,5 @@ def test_nothing_stays_open() -> None:
         about = request(client, user=True, remote_port=6193, local_port=23)
         Lookup(reactor, resolver, about, lambda _: reactor.soon(reactor.stop))
         reactor.run()
-        resolver.close()
         reactor.close()
         await_that(lambda: len(os.listdir("/proc/self/fd")) <= before)

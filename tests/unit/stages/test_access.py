@@ -364,3 +364,13 @@ def test_what_is_asked() -> None:
 def test_a_wrong_name_server_is_100(value: bytes) -> None:
     stage = Access(lookups=Lookups(), helper=Told(b"\0\0"))
     assert refusal(stage, image(DNSCACHEIP=value)) == (100, "fatal", "invalid $DNSCACHEIP")
+
+
+def test_too_many_name_servers_are_100() -> None:
+    stage = Access(lookups=Lookups(), helper=(told := Told(b"\0\0")))
+    longest = b"ffff:eeee:dddd:cccc:bbbb:aaaa:9999:8888"
+    hear(stage, image(DNSCACHEIP=b" ".join([longest] * 16)))
+    assert told.servers == [longest.decode()] * 16
+    for number in (17, 3000):
+        value = b",".join([longest] * number)
+        assert refusal(stage, image(DNSCACHEIP=value)) == (100, "fatal", "more than 16 name servers in $DNSCACHEIP")
