@@ -31,6 +31,8 @@ from s6tls.tls.states import (
 _ROUNDS = 8
 LINGER = 30.0
 """Seconds after which something must have moved towards a client that is all there is to wait for."""
+LINGER_FAILED = 5.0
+"""The same after a failure: there is little left to tell the client."""
 
 
 class Unwatchable(Exception):
@@ -133,11 +135,15 @@ class Session:
             return
         unmoved, self._unmoved = self._unmoved, self._pump.unsent + self._ends.network.unacknowledged()
         if self._unmoved != unmoved:
-            self._timer = self._reactor.after(LINGER, self._look_again)
+            self._timer = self._reactor.after(self._linger, self._look_again)
             return
         if self._is_owed():
             self._fail(TLSFailure("the peer takes nothing more", not self._pump.established))
         self.advance(Event.STALLED)
+
+    @property
+    def _linger(self) -> float:
+        return LINGER if self._failure is None else LINGER_FAILED
 
     # Moving bytes
 
@@ -316,7 +322,7 @@ class Session:
             self._end()
         elif self._timer is None and (self._inbound, self._outbound) in WAITS_FOR_CLIENT:
             self._unmoved = -1
-            self._timer = self._reactor.after(LINGER, self._look_again)
+            self._timer = self._reactor.after(self._linger, self._look_again)
         return True
 
     def _outbound_changed(self) -> None:

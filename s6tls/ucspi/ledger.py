@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.ucspi.log import Log
+
+if TYPE_CHECKING:
+    from s6tls.ucspi.image import OpenSession
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Ledger:
         """Log how a client's process has ended."""
         self.log.info(f"end pid {pid} {how} count {self._share(client)}")
         self.log_status()
+
+    def log_session(self, client: Client, pid: int, seconds: float, session: OpenSession) -> None:
+        """Log what is to be said of a session that has ended, and whose it was."""
+        if told := str(session):
+            self.log.info(f"session {client} pid {pid} seconds {seconds:.3f} {told}")
 
     def log_status(self) -> None:
         """Log how many slots are taken."""
