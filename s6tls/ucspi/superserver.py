@@ -26,6 +26,8 @@ from s6tls.ucspi.listen import endpoint
 from s6tls.ucspi.log import log, log_exit, log_start
 from s6tls.ucspi.spawn import exits, spawn
 
+_AFTERLIFE_S = 60.0
+"""How long a connection that is on its way when the server ends may take to get its program."""
 _TERMINATION = (signal.SIGTERM, signal.SIGCONT)
 
 
@@ -316,9 +318,7 @@ class SuperServer:
             for number in sent:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
-        for connection in list(self._waiting):
-            self._log_accept(connection)
-            self._drop(connection, f"signal {int(sent[0])}")
+        self._drop_waiting(sent[0])
 
     def _leave_waiting_to_a_child(self) -> None:
         """Let the connections still in the chain live on, as those with a program do, while the server exits."""
@@ -330,8 +330,15 @@ class SuperServer:
             return
         with exits():
             self._stop_accepting()
+            self._reactor.watch_signals({signal.SIGCHLD: self._reap})
+            self._reactor.after(_AFTERLIFE_S, lambda: self._drop_waiting(signal.SIGTERM))
             while self._waiting:
                 self._reactor.turn()
+
+    def _drop_waiting(self, number: signal.Signals) -> None:
+        for connection in list(self._waiting):
+            self._log_accept(connection)
+            self._drop(connection, f"signal {int(number)}")
 
 
 def _how(status: int) -> str:

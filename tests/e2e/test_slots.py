@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e import peers, processes
 from tests.e2e.site import ENDED, Site
+from tests.servers import Server
 
 SESSION = r"^s6-tcpserverd: info: session 127\.0\.0\.1_{} pid \d+ seconds [\d.]+ in {} out {} protocol TLSv1\.3 "
 
@@ -60,3 +61,28 @@ def test_an_engine_that_dies_ends_the_session_and_the_log_says_so(site: Site) ->
         os.kill(processes.engine(server, client), signal.SIGSEGV)
         server.wait_log("^s6-tcpserverd: info: session .* its engine has died$")
         server.wait_log(r"status: 0/40$", 2)
+
+
+def await_accepted(server: Server, count: int) -> None:
+    """Wait until the server has this many connections on their way: three pipes each."""
+
+    def pipes() -> int:
+        return sum(link.startswith("pipe:") for link in processes.descriptors(server.pid).values())
+
+    processes.await_that(lambda: pipes() >= 3 * count)
+
+
+def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    with site.serve("echo", "hi", options=("-K", "3000")) as server, peers.connect(server) as silent:
+        late = [peers.connect(server) for _ in range(3)]
+        await_accepted(server, 4)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        for connection in late:
+            with by.wrap_socket(connection, server_hostname="localhost") as client:
+                assert client.recv(3) == b"hi\n"
+        server.wait_log(rf"{ENDED} 0 ", 3)
+        left = {pid: processes.status(pid) for pid in processes.of_session(server.pid)}
+        assert not [pid for pid, status in left.items() if status["State"][0] == "Z" and int(status["PPid"]) in left]
+        assert silent.recv(1) == b""
