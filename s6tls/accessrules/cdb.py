@@ -42,6 +42,7 @@ class CdbBackend:
             self.stamp: Stamp | None = stamp_of(status)
             self.mode = stat.S_IMODE(status.st_mode)
             if private:
+                cdbfile.check_header(descriptor)
                 self.descriptor = cdbfile.private_copy(descriptor)
             cdbfile.check_header(self.descriptor)
             self._cdb = cdbx.CDB(self.descriptor, mmap=True)

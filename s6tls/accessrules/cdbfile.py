@@ -132,16 +132,19 @@ class _Through(io.RawIOBase):
 
 
 def private_copy(descriptor: int) -> int:
-    """Copy an open file into memory, close it, and return the copy's descriptor.
+    """Copy an open file into memory as far as its header says that it goes, close it, and return the copy's descriptor.
 
-    Raises OSError, or RuleSetError if the file is written to meanwhile; it is then still open.  That another file takes
+    The header has been checked.  Raises OSError, or RuleSetError if the file is written to meanwhile; it is then still
+    open.  That another file takes
     its name does no harm.
     """
     before = _written(descriptor)
     copy = os.memfd_create("rules", os.MFD_CLOEXEC)
     try:
-        while os.sendfile(copy, descriptor, None, 1 << 30):
-            pass
+        numbers = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
+        left = max(numbers[0], *(start + 8 * slots for start, slots in zip(numbers[::2], numbers[1::2], strict=True)))
+        while left and (copied := os.sendfile(copy, descriptor, None, left)):
+            left -= copied
         if _written(descriptor) != before:
             raise RuleSetError("cdb file changed while it was read")
     except BaseException:

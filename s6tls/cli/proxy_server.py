@@ -30,7 +30,8 @@ SYNOPSIS = Synopsis(
             "t",
             ("timeout",),
             "timeout",
-            "fail (111) when the whole header is not there after this many milliseconds; 0 is never (the default)",
+            "fail (111) when the whole header is not there after this many milliseconds; 0 is never. "
+            "Default 30000 in a server, where it counts from acceptance; else 0",
         ),
         UNUSED_VERBOSITY,
         TRUSTED,
@@ -59,7 +60,7 @@ def stage(given: Given, runtime: Runtime) -> ProxyServer | Remember:
     return ProxyServer(
         runtime.lookup_helper(),
         versions=tuple(version for version in (1, 2) if given.flag(str(version))) or (1, 2),
-        timeout_ms=given.number("t", 0),
+        timeout_ms=given.number("t", runtime.patience_ms),
         trusted=trusted,
         until_later=given.flag("before-tlsd"),
     )

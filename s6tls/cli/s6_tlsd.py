@@ -36,7 +36,8 @@ ENGINE_OPTIONS = (
         "K",
         ("handshake-timeout",),
         "kimeout",
-        "end a handshake that takes longer than this many milliseconds; 0 is never (the default)",
+        "end a handshake that takes longer than this many milliseconds; 0 is never. "
+        "Default 30000 in a server, where it counts from acceptance; else 0",
     ),
     Option(
         "k",
@@ -66,14 +67,14 @@ KEEP_OPTIONS = (
 SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, *KEEP_OPTIONS), "prog...")
 
 
-def engine_options(given: Given) -> SessionOptions:
-    """Read what the engine must know.  Raises UsageError."""
+def engine_options(given: Given, patience_ms: int = 0) -> SessionOptions:
+    """Read what the engine must know; `patience_ms` is the default of -K.  Raises UsageError."""
     return SessionOptions(
         close_notify=given.flag("S"),
         demand_close_notify=given.flag("J"),
         client_certificate=_client_certificate(given),
         sni_level=_sni_level(given),
-        handshake_timeout_ms=given.number("K", 0),
+        handshake_timeout_ms=given.number("K", patience_ms),
         alpn=_protocols(given.value("alpn")),
         allow_root=given.flag("allow-root-engine"),
     )
@@ -104,7 +105,7 @@ def _protocols(value: bytes | None) -> tuple[bytes, ...]:
 def stage(given: Given, runtime: Runtime) -> Tlsd:
     """Make the stage.  Raises UsageError."""
     given.number("v", 1)
-    return Tlsd(engine_options(given), given.flag("Z"), runtime.engine_starter())
+    return Tlsd(engine_options(given, runtime.patience_ms), given.flag("Z"), runtime.engine_starter())
 
 
 def main() -> NoReturn:

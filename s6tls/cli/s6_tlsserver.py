@@ -83,8 +83,8 @@ def chain_words(given: Given) -> list[bytes]:
 
 def _header_options(given: Given) -> list[bytes]:
     """Write the options about the PROXY header: -K bounds it as it does the handshake, for both come in clear."""
-    bound = given.number("K", 0)
-    return [*([b"-t", b"%d" % bound] if bound else []), *_pick(given, (proxy_server.TRUSTED,))]
+    bound = [] if given.value("K") is None else [b"-t", b"%d" % given.number("K", 0)]
+    return [*bound, *_pick(given, (proxy_server.TRUSTED,))]
 
 
 def _rules_judge_the_client(given: Given) -> bool:

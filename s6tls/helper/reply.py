@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.image import Deadline, StageExit
 
 LARGEST = 65536
 """The most bytes of a reply, its final NUL included: what an empty pipe takes without waiting."""
@@ -64,7 +64,9 @@ class Reply:
     """A `Waiting` for the reply that comes on the descriptor `fd`.
 
     `take` gets the variables; only those in `names` are allowed.  When the process ends without a reply, `gone` returns
-    the exit code.  The process has then logged why, or else `gone` raises StageExit to say so.
+    the exit code.  The process has then logged why, or else `gone` raises StageExit to say so.  `refuse` makes a
+    StageExit of a refusal.  A process that has more to tell after its reply tells `keep`: that gets the descriptor,
+    to own it, and what has come after the reply.
     """
 
     def __init__(
@@ -74,9 +76,14 @@ class Reply:
         names: Collection[bytes],
         take: Callable[[dict[bytes, bytes]], None],
         gone: Callable[[], int],
+        refuse: Callable[[RefusalReply], StageExit] | None = None,
+        keep: Callable[[int, bytes], None] | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
-        self.fd = fd
+        self.fd, self.deadline = fd, deadline
         self._program, self._names, self._take, self._gone = program, names, take, gone
+        self._refuse, self._keep = refuse or self._refusal, keep
+        self._is_kept = False
         self._data = b""
 
     def resume(self) -> bool:
@@ -88,18 +95,28 @@ class Reply:
         self._data += data
         if not data:
             raise StageExit(self._program, self._gone())
-        if not self._data.endswith(b"\0\0") and len(self._data) <= LARGEST:
+        said, end, more = self._data.partition(b"\0\0")
+        if not end and len(self._data) <= LARGEST:
             return False
+        variables: dict[bytes, bytes] = {}
         try:
-            variables = parse(self._data, self._names)
+            variables = parse(said + end, self._names)
         except RefusalReply as refused:
-            raise StageExit(self._program, refused.code, str(refused)) from refused
+            raise self._refuse(refused) from refused
         except ValueError as error:
             message = f"unable to understand a helper process: {error}"
             raise StageExit(self._program, ExitCode.SYSTEM, message) from error
+        finally:
+            if self._keep is not None:
+                self._is_kept = True
+                self._keep(self.fd, more)
         self._take(variables)
         return True
 
     def close(self) -> None:
         """Stop listening."""
-        os.close(self.fd)
+        if not self._is_kept:
+            os.close(self.fd)
+
+    def _refusal(self, refused: RefusalReply) -> StageExit:
+        return StageExit(self._program, refused.code, str(refused))

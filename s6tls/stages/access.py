@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -24,13 +25,14 @@ from s6tls.helper.reply import Reply
 from s6tls.helper.variables import ERROR, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO, VARIABLES
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.rulesource import Rules, check_rules
-from s6tls.ucspi.image import Image, StageExit
+from s6tls.ucspi.image import Deadline, Image, StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import locate
 
 _DEBIAN_SCRIPT, _DEBIAN_BIN = b"/usr/bin/execlineb", b"/usr/lib/execline/bin"
 _DENIED, _USAGE, _BROKEN = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
 _MOST_NAME_SERVERS = 16
+_LONGEST_LOOKUP_S = 120.0
 _EVERYBODY_PASSES = Decision(Verdict.ALLOW)
 _CLIENT = (b"LOCALIP", b"LOCALPORT", b"REMOTEIP", b"REMOTEPORT")
 
@@ -125,6 +127,7 @@ class _Check:
     proto: bytes
     address: bytes
     decision: Decision = _EVERYBODY_PASSES
+    asked: float = 0.0
 
     def by_address(self) -> Reply | None:
         """Admit the client and return None, or return what waits for its names.  Raises StageExit."""
@@ -135,7 +138,10 @@ class _Check:
         if verdict is Verdict.DENY or (verdict is Verdict.NOTFOUND and not lookups.names):
             raise self._denied()
         if lookups.names or lookups.user:
-            return Reply(self._look_up(), self.options.program, VARIABLES, self._by_name, self._helper_ended)
+            fd = self._look_up()
+            return Reply(
+                fd, self.options.program, VARIABLES, self._by_name, self._helper_ended, deadline=self._deadline()
+            )
         self._admit({})
         return None
 
@@ -155,6 +161,13 @@ class _Check:
         }
         return self.options.helper.look_up(self.options.program, lookup, wanted.timeout_ms, self._name_servers())
 
+    def _deadline(self) -> Deadline:
+        """Return when a helper that does not answer is given up: it ends a lookup in time by itself, if it can."""
+        self.asked = time.monotonic()
+        seconds = self.options.lookups.timeout_ms / 1000 or _LONGEST_LOOKUP_S
+        what = f"unable to look up {shown(self.address)}: took too long"
+        return Deadline(self.asked + seconds, StageExit(self.options.program, ExitCode.TIMEOUT, what))
+
     def _name_servers(self) -> list[str]:
         """Return the addresses in DNSCACHEIP."""
         servers = [text for text in re.split(rb"[\s,;]+", self.image.env.get(b"DNSCACHEIP", b"")) if text]
@@ -165,6 +178,7 @@ class _Check:
         return [text.decode() for text in servers]
 
     def _by_name(self, found: dict[bytes, bytes]) -> None:
+        self.image.since += time.monotonic() - self.asked
         if not all(_is_usable(*variable) for variable in found.items()):
             raise self._unable_to_look_up("invalid reply from lookup helper")
         problem = shown(found.pop(ERROR, b""))

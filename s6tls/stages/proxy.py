@@ -17,7 +17,7 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Reply
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.ucspi.image import Image, StageExit, Waiting
+from s6tls.ucspi.image import ClientFailure, Deadline, Image, StageExit, Waiting
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -54,7 +54,11 @@ class ProxyServer:
 
         proxy = _proxy(image)
         fd = self.helper.read_proxy_header(self.program, image.stdin, self.versions, self.timeout_ms)
-        return _Header(Reply(fd, self.program, VARIABLES, take, lambda: _SYSTEM), proxy)
+        late = None
+        if self.timeout_ms:
+            refusal = ClientFailure(self.program, _SYSTEM, f"unable to take the PROXY header{proxy}: took too long")
+            late = Deadline(image.since + self.timeout_ms / 1000, refusal)
+        return _Header(Reply(fd, self.program, VARIABLES, take, lambda: _SYSTEM, deadline=late), proxy)
 
     def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:
         proxy = image.env.get(image.env.get(b"PROTO", b"") + b"REMOTEIP", b"")
@@ -63,14 +67,14 @@ class ProxyServer:
         except ValueError:
             raise StageExit(self.program, MALFORMED, "unable to tell who the proxy is") from None
         if not any(address in prefix for prefix in trusted):
-            raise StageExit(self.program, MALFORMED, f"unable to trust a PROXY header from {shown(proxy)}")
+            raise ClientFailure(self.program, MALFORMED, f"unable to trust a PROXY header from {shown(proxy)}")
 
 
 class _Header:
     """A `Waiting` for what a header says; a refusal names the proxy."""
 
     def __init__(self, reply: Reply, proxy: str) -> None:
-        self.fd = reply.fd
+        self.fd, self.deadline = reply.fd, reply.deadline
         self._reply, self._proxy = reply, proxy
 
     def resume(self) -> bool:
@@ -80,7 +84,7 @@ class _Header:
         except StageExit as refused:
             reason = f": {refused}" if str(refused) else ""
             what = f"unable to take the PROXY header{self._proxy}{reason}"
-            raise StageExit(refused.program, refused.code, what) from refused
+            raise ClientFailure(refused.program, refused.code, what) from refused
 
     def close(self) -> None:
         """See `Reply`."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
 from s6tls.accessrules.stamp import is_stable, stamp_of
 from s6tls.accessrules.text import shown
 from s6tls.ucspi.image import StageExit
+
+if TYPE_CHECKING:
+    from s6tls.accessrules.stamp import Stamp
 
 Probe = Callable[[RuleSet], Decision]
 
@@ -47,6 +50,8 @@ class CdbSource:
     def __init__(self, path: bytes, private: bool) -> None:
         self.path, self._private = path, private
         self._rules: RuleSet | None = None
+        self._fault = ""
+        self._stamp: Stamp | None = None
         self._stable = False
 
     def ask(self, probe: Probe) -> Decision:
@@ -54,20 +59,29 @@ class CdbSource:
         return probe(self._current())
 
     def _current(self) -> RuleSet:
-        """Return the rules of the file as it is now; see `is_stable` for why it may be read twice."""
+        """Return the rules of the file as it is now; see `is_stable` for why it may be read twice.
+
+        What is wrong with a file is remembered until it changes, as its rules are.
+        """
+        now_ns, stamp = time.time_ns(), stamp_of(os.stat(self.path))
+        if not (self._stable and self._stamp == stamp):
+            self._open()
+            if self._rules is not None and self._rules.stamp is not None:
+                stamp = self._rules.stamp
+            self._stamp, self._stable = stamp, is_stable(stamp, now_ns)
+        if self._rules is None:
+            raise OSError(self._fault)
+        return self._rules
+
+    def _open(self) -> None:
+        self._stable = False
         if self._rules is not None:
-            if self._stable and self._rules.stamp == stamp_of(os.stat(self.path)):
-                return self._rules
             self._rules.close()
             self._rules = None
-        now_ns = time.time_ns()
         try:
             self._rules = RuleSet.open_cdb(self.path, private=self._private)
         except RuleSetError as error:
-            raise OSError(str(error)) from error
-        stamp = self._rules.stamp
-        self._stable = stamp is not None and is_stable(stamp, now_ns)
-        return self._rules
+            self._fault = str(error)
 
 
 class DirectorySource:

@@ -12,11 +12,19 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from s6tls.helper.reply import Reply
+from s6tls.helper.reply import RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.tls.credentials import SESSION_VARIABLES, TLS_PREFIXES, TLS_VARIABLES, SessionOptions, TlsParameters
+from s6tls.tls.account import HANDSHAKE_TOO_LONG, Account, refusal
+from s6tls.tls.credentials import (
+    BAD_HANDSHAKE,
+    SESSION_VARIABLES,
+    TLS_PREFIXES,
+    TLS_VARIABLES,
+    SessionOptions,
+    TlsParameters,
+)
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.image import Image, StageExit
+from s6tls.ucspi.image import Deadline, Image, StageExit
 
 _SYSTEM = ExitCode.SYSTEM
 _PIPE_BYTES = 2**18
@@ -24,6 +32,10 @@ _PIPE_BYTES = 2**18
 
 class EngineStarter(Protocol):
     """Puts an engine behind a connection's descriptors."""
+
+    @property
+    def gives_accounts(self) -> bool:
+        """Whether the engine tells of the session to its end: on `fds.account`, or after its reply on `fds.notify`."""
 
     def prepare(self, parameters: TlsParameters) -> None:
         """Get ready for connections with these parameters.  Raises StageExit."""
@@ -58,17 +70,38 @@ class Tlsd:
             (app_in, to_app), (from_app, app_out), (notified, notify) = ends
             widen(to_app)
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
-            gone = self._starter.submit(parameters, fds, peer(image.env))
+            client = peer(image.env)
+            gone = self._starter.submit(parameters, fds, client)
             unless_submitted.pop_all()
         image.stdin, image.stdout = app_in, app_out
+        told: dict[bytes, bytes] = {}
 
         def established(variables: dict[bytes, bytes]) -> None:
             if not self._keep:
                 unset_parameters(image)
             image.unset(SESSION_VARIABLES)
             image.env.update(variables)
+            told.update(variables)
 
-        return Reply(notified, self.program, SESSION_VARIABLES, established, gone)
+        def keep(fd: int, said: bytes) -> None:
+            image.session = Account(fd, said, client, told)
+
+        return Reply(
+            notified,
+            self.program,
+            SESSION_VARIABLES,
+            established,
+            gone,
+            refuse=lambda refused: refusal(refused, client),
+            keep=keep if self._starter.gives_accounts else None,
+            deadline=self._deadline(image, client),
+        )
+
+    def _deadline(self, image: Image, client: str) -> Deadline | None:
+        if not self._options.handshake_timeout_ms:
+            return None
+        late = RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG)
+        return Deadline(image.since + self._options.handshake_timeout_ms / 1000, refusal(late, client))
 
 
 def unset_parameters(image: Image) -> None:

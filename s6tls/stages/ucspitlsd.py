@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.tlsd import EngineStarter, peer, pipes, unset_parameters
+from s6tls.tls.account import Account
 from s6tls.tls.credentials import SESSION_VARIABLES, SessionOptions, TlsParameters
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
@@ -51,11 +52,14 @@ class Ucspitlsd:
                 (app_in, to_app), (from_app, app_out) = pipes(2, unless_submitted)
                 control, command = _socket_pair(unless_submitted)
                 network = {fd: _copy(fd, unless_submitted) for fd in {image.stdin, image.stdout}}
+                told, account = pipes(1, unless_submitted)[0] if self._starter.gives_accounts else (None, None)
             except OSError as error:
                 raise StageExit(PROGRAM, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
-            fds = Descriptors(network[image.stdin], network[image.stdout], from_app, to_app, command)
+            fds = Descriptors(network[image.stdin], network[image.stdout], from_app, to_app, command, account)
             self._starter.submit(parameters, fds, peer(image.env))
             unless_submitted.pop_all()
+        if told is not None:
+            image.session = Account(told, b"", peer(image.env), {})
         if not self._keep:
             unset_parameters(image)
         image.unset(SESSION_VARIABLES)

@@ -14,6 +14,8 @@ from s6tls.ucspi.spawn import exits
 class ForkedEngine:
     """Starts an engine by forking."""
 
+    gives_accounts = False
+
     def prepare(self, parameters: TlsParameters) -> None:
         """Nothing can be got ready for a single connection."""
 

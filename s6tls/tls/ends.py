@@ -37,7 +37,7 @@ class Descriptors:
 
     `from_program` and `to_program` are clear text; `notify` is where the end
     of the handshake is told, if anywhere.  With delayed encryption it is where the handshake is asked
-    for, too (see `s6tls.stages.ucspitlsd`).
+    for, too (see `s6tls.stages.ucspitlsd`).  `account` is where the server hears of the session (`s6tls.tls.account`).
     """
 
     net_in: int
@@ -45,12 +45,13 @@ class Descriptors:
     from_program: int
     to_program: int
     notify: int | None = None
+    account: int | None = None
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """All of them, in the order of the fields."""
-        ends = self.net_in, self.net_out, self.from_program, self.to_program
-        return ends if self.notify is None else (*ends, self.notify)
+        ends = self.net_in, self.net_out, self.from_program, self.to_program, self.notify, self.account
+        return tuple(fd for fd in ends if fd is not None)
 
     def close(self) -> None:
         """Close them all."""
@@ -137,16 +138,18 @@ class Network:
 
 
 class FromProgram:
-    """The pipe that the program writes to."""
+    """The pipe that the program writes to; `count` bytes have been read from it."""
 
-    __slots__ = ("fd",)
+    __slots__ = ("count", "fd")
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
+        self.fd, self.count = fd, 0
 
     def read(self, size: int) -> bytes:
         """Return what the program has written, or b"" when it writes no more.  Raises OSError."""
-        return os.read(self.fd, size)
+        data = os.read(self.fd, size)
+        self.count += len(data)
+        return data
 
     def unread(self) -> int:
         """Return how many bytes of the program's have not been read."""
@@ -166,16 +169,18 @@ class FromProgram:
 
 
 class ToProgram:
-    """The pipe that the program reads from."""
+    """The pipe that the program reads from; `count` bytes have been written to it."""
 
-    __slots__ = ("fd",)
+    __slots__ = ("count", "fd")
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
+        self.fd, self.count = fd, 0
 
     def write(self, chunks: deque[bytes]) -> int:
         """Write as many of the chunks as one call takes; return how many bytes that is.  Raises OSError."""
-        return _write(self.fd, chunks)
+        written = _write(self.fd, chunks)
+        self.count += written
+        return written
 
     def reader_is_gone(self) -> bool:
         """Tell whether nobody can read any more what is written, though the event may not have come yet."""

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 from OpenSSL import SSL
 
@@ -16,6 +17,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.reactor import Reactor
 from s6tls.tls import delayed, variables
+from s6tls.tls.account import OnPipe, OnStderr, Teller
 from s6tls.tls.context import BadConfiguration, build
 from s6tls.tls.credentials import (
     BAD_CONFIGURATION,
@@ -29,7 +31,6 @@ from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.image import StageExit
-from s6tls.ucspi.log import log
 
 BROKEN = ExitCode.BROKEN_SESSION
 SYSTEM = ExitCode.SYSTEM
@@ -58,24 +59,35 @@ class Engine:
         self._reactor, self._context, self._options = reactor, context, options
 
     def start_session(self, fds: Descriptors, peer: str, ended: Callable[[int], None]) -> None:
-        """Hold one session on `fds`; say on stderr what breaks it, and call `ended` with its exit code.
+        """Hold one session on `fds`; tell what breaks it, and call `ended` with its exit code.
 
-        `peer` names the client in that message.  A delayed session begins when the program says so.
+        It is told on `fds.account`, or else on stderr, where `peer` names the client.  A delayed session begins when
+        the program says so.
         """
-        if self._options.delayed:
-            delayed.await_command(self._reactor, fds, lambda fds: self._begin(fds, peer, ended), ended)
-        else:
-            self._begin(fds, peer, ended)
+        teller: Teller = OnStderr(peer) if fds.account is None else OnPipe(fds.account)
+        fds = replace(fds, account=None)
 
-    def _begin(self, fds: Descriptors, peer: str, ended: Callable[[int], None]) -> None:
+        def ended_early(code: int) -> None:
+            teller.ended(0, 0)
+            ended(code)
+
+        if self._options.delayed:
+            delayed.await_command(self._reactor, fds, lambda fds: self._begin(fds, teller, ended), ended_early)
+        else:
+            self._begin(fds, teller, ended)
+
+    def _begin(self, fds: Descriptors, teller: Teller, ended: Callable[[int], None]) -> None:
         options = self._options
         code = 0
 
         def failed(failure: TLSFailure) -> None:
             nonlocal code
             code = BAD_HANDSHAKE if failure.during_handshake else BROKEN
-            stage = "complete the handshake" if failure.during_handshake else "go on"
-            log(PROGRAM, "fatal", f"unable to {stage}{' with ' + peer if peer else ''}: {failure}")
+            teller.failed(str(failure), failure.during_handshake)
+
+        def over() -> None:
+            teller.ended(ends.to_program.count, ends.from_program.count)
+            ended(code)
 
         unowned: Descriptors | Ends = fds
         try:
@@ -88,15 +100,16 @@ class Engine:
                 ends,
                 variables.notification,
                 failed,
-                lambda: ended(code),
+                over,
                 handshake_timeout=options.handshake_timeout_ms / 1000,
                 close_notify=options.close_notify,
             )
         except (Unwatchable, MemoryError, OSError, SSL.Error) as error:
-            log(PROGRAM, "fatal", str(error) or "out of memory")
+            teller.unable(str(error) or "out of memory")
             for fd in fds.numbers:
                 self._reactor.forget(fd)
             unowned.close()
+            teller.ended(0, 0)
             ended(SYSTEM)
 
 

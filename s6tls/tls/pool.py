@@ -16,7 +16,7 @@ nothing: it only keeps as many children waiting on the control socket as it shou
 - With `Isolation.WORKER` each child takes messages for ever and holds all its
   sessions in one event loop.
 
-An engine reports only on the `notify` pipe that came with its connection.  So even an
+An engine reports only on the pipe that came with its connection (`s6tls.tls.account`).  So even an
 engine that an attacker controls cannot speak for another connection.  When the
 server closes the control socket (new parameters, or the server's end) the waiting
 children and the keeper go away, once every connection that was sent has been
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 _WAITING_ENGINES = 2
 _WORKERS = max(2, os.cpu_count() or 1)
-_LARGEST_MESSAGE = 256
-_DESCRIPTORS = 5
+_MESSAGE = b"connection"
+_DESCRIPTORS = 6
 _PID = struct.Struct("=I")
 _RETRY_S = 0.2
 """Seconds after which what the system refused, a fork or memory, is asked for again."""
@@ -72,13 +72,12 @@ class EnginePool(DescriptorSender):
         super().__init__(control)
         self.pid = pid
 
-    def send_connection(self, fds: Descriptors, peer: str) -> None:
+    def send_connection(self, fds: Descriptors) -> None:
         """Send a connection to the pool; the descriptors are closed here once they are on their way.
 
         Raises OSError when the pool is gone; they are then still the caller's.
         """
-        message = peer.encode("ascii", "backslashreplace")[:_LARGEST_MESSAGE]
-        self.send(message or b"-", fds.numbers)
+        self.send(_MESSAGE, fds.numbers)
 
 
 def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> EnginePool:
@@ -185,7 +184,7 @@ def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.so
     from s6tls.tls import engine
 
     gc.disable()
-    message, numbers, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE, _DESCRIPTORS)
+    message, numbers, _, _ = socket.recv_fds(control, len(_MESSAGE), _DESCRIPTORS)
     if not message:
         return
     with contextlib.suppress(BrokenPipeError):  # a keeper that was killed needs no other child
@@ -194,7 +193,7 @@ def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.so
     control.close()
     fds = _descriptors(numbers)
     if fds is not None:
-        raise SystemExit(engine.run(context, options, fds, _peer(message)))
+        raise SystemExit(engine.run(context, options, fds))
 
 
 def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
@@ -226,7 +225,7 @@ class _Worker:
         if self._closed:
             return
         try:
-            message, numbers, _, _ = socket.recv_fds(self._control, _LARGEST_MESSAGE, _DESCRIPTORS)
+            message, numbers, _, _ = socket.recv_fds(self._control, len(_MESSAGE), _DESCRIPTORS)
         except BlockingIOError:
             return
         except MemoryError:
@@ -241,7 +240,7 @@ class _Worker:
         fds = _descriptors(numbers)
         if fds is not None:
             self._sessions += 1
-            self._engine.start_session(fds, _peer(message), self._session_ended)
+            self._engine.start_session(fds, "", self._session_ended)
 
     def _close(self) -> None:
         self._closed = True
@@ -266,7 +265,3 @@ def _descriptors(numbers: list[int]) -> Descriptors | None:
         os.close(fd)
     log(PROGRAM, "fatal", "unable to take a connection: too many open files")
     return None
-
-
-def _peer(message: bytes) -> str:
-    return message.decode("ascii", "replace")

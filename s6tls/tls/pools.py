@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.stamp import is_stable
@@ -40,6 +40,8 @@ class _Entry:
 class EnginePools:
     """Gives connections to engines in processes of their own (see `s6tls.tls.pool`)."""
 
+    gives_accounts = True
+
     def __init__(self, reactor: Reactor, isolation: pool.Isolation) -> None:
         self._reactor, self._isolation = reactor, isolation
         self._entries: dict[TlsParameters, _Entry] = {}
@@ -58,7 +60,7 @@ class EnginePools:
         if entry.failed:
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
         try:
-            entry.pool.send_connection(fds, peer)
+            entry.pool.send_connection(fds if fds.account is not None else replace(fds, account=fds.notify))
         except OSError as error:
             raise StageExit(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
         return lambda: BAD_HANDSHAKE

@@ -10,10 +10,11 @@ the stage's business.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from s6tls.posix.identity import Identity
@@ -34,16 +35,52 @@ class StageExit(Exception):
         self.program, self.code, self.kind = program, code, kind
 
 
+class ClientFailure(StageExit):
+    """A client has failed in something.  A command calls that fatal, for its connection it is; for a server it is not.
+
+    A server has nothing to mend then: it logs this as information.
+    """
+
+
+class Deadline(NamedTuple):
+    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done."""
+
+    moment: float
+    refusal: StageExit
+
+
 class Waiting(Protocol):
     """A stage that is not done: call `resume` whenever `fd` is readable, until it returns True.
 
-    `resume` raises StageExit when the connection is to end.  `close` releases `fd`.
+    `resume` raises StageExit when the connection is to end.  `close` releases `fd`.  A command does not look at the
+    `deadline`: whoever it waits for has its own.
+    """
+
+    fd: int
+    deadline: Deadline | None
+
+    def resume(self) -> bool:
+        """Take in what `fd` holds; tell whether the stage is done."""
+
+    def close(self) -> None:
+        """Release the descriptor."""
+
+
+class OpenSession(Protocol):
+    """What goes on behind a connection, whether or not its program does: it ends when `resume` returns True.
+
+    Call `resume` whenever `fd` is readable.  Then `failure` is what the client has done wrong, and the text of this is
+    what the log says of it.
     """
 
     fd: int
 
+    @property
+    def failure(self) -> StageExit | None:
+        """What the client has done wrong."""
+
     def resume(self) -> bool:
-        """Take in what `fd` holds; tell whether the stage is done."""
+        """Take in what `fd` holds; tell whether the session is over."""
 
     def close(self) -> None:
         """Release the descriptor."""
@@ -71,6 +108,8 @@ class Image:
     `on_start` holds (program, text) log lines to write when the program starts; ``{pid}`` in a
     text becomes its process id.  `extra` holds the program's other descriptors under the numbers that they have
     there (see `hand`).  `open_files` is its soft limit of descriptors (RLIMIT_NOFILE), None for the process's own.
+    `session` is what counts for the connection beside its program.  `since` is the moment from
+    which the client's time counts: of its acceptance, but put off by what it had to wait for us.
     """
 
     env: dict[bytes, bytes]
@@ -84,6 +123,8 @@ class Image:
     on_start: list[tuple[str, str]] = field(default_factory=list)
     extra: dict[int, int] = field(default_factory=dict)
     open_files: int | None = None
+    session: OpenSession | None = None
+    since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.path = self.env.get(b"PATH")

@@ -6,12 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.keys import address_text, parse_address
 from s6tls.ucspi.log import Log
 from s6tls.ucspi.minutely import After, Minutely, Refusals
 from s6tls.ucspi.rate import Buckets, Rate
+
+if TYPE_CHECKING:
+    from s6tls.ucspi.image import OpenSession
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,11 @@ class Ledger:
         if self._tells_all:
             self.log.info(f"end pid {pid} {how} count {self._share(self._network(client))}")
             self.log_status()
+
+    def log_session(self, client: Client, pid: int, seconds: float, session: OpenSession) -> None:
+        """Log what is to be said of a session that has ended, and whose it was."""
+        if told := str(session):
+            self.log.info(f"session {client} pid {pid} seconds {seconds:.3f} {told}")
 
     def log_status(self) -> None:
         """Log how many slots are taken."""

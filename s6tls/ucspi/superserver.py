@@ -2,8 +2,8 @@
 
 A connection goes through the stages as far as it can in one go.  A stage that must
 hear from elsewhere (the TLS engine) leaves it waiting in the event loop, so that no
-connection ever waits for another.  A connection holds its slot from its acceptance to the end
-of its program, or to its refusal.
+connection ever waits for another.  A connection holds its slot from its acceptance until both its program and its
+session (see `OpenSession`) have ended, or to its refusal.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from s6tls.posix.process import fork
-from s6tls.posix.reactor import READABLE, Reactor
+from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.acceptor import Acceptor
-from s6tls.ucspi.image import SERVER, Chain, Image, StageExit, Waiting
+from s6tls.ucspi.failures import ClientFailures
+from s6tls.ucspi.image import SERVER, Chain, ClientFailure, Image, OpenSession, StageExit, Waiting
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
 from s6tls.ucspi.log import log, log_exit, log_start
 from s6tls.ucspi.spawn import exits, spawn
 
+_AFTERLIFE_S = 60.0
+"""How long a connection that is on its way when the server ends may take to get its program."""
 _TERMINATION = (signal.SIGTERM, signal.SIGCONT)
 
 
@@ -44,13 +48,19 @@ class Lifecycle(Protocol):
 
 
 class _Connection:
-    """One client on its way through the chain."""
+    """One client on its way through the chain, and then as long as it holds its slot.
 
-    __slots__ = ("client", "image", "waiting")
+    `pid` is that of its program, or the server's if it got none.  Both its program and its session may be `pending`.
+    """
+
+    __slots__ = ("accepted", "client", "image", "pending", "pid", "timer", "waiting")
 
     def __init__(self, client: Client, image: Image) -> None:
         self.client, self.image = client, image
         self.waiting: Waiting | None = None
+        self.timer: Timer | None = None
+        self.accepted = image.since
+        self.pid, self.pending = os.getpid(), 1
 
 
 class SuperServer:
@@ -65,6 +75,7 @@ class SuperServer:
         self._acceptor = Acceptor(reactor, listener, ledger, self._admit)
         self._waiting: set[_Connection] = set()
         self._programs: dict[int, _Connection] = {}
+        self._failures = ClientFailures(reactor, self._log.verbosity)
         self._finishing = False
 
     def serve(self) -> None:
@@ -135,6 +146,10 @@ class SuperServer:
         self._ledger.enter_handshake(connection.client)
         os.set_blocking(waiting.fd, False)
         self._reactor.watch(waiting.fd, READABLE, lambda _: self._advance(connection))
+        deadline = waiting.deadline
+        if deadline is not None:
+            seconds = deadline.moment - time.monotonic()
+            connection.timer = self._reactor.after(seconds, lambda: self._cut_off(connection, deadline.refusal))
 
     def _has_heard(self, connection: _Connection) -> bool:
         """Tell whether a connection need not wait, or not any longer."""
@@ -152,13 +167,20 @@ class SuperServer:
             connection.waiting = None
             self._waiting.discard(connection)
             self._ledger.leave_handshake(connection.client)
+            if connection.timer is not None:
+                connection.timer.cancel()
+                connection.timer = None
 
     def _start(self, connection: _Connection) -> None:
         """Start the program; a refusal to do so leaves the connection to be refused."""
-        pid = spawn(connection.image)
-        self._programs[pid] = connection
+        connection.pid = spawn(connection.image)
+        self._programs[connection.pid] = connection
         connection.image.close()
-        self._log_accept(connection, pid)
+        self._log_accept(connection)
+        session = connection.image.session
+        if session is not None:
+            connection.pending += 1
+            self._follow(session, lambda: self._end_session(connection, session))
 
     def _refuse(self, connection: _Connection, refused: StageExit) -> None:
         """End a connection as a stage wants it; it gets the log lines of one whose process said so, and this is that.
@@ -170,21 +192,37 @@ class SuperServer:
                 log_exit(refused)
             self._drop(connection)
             return
-        self._log_accept(connection, os.getpid())
-        log_exit(refused)
+        self._log_accept(connection)
+        self._log_exit(refused)
         self._drop(connection, f"exitcode {refused.code}")
 
-    def _log_accept(self, connection: _Connection, pid: int) -> None:
-        self._ledger.log_accept(connection.client, pid)
-        log_start(connection.image, pid)
+    def _cut_off(self, connection: _Connection, late: StageExit) -> None:
+        """End a connection that has no program in time, whoever it waits for; that may have the socket open, too."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.image.stdin)) as network:
+            network.shutdown(socket.SHUT_RDWR)
+        self._refuse(connection, late)
+
+    def _log_accept(self, connection: _Connection) -> None:
+        self._ledger.log_accept(connection.client, connection.pid)
+        log_start(connection.image, connection.pid)
+
+    def _log_exit(self, stage_exit: StageExit) -> None:
+        if isinstance(stage_exit, ClientFailure):
+            self._failures.log(stage_exit)
+        else:
+            log_exit(stage_exit)
 
     # Ends
 
     def _drop(self, connection: _Connection, how: str = "") -> None:
-        """End a connection that has no program; without `how` no line tells."""
+        """End a connection that has no program, as soon as its session has ended; without `how` no line tells."""
         self._stop_waiting(connection)
         connection.image.close()
-        self._end(connection, os.getpid(), how)
+        session = connection.image.session
+        if session is None:
+            self._end_program(connection, how)
+        else:
+            self._follow(session, lambda: self._end_program(connection, how))
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -194,17 +232,49 @@ class SuperServer:
                     return
                 connection = self._programs.pop(pid, None)
                 if connection is not None:
-                    self._end(connection, pid, _how(status))
+                    self._end_program(connection, _how(status))
                 else:
                     self._lifecycle.reaped(pid, status)
         if self._finishing and not self._ledger.count:
             self._reactor.stop()
 
-    def _end(self, connection: _Connection, pid: int, how: str) -> None:
-        """Give a connection's slot back, to the next client if there is to be one."""
-        self._ledger.release(connection.client)
+    def _end_program(self, connection: _Connection, how: str) -> None:
+        is_over = self._is_over(connection)
         if how:
-            self._ledger.log_end(connection.client, pid, how)
+            self._ledger.log_end(connection.client, connection.pid, how)
+        if is_over:
+            self._go_on()
+
+    def _follow(self, session: OpenSession, ended: Callable[[], None]) -> None:
+        """Call `ended` when a session has."""
+
+        def hear(_: int) -> None:
+            if not session.resume():
+                return
+            self._reactor.forget(session.fd)
+            session.close()
+            if session.failure is not None:
+                self._log_exit(session.failure)
+            ended()
+
+        self._reactor.watch(session.fd, READABLE, hear)
+
+    def _end_session(self, connection: _Connection, session: OpenSession) -> None:
+        is_over = self._is_over(connection)
+        self._ledger.log_session(connection.client, connection.pid, time.monotonic() - connection.accepted, session)
+        if is_over:
+            self._ledger.log_status()
+            self._go_on()
+
+    def _is_over(self, connection: _Connection) -> bool:
+        """Take note that a part of a connection has ended; with the last, take the slot back."""
+        connection.pending -= 1
+        if not connection.pending:
+            self._ledger.release(connection.client)
+        return not connection.pending
+
+    def _go_on(self) -> None:
+        """Let the next client have the slot, if there is to be one."""
         if self._finishing:
             self._finish()
         else:
@@ -251,9 +321,7 @@ class SuperServer:
             for number in sent:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
-        for connection in list(self._waiting):
-            self._log_accept(connection, os.getpid())
-            self._drop(connection, f"signal {int(sent[0])}")
+        self._drop_waiting(sent[0])
 
     def _leave_waiting_to_a_child(self) -> None:
         """Let the connections still in the chain live on, as those with a program do, while the server exits."""
@@ -265,8 +333,15 @@ class SuperServer:
             return
         with exits():
             self._stop_accepting()
+            self._reactor.watch_signals({signal.SIGCHLD: self._reap})
+            self._reactor.after(_AFTERLIFE_S, lambda: self._drop_waiting(signal.SIGTERM))
             while self._waiting:
                 self._reactor.turn()
+
+    def _drop_waiting(self, number: signal.Signals) -> None:
+        for connection in list(self._waiting):
+            self._log_accept(connection)
+            self._drop(connection, f"signal {int(number)}")
 
 
 def _how(status: int) -> str:

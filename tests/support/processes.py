@@ -47,6 +47,16 @@ def family(pid: int) -> Iterator[int]:
             yield from family(int(child))
 
 
+def of_session(leader: int) -> list[int]:
+    """Return the processes of a server's session, those included that it has left behind."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(ProcessLookupError):
+            if os.getsid(int(name)) == leader:
+                found.append(int(name))
+    return found
+
+
 def holders(server: Server, client: socket.socket) -> list[int]:
     """Return the processes below a server that hold its end of a client's connection."""
     inode = _inode(server.port, client.getsockname()[1])

@@ -48,6 +48,10 @@ class Runtime(Protocol):
     def long_lived(self) -> bool:
         """Whether what is made for the chain will serve many connections."""
 
+    @property
+    def patience_ms(self) -> int:
+        """How long clients may take for a PROXY header and the handshake if no option says so; 0 is for ever."""
+
     def engine_starter(self) -> EngineStarter:
         """Return what puts TLS engines behind connections."""
 
@@ -60,6 +64,7 @@ class OneShot:
     """A command of one connection: it applies its stages, then becomes the next program."""
 
     long_lived: bool = False
+    patience_ms: int = 0
 
     def engine_starter(self) -> EngineStarter:
         """An engine is a child of this process."""

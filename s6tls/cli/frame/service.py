@@ -90,6 +90,7 @@ class LongLived:
     """The long-lived server: its chain, and what the chain's stages share (a `chain.Runtime`)."""
 
     long_lived = True
+    patience_ms = 30000
 
     def __init__(self, argv: Sequence[bytes], isolation: str) -> None:
         """Read the chain in `argv`; `isolation` is one of ISOLATION's words.  Raises UsageError."""

@@ -28,6 +28,7 @@ class Holder:
     """Keeps what is submitted, for the test to play the engine; or refuses."""
 
     refuse: bool = False
+    gives_accounts: bool = False
     submitted: list[tuple[Descriptors, str]] = field(default_factory=list)
 
     def prepare(self, parameters: TlsParameters) -> None:

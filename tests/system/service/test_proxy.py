@@ -147,7 +147,7 @@ def test_a_header_that_a_client_sends_through_haproxy_is_no_header(any_site: Sit
         client.sendall(line("127.0.0.3") + peers.hello())
         behind.wait_log(rf"{ENDED} 97 ")
         behind.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.2$")
-        behind.wait_log(r"^s6-tlsd-io: fatal: unable to complete the handshake with 127\.0\.0\.2_\d+: ")
+        behind.wait_log(r"^s6-tlsd-io: info: unable to complete the handshake with 127\.0\.0\.2_\d+: ")
 
 
 def test_what_haproxy_says_about_its_own_tls_replaces_ours(site: Site) -> None:
@@ -244,7 +244,7 @@ def test_no_good_header_no_tls(any_site: Site, data: bytes, code: int) -> None:
     with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}) as behind:
         assert silence(behind, data)
         behind.wait_log(rf"{ENDED} {code} ")
-        behind.wait_log(rf"^proxy-server: fatal: unable to take the PROXY header from {PROXY}_\d+: ")
+        behind.wait_log(rf"^proxy-server: info: unable to take the PROXY header from {PROXY}_\d+: ")
 
 
 def test_end_of_file_in_the_header_is_111(any_site: Site) -> None:
@@ -301,7 +301,7 @@ def test_nobody_else_may_speak_for_a_client(any_site: Site, options: tuple[str, 
             assert talk(behind, line("192.0.2.7"), by, source) == b"192.0.2.7\n"
         for source in ("127.0.0.7", "127.0.0.10"):
             assert silence(behind, line("192.0.2.7") + peers.hello(), source)
-            behind.wait_log(f"^proxy-server: fatal: unable to trust a PROXY header from {source}$")
+            behind.wait_log(f"^proxy-server: info: unable to trust a PROXY header from {source}$")
         behind.wait_log(rf"{ENDED} 1 ", 2)
 
 
@@ -316,7 +316,7 @@ def test_a_stranger_is_sent_away_before_it_says_a_word(any_site: Site) -> None:
 def test_a_header_that_takes_too_long_is_111(any_site: Site) -> None:
     with behind_a_proxy(any_site, {"ip4/0.0.0.0_0": allow()}, options=(*ON_CLIENT, "-K", "100")) as behind:
         assert silence(behind, b"PROXY TCP4")
-        behind.wait_log(rf"^proxy-server: fatal: unable to take the PROXY header from {PROXY}_\d+: took too long$")
+        behind.wait_log(rf"^proxy-server: info: unable to take the PROXY header from {PROXY}_\d+: took too long$")
         behind.wait_log(rf"{ENDED} 111 ")
 
 

@@ -43,7 +43,7 @@ def test_end_of_file_within_the_handshake(site: Site, words: bytes) -> None:
         name = name_of(client)
         client.sendall(words)
         client.shutdown(socket.SHUT_WR)
-        server.wait_log(f"^s6-tlsd-io: fatal: unable to complete the handshake with {name}: .")
+        server.wait_log(f"^s6-tlsd-io: info: unable to complete the handshake with {name}: .")
         server.wait_log(f"{ENDED} 97 count 0/40$")
         with contextlib.suppress(ConnectionError):
             assert b"hello" not in peers.read_all(client)
@@ -116,7 +116,7 @@ def test_garbage_after_the_handshake(site: Site) -> None:
         client.sendall(b"good")
         assert client.recv(10) == b"good"
         socket.socket.sendall(client, b"\x17\x03\x03\x00\x20" + b"?" * 32)
-        server.wait_log(f"^s6-tlsd-io: fatal: unable to go on with {name}: .")
+        server.wait_log(f"^s6-tlsd-io: info: unable to go on with {name}: .")
         server.wait_log("^ended$")
         server.wait_log(r"end pid \d+ exitcode 0")
 

@@ -194,6 +194,7 @@ def test_a_failed_handshake_ends_the_connection_and_closes_the_control_socket(si
             assert b"in clear" not in servers.read_all(client)
         server.wait_log("unable to complete the handshake with 127.0.0.1_")
         server.wait_log(r"end pid \d+ signal 13 ")  # it has tried
+        server.wait_log(r"status: 0/40$", 2)
 
 
 def test_another_command_is_refused(site: Site) -> None:

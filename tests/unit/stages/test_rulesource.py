@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s6tls.accessrules import Verdict
+from s6tls.accessrules import RuleSet, Verdict
 from s6tls.accessrules.compile import compile_tree
 from s6tls.stages.rulesource import CdbSource, DirectorySource
 from tests.support.processes import await_that
@@ -190,3 +190,37 @@ def test_a_directory_is_read_afresh(site: Site) -> None:
 def test_a_directory_that_is_not_there_holds_no_rules_and_a_file_is_an_error(site: Site) -> None:
     assert says(DirectorySource(b"/nowhere")) == NOTFOUND
     assert says(DirectorySource(b"/etc/passwd")) == ERROR
+
+
+def test_a_bad_file_costs_little_and_is_looked_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = CdbSource(os.fsencode(site.cdb), private=True)
+    with open(site.cdb, "wb") as file:
+        file.truncate(1 << 30)
+    opened = 0
+
+    def copied(*_: object) -> int:
+        raise AssertionError("nothing of such a file is to be copied")
+
+    def counted(path: bytes, *, private: bool) -> RuleSet:
+        nonlocal opened
+        opened += 1
+        return original(path, private=private)
+
+    original = RuleSet.open_cdb
+    monkeypatch.setattr(os, "sendfile", copied)
+    monkeypatch.setattr(RuleSet, "open_cdb", counted)
+    await_that(lambda: says(source) == ERROR and source._stable)
+    opened = 0
+    assert [says(source) for _ in range(5)] == [ERROR] * 5 and not opened
+    monkeypatch.undo()
+    site.install("allow")
+    assert says(source) == ALLOW
+
+
+def test_what_follows_the_tables_is_not_copied(site: Site) -> None:
+    site.install("allow")
+    size = site.cdb.stat().st_size
+    os.truncate(site.cdb, 1 << 30)
+    source = CdbSource(os.fsencode(site.cdb), private=True)
+    assert says(source) == ALLOW
+    assert os.fstat(source._current()._backend.descriptor).st_size == size  # type: ignore[attr-defined]

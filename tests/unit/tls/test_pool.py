@@ -102,7 +102,7 @@ def test_engines_run_under_the_ids_of_the_rule_and_hold_only_their_connection(
     assert sum(link.startswith("socket:") for link in links.values()) == 2  # one socket, twice
     assert len({link for link in links.values() if link.startswith("socket:")}) == 1
     assert sorted(link for link in links.values() if not link.startswith("socket:")) == sorted(
-        [ours[connection.stdin], ours[connection.stdout], "anon_inode:[eventpoll]"]
+        [ours[connection.stdin], ours[connection.stdout], ours[connection.notified], "anon_inode:[eventpoll]"]
     )
 
 

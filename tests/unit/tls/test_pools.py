@@ -60,14 +60,30 @@ def test_sessions_resume_whichever_engine_they_meet(server: Server, parameters: 
         connection.tls.shutdown()
 
 
-def test_a_failed_handshake_is_told_and_logged_with_the_client(
+def test_a_failed_handshake_is_told_to_the_server(
     server: Server, parameters: TlsParameters, capfd: pytest.CaptureFixture[str]
 ) -> None:
     connection = server.connect(parameters)
     connection.client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert os.read(connection.notified, 100) == b"!97 http request\0\0"
+    connection.client.close()
+    assert os.read(connection.notified, 100) == b"in=0\0out=0\0failure=\0\0"
     assert connection.refused()
-    line = "s6-tlsd-io: fatal: unable to complete the handshake with 192.0.2.1_4711: http request\n"
-    eventually(lambda: line in capfd.readouterr().err)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_server_hears_of_a_session_until_it_has_ended(server: Server, parameters: TlsParameters) -> None:
+    connection = server.connect(parameters)
+    connection.shake_hands()
+    assert os.read(connection.notified, 4096).endswith(b"\0\0")
+    assert connection.works()
+    connection.tls.shutdown()
+    os.close(connection.stdout)
+    connection.stdout = os.open("/dev/null", os.O_WRONLY)
+    assert not select.select([connection.notified], [], [], 0.1)[0]
+    connection.client.close()
+    assert os.read(connection.notified, 4096) == b"in=4\0out=4\0failure=\0\0"
+    assert connection.refused()
 
 
 # Files that change

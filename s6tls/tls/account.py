@@ -1,0 +1,162 @@
+"""What an engine tells of its session: to the server, so that it knows when a connection is over, or on stderr.
+
+The server's engines tell it on a pipe, in records of the form of replies (`s6tls.helper.reply`).  The first is the
+reply, or the refusal of a client whose handshake has failed.  One more gives an account of the session when it has
+ended.  The pipe stays open until then: end of file means that the connection is over, with or without an account.
+An engine may have been taken over by its client.  Of what it says, nothing but a line in the log depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping
+from typing import Protocol
+
+from s6tls.accessrules.text import shown
+from s6tls.helper import reply
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.tls.credentials import BAD_HANDSHAKE, PROGRAM
+from s6tls.ucspi.image import ClientFailure, StageExit
+from s6tls.ucspi.log import log
+
+HANDSHAKE_TOO_LONG = "the handshake took too long"
+
+_IN, _OUT, _FAILURE = _NAMES = (b"in", b"out", b"failure")
+_COUNT = re.compile(rb"[0-9]{1,20}")
+_SHOWN = (
+    ("protocol", b"SSL_PROTOCOL"),
+    ("cipher", b"SSL_CIPHER"),
+    ("name", b"SSL_TLS_SNI_SERVERNAME"),
+    ("subject", b"SSL_PEER_CERT_SUBJECT"),
+)
+
+
+class Teller(Protocol):
+    """Where an engine tells of one session."""
+
+    def unable(self, message: str) -> None:
+        """There is no session, and that is not the client's doing."""
+
+    def failed(self, reason: str, during_handshake: bool) -> None:
+        """The client has failed, or left."""
+
+    def ended(self, received: int, sent: int) -> None:
+        """The session is over; the program got and wrote so many bytes.  Nothing more is told."""
+
+
+class OnStderr:
+    """Tells whoever reads the log; `peer` names the client, unless it is empty."""
+
+    def __init__(self, peer: str) -> None:
+        self._peer = peer
+
+    def unable(self, message: str) -> None:
+        """See `Teller`."""
+        log(PROGRAM, "fatal", message)
+
+    def failed(self, reason: str, during_handshake: bool) -> None:
+        """See `Teller`."""
+        log(PROGRAM, "fatal", _complaint("complete the handshake" if during_handshake else "go on", reason, self._peer))
+
+    def ended(self, received: int, sent: int) -> None:
+        """An ordinary end needs no line."""
+
+
+class OnPipe:
+    """Tells the server; the descriptor is closed here, at the session's end."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._failure = fd, ""
+        os.set_blocking(fd, False)
+
+    def unable(self, message: str) -> None:
+        """See `Teller`."""
+        self._tell(reply.refusal(ExitCode.SYSTEM, message))
+
+    def failed(self, reason: str, during_handshake: bool) -> None:
+        """See `Teller`."""
+        if during_handshake:
+            self._tell(reply.refusal(BAD_HANDSHAKE, reason))
+        else:
+            self._failure = reason
+
+    def ended(self, received: int, sent: int) -> None:
+        """See `Teller`."""
+        failure = self._failure.encode("ascii", "backslashreplace").replace(b"\0", b"")
+        self._tell(reply.encode({_IN: b"%d" % received, _OUT: b"%d" % sent, _FAILURE: failure}))
+        os.close(self._fd)
+
+    def _tell(self, record: bytes) -> None:
+        with contextlib.suppress(OSError):  # a server that has gone, or does not read, misses a line
+            os.write(self._fd, record)
+
+
+class Account:
+    """The server's end of such a pipe once the reply has come (an `OpenSession`); `said` is what came with the reply.
+
+    `peer` names the client, and `variables` are those of the reply: none if there was no handshake.
+    """
+
+    def __init__(self, fd: int, said: bytes, peer: str, variables: Mapping[bytes, bytes]) -> None:
+        self.fd = fd
+        self._said, self._peer, self._variables = said, peer, variables
+        os.set_blocking(fd, False)
+
+    def resume(self) -> bool:
+        """Take in what has come; tell whether the session is over."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.fd, reply.LARGEST):
+                self._said = (self._said + data)[-reply.LARGEST :]
+            return True
+        return False
+
+    def close(self) -> None:
+        """Stop listening."""
+        os.close(self.fd)
+
+    @property
+    def failure(self) -> StageExit | None:
+        """What has gone wrong after the reply; that is the handshake, where there was none before the reply."""
+        first, _, _ = self._said.partition(b"\0\0")
+        try:
+            reply.parse(first + b"\0\0", _NAMES)
+        except reply.RefusalReply as refused:
+            return refusal(refused, self._peer)
+        except ValueError:
+            return None
+        reason = self._told().get(_FAILURE, b"")
+        if not reason:
+            return None
+        return ClientFailure(PROGRAM, ExitCode.BROKEN_SESSION, _complaint("go on", shown(reason), self._peer))
+
+    def __str__(self) -> str:
+        """Return what the log says of the session's end: nothing if there was none."""
+        told = self._told()
+        if not self._variables and not any(int(told.get(name, b"0")) for name in (_IN, _OUT)):
+            return ""
+        words = [f"{name.decode()} {told[name].decode()}" for name in (_IN, _OUT) if told]
+        words += [f"{word} {shown(self._variables[name])}" for word, name in _SHOWN if name in self._variables]
+        return " ".join([*words, "broken" if told.get(_FAILURE) else "ended" if told else "its engine has died"])
+
+    def _told(self) -> dict[bytes, bytes]:
+        """Return the last record, if it is an account."""
+        last = self._said.removesuffix(b"\0\0").rpartition(b"\0\0")[2]
+        try:
+            told = reply.parse(last + b"\0\0", _NAMES)
+        except (ValueError, reply.RefusalReply):
+            return {}
+        is_whole = set(told) == set(_NAMES) and all(_COUNT.fullmatch(told[name]) for name in (_IN, _OUT))
+        return told if is_whole else {}
+
+
+def refusal(refused: reply.RefusalReply, peer: str) -> StageExit:
+    """Return how a connection ends whose engine refuses it."""
+    if refused.code == BAD_HANDSHAKE:
+        return ClientFailure(PROGRAM, BAD_HANDSHAKE, _complaint("complete the handshake", str(refused), peer))
+    return StageExit(PROGRAM, refused.code, str(refused))
+
+
+def _complaint(aim: str, reason: str, peer: str) -> str:
+    return f"unable to {aim}{' with ' + peer if peer else ''}: {reason}"

@@ -1,0 +1,32 @@
+"""What clients do wrong, as lines for somebody who cannot mend it: one for each, or one for all of a minute."""
+
+from __future__ import annotations
+
+from s6tls.posix.reactor import Reactor
+from s6tls.ucspi.image import SERVER, ClientFailure
+from s6tls.ucspi.log import log
+
+_INTERVAL_S = 60.0
+
+
+class ClientFailures:
+    """Logs failures of clients: from verbosity 2 on each, at 1 how many there were within a minute, at 0 none."""
+
+    def __init__(self, reactor: Reactor, verbosity: int) -> None:
+        self._reactor, self._verbosity = reactor, verbosity
+        self._count = 0
+        self._last = ""
+
+    def log(self, failure: ClientFailure) -> None:
+        """Log a failure, or count it."""
+        if self._verbosity >= 2:
+            log(failure.program, "info", str(failure))
+        elif self._verbosity == 1:
+            if not self._count:
+                self._reactor.after(_INTERVAL_S, self._sum_up)
+            self._count += 1
+            self._last = f"{failure.program}: {failure}"
+
+    def _sum_up(self) -> None:
+        log(SERVER, "info", f"{self._count} clients failed within a minute, the last: {self._last}")
+        self._count = 0

@@ -1,0 +1,88 @@
+"""A connection holds its slot until its program and its session have ended, and no longer than that."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.support import peers, processes
+from tests.support.servers import Server
+from tests.support.site import ENDED, Site
+
+SESSION = r"^s6-tcpserverd: info: session 127\.0\.0\.1_{} pid \d+ seconds [\d.]+ in {} out {} protocol TLSv1\.3 "
+
+
+def test_a_client_that_stays_when_its_program_has_ended_holds_its_slot(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    with site.serve("echo", "hi", options=("-c", "2", "-C", "2")) as server:
+        with peers.dial(server, by) as first, peers.dial(server, by) as second:
+            server.wait_log(rf"{ENDED} 0 count 2/2\n.*status: 2/2$", 2)
+            assert (first.recv(3), second.recv(3)) == (b"hi\n", b"hi\n")
+            with peers.connect(server) as third:
+                third.settimeout(0.3)
+                with pytest.raises(TimeoutError):
+                    peers.context(site.authority.file).wrap_socket(third, server_hostname="localhost")
+            port = first.getsockname()[1]
+        server.wait_log(SESSION.format(port, 0, 3) + "cipher [A-Z0-9_]+ name localhost ended$")
+        server.wait_log(r"status: 0/2$", 2)
+        assert peers.answer(server, by, b"") == b"hi\n"
+
+
+def test_a_program_that_stays_when_its_session_has_ended_holds_its_slot(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    script = "read x; exec sleep 60 </dev/null >/dev/null"
+    with site.serve("sh", "-c", script, options=("-c", "1")) as server:
+        with peers.dial(server, by) as client:
+            client.sendall(b"bye\n")
+            port = client.getsockname()[1]
+            pid = int(server.wait_log(r"accept 127\.0\.0\.1_\d+ pid (\d+) ")[1])
+        server.wait_log(SESSION.format(port, 4, 0))
+        assert server.log().splitlines()[-1].startswith("s6-tcpserverd: info: session ")
+        os.kill(pid, signal.SIGTERM)
+        server.wait_log(rf"end pid {pid} signal 15 count 0/1\n.*status: 0/1$")
+
+
+def test_a_refused_client_holds_its_slot_as_long_as_its_engine_waits_for_it(site: Site) -> None:
+    with site.serve("cat") as server:
+        with peers.connect(server) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            server.wait_log("unable to complete the handshake with .*: http request$")
+            assert ENDED not in server.log()
+        server.wait_log(rf"{ENDED} 97 count 0/40\n.*status: 0/40$")
+
+
+def test_an_engine_that_dies_ends_the_session_and_the_log_says_so(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    with site.serve("cat") as server, peers.dial(server, by) as client:
+        client.sendall(b"!")
+        assert client.recv(1) == b"!"
+        os.kill(processes.engine(server, client), signal.SIGSEGV)
+        server.wait_log("^s6-tcpserverd: info: session .* its engine has died$")
+        server.wait_log(r"status: 0/40$", 2)
+
+
+def await_accepted(server: Server, count: int) -> None:
+    """Wait until the server has this many connections on their way: three pipes each."""
+
+    def pipes() -> int:
+        return sum(link.startswith("pipe:") for link in processes.descriptors(server.pid).values())
+
+    processes.await_that(lambda: pipes() >= 3 * count)
+
+
+def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    with site.serve("echo", "hi", options=("-K", "3000")) as server, peers.connect(server) as silent:
+        late = [peers.connect(server) for _ in range(3)]
+        await_accepted(server, 4)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        for connection in late:
+            with by.wrap_socket(connection, server_hostname="localhost") as client:
+                assert client.recv(3) == b"hi\n"
+        server.wait_log(rf"{ENDED} 0 ", 3)
+        left = {pid: processes.status(pid) for pid in processes.of_session(server.pid)}
+        assert not [pid for pid, status in left.items() if status["State"][0] == "Z" and int(status["PPid"]) in left]
+        assert silent.recv(1) == b""
