@@ -212,7 +212,7 @@ def test_what_a_program_leaves_behind_is_waited_for_and_so_is_its_last_byte(site
     prog = ("sh", "-c", f"head -c {size} /dev/zero &")
     with site.serve(*prog, options=("--drain", "60000")) as s:
         with peers.dial(s, by, receive_buffer=4096) as client:
-            s.wait_log(r"^s6-tcpserverd: info: end pid \d+ exitcode 0 count 0/40$")
+            s.wait_log(r"^s6-tcpserverd: info: end pid \d+ exitcode 0 count 1/40$")
             s.signal(signal.SIGTERM)
             s.wait_log("^s6-tcpserverd: info: received SIGTERM, quitting$")
             assert len(peers.read_all(client)) == size
