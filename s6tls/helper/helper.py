@@ -14,12 +14,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import socket
 from collections.abc import Iterable
 from typing import Any
 
 from s6tls.helper.serving import serve
+from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import DescriptorSender, control_pair
 from s6tls.posix.identity import Identity
@@ -153,5 +153,4 @@ def _let_go_of_all_but(control: socket.socket) -> None:
     """Keep the control socket and stderr: 0 and 1 may be the client."""
     redirect_to_null(0, 1)
     close_all_but({0, 1, 2, control.fileno()})
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_soft_limit()

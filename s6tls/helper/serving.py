@@ -31,6 +31,7 @@ MOST_REQUESTS = 2000
 """How many requests are under way at once: each may hold a PROXY header of 64 KiB."""
 MEMORY = 256 * 2**20
 """How much memory may be allocated beyond what the server had at the fork, in bytes."""
+_FOR_LAST_WORDS = 2**20
 _DESCRIPTORS_OF_A_REQUEST = 4
 _SYSTEM = ExitCode.SYSTEM
 
@@ -49,15 +50,21 @@ def _limit_memory() -> None:
     with open("/proc/self/statm") as pages:
         allocated = int(pages.read().split()[5]) * resource.getpagesize()
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = allocated + MEMORY if most == resource.RLIM_INFINITY else min(allocated + MEMORY, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    limit, last = allocated + MEMORY, allocated + MEMORY + _FOR_LAST_WORDS
+    if most != resource.RLIM_INFINITY:
+        limit, last = min(limit, most), min(last, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, last))
 
 
 def _end(error: BaseException | None) -> NoReturn:
     """End without a reply to anybody; the server starts another helper for the next request."""
-    why = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
-    log("s6tls", "warning", f"the lookup helper ends and will be replaced: {why}")
-    os._exit(_SYSTEM)
+    try:
+        _, last = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (last, last))
+        why = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+        log("s6tls", "warning", f"the lookup helper ends and will be replaced: {why}")
+    finally:
+        os._exit(_SYSTEM)
 
 
 class _Service:

@@ -30,7 +30,6 @@ import enum
 import functools
 import gc
 import os
-import resource
 import select
 import signal
 import socket
@@ -38,6 +37,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.fdpass import DescriptorSender, control_pair
 from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import READABLE, Reactor, Timer
@@ -199,8 +199,7 @@ def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.so
 def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
     """Take connections until the server closes the control socket, and hold all their sessions to their end."""
     os.close(taken)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_soft_limit()
     _Worker(context, options, control).run()
 
 

@@ -140,13 +140,21 @@ class exits:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
-        code = 0
-        if isinstance(error, SystemExit):
-            code = error.code if isinstance(error.code, int) else ExitCode.SYSTEM
-        elif isinstance(error, StageExit):
-            log_exit(error)
-            code = error.code
-        elif error is not None:
-            log("s6tls", "fatal", f"unable to go on: {type(error).__name__}: {error}")
-            code = ExitCode.SYSTEM
-        os._exit(code)
+        code: int = ExitCode.SYSTEM
+        try:
+            code = _exit_code(error)
+        finally:  # also when there is no memory to say why
+            os._exit(code)
+
+
+def _exit_code(error: BaseException | None) -> int:
+    """Return what a process ends with that is ended by `error`, having logged it."""
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else ExitCode.SYSTEM
+    if isinstance(error, StageExit):
+        log_exit(error)
+        return error.code
+    log("s6tls", "fatal", f"unable to go on: {type(error).__name__}: {error}")
+    return ExitCode.SYSTEM

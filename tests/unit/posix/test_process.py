@@ -15,7 +15,7 @@ import pytest
 from s6tls.posix.identity import Identity
 from s6tls.posix.process import fork, keep_from_programs, occupy_standard_descriptors
 from s6tls.ucspi.image import Image, StageExit
-from s6tls.ucspi.spawn import execute, spawn
+from s6tls.ucspi.spawn import execute, exits, spawn
 from tests.support.children import in_child, outcome_of
 from tests.support.servers import BIN
 
@@ -322,3 +322,23 @@ def test_closed_standard_descriptors_are_occupied_and_the_others_left_alone(clos
         return [os.readlink(f"/proc/self/fd/{fd}") for fd in closed], len(os.listdir("/proc/self/fd")) - count
 
     assert in_child(occupied) == repr((["/dev/null"] * len(closed), len(closed)))
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SystemExit(3), 3), (StageExit("test", 99), 99), (OSError(), 111), (Unspeakable(), 111)],
+    ids=repr,
+)
+def test_a_forked_child_never_comes_back(error: BaseException, code: int) -> None:
+    """Not even when there is no memory for saying why: the code that follows is its parent's."""
+
+    def fails() -> NoReturn:
+        with exits():
+            raise error
+
+    assert outcome_of(fails) == (code, "")
