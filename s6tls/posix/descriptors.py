@@ -7,8 +7,6 @@ import os
 import resource
 from collections.abc import Iterator
 
-_FAR = 64
-
 
 def raise_soft_limit() -> tuple[int, int]:
     """Allow this process as many descriptors as the system lets it; return how many it had, and has now."""
@@ -22,13 +20,13 @@ def set_soft_limit(number: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
-def check_room(number: int, highest: int) -> None:
-    """See that so many more can be opened.  Raises OSError.
+def most() -> int:
+    """Return this process's limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
-    That is taken for granted while `highest`, the highest in use give or take a few dozen, is far below the limit.
-    """
-    if highest + _FAR < resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
-        return
+
+def check_room(number: int) -> None:
+    """See that so many more can be opened.  Raises OSError."""
     with contextlib.ExitStack() as opened:
         for _ in range(number):
             opened.callback(os.close, os.dup(2))

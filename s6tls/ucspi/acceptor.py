@@ -6,7 +6,7 @@ import errno
 import socket
 from collections.abc import Callable
 
-from s6tls.posix.descriptors import check_room
+from s6tls.posix import descriptors
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
@@ -16,6 +16,8 @@ _ACCEPTS_A_TURN = 32
 _PAUSE_S = 0.1
 _DESCRIPTORS = 8
 """What one client needs at most at once: a socket, three pipes, and one to spare."""
+_FAR = 64
+"""Below the limit by more than this, the number of a client's socket tells that there is room."""
 _CLIENT_IS_GONE = (
     errno.ECONNABORTED,
     errno.EINTR,
@@ -75,6 +77,7 @@ class Acceptor:
 
     def _accept(self) -> None:
         """Accept what is there, giving way to the connections under way every so often."""
+        near_limit = descriptors.most() - _FAR
         for _ in range(_ACCEPTS_A_TURN):
             if self._retry is not None or not self._is_open:
                 return
@@ -83,7 +86,8 @@ class Acceptor:
                 self._ledger.log_full()
                 return
             try:
-                check_room(_DESCRIPTORS, self._highest)
+                if self._highest >= near_limit:
+                    descriptors.check_room(_DESCRIPTORS)
                 accepted, name = self._listener.accept()
             except BlockingIOError:
                 return

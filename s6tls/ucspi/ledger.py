@@ -148,7 +148,8 @@ class Ledger:
         self._rate_rejects.tell()
 
     def _network(self, client: Client) -> str:
-        return client.network(self.limits.prefix)
+        address = client.address
+        return client.network(self.limits.prefix) if ":" in address else address
 
     def _share(self, network: str) -> str:
         return f"{self._held[network]}/{self.limits.per_client}"
