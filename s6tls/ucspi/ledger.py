@@ -72,7 +72,6 @@ class Ledger:
     def log_end(self, client: Client, pid: int, how: str) -> None:
         """Log how a client's process has ended."""
         self.log.info(f"end pid {pid} {how} count {self._share(client)}")
-        self.log_status()
 
     def log_session(self, client: Client, pid: int, seconds: float, session: OpenSession) -> None:
         """Log what is to be said of a session that has ended, and whose it was."""
