@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
+import functools
 import os
 import socket
+import termios
 from collections import deque
 from collections.abc import Sequence
 
@@ -25,6 +29,7 @@ class DescriptorSender:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._sent = 0
 
     def send(self, message: bytes, fds: Sequence[int]) -> None:
         """Send a message and descriptors; these are closed here once they are on their way.
@@ -51,14 +56,46 @@ class DescriptorSender:
             except BlockingIOError:
                 return False
             self._queue.popleft()
+            self._sent += _weight(len(message))
             _close(fds)
         return True
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something that the other process has not taken."""
+        return bool(self._queue) or _untaken(self.control) > 0
+
+    @property
+    def taken(self) -> int:
+        """A measure of what the other process has taken so far."""
+        return self._sent - _untaken(self.control)
+
+    def take_queue(self) -> list[tuple[int, ...]]:
+        """Give what still waits here, the descriptors of each message, to the caller."""
+        waiting = [fds for _, fds in self._queue]
+        self._queue.clear()
+        return waiting
 
     def close(self) -> None:
         """Let the other process know that nothing more comes; what still waits is dropped."""
         while self._queue:
             _close(self._queue.popleft()[1])
         self.control.close()
+
+
+@functools.cache
+def _weight(length: int) -> int:
+    """Return what a message of this many bytes counts for in the kernel's buffer."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.send(bytes(length))
+        return _untaken(ours)
+
+
+def _untaken(control: socket.socket) -> int:
+    counted = array.array("i", [0])
+    fcntl.ioctl(control, termios.TIOCOUTQ, counted)
+    return counted[0]
 
 
 def _close(fds: Sequence[int]) -> None:

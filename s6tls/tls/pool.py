@@ -25,6 +25,7 @@ taken; sessions are held to their end.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import enum
 import functools
@@ -34,6 +35,7 @@ import select
 import signal
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -43,7 +45,7 @@ from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls.credentials import PROGRAM, Credentials, SessionOptions, TlsParameters
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import Seldom, log, log_death
 from s6tls.ucspi.spawn import exits
 
 if TYPE_CHECKING:
@@ -53,9 +55,14 @@ _WAITING_ENGINES = 2
 _WORKERS = max(2, os.cpu_count() or 1)
 _MESSAGE = b"connection"
 _DESCRIPTORS = 6
+_ROOM = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
+_AT_ONCE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 _PID = struct.Struct("=I")
 _RETRY_S = 0.2
-"""Seconds after which what the system refused, a fork or memory, is asked for again."""
+"""Seconds after which what the system refused, a fork or memory, is asked for again: a fork twice as late each time."""
+_LATEST_RETRY_S = 4.0
+_CALM_S = 60.0
+"""Seconds after which a failure to have children waiting is forgotten."""
 
 
 class Isolation(enum.Enum):
@@ -66,11 +73,11 @@ class Isolation(enum.Enum):
 
 
 class EnginePool(DescriptorSender):
-    """The server's end of a pool."""
+    """The server's end of a pool, and a copy of the other end, to take back what nobody takes."""
 
-    def __init__(self, pid: int, control: socket.socket) -> None:
+    def __init__(self, pid: int, control: socket.socket, far: socket.socket) -> None:
         super().__init__(control)
-        self.pid = pid
+        self.pid, self._far = pid, far
 
     def send_connection(self, fds: Descriptors) -> None:
         """Send a connection to the pool; the descriptors are closed here once they are on their way.
@@ -78,6 +85,24 @@ class EnginePool(DescriptorSender):
         Raises OSError when the pool is gone; they are then still the caller's.
         """
         self.send(_MESSAGE, fds.numbers)
+
+    def take_back(self) -> list[Descriptors]:
+        """Return the connections that no engine has taken; they are the caller's again."""
+        back = []
+        with contextlib.suppress(OSError):
+            while True:
+                message, ancillary, _, _ = self._far.recvmsg(len(_MESSAGE), _ROOM, _AT_ONCE)
+                numbers = array.array("i", b"".join(data for _, _, data in ancillary))
+                fds = _descriptors(list(numbers)) if message else None
+                if fds is None:
+                    break
+                back.append(fds)
+        return back + [Descriptors(*numbers) for numbers in self.take_queue()]
+
+    def close(self) -> None:
+        """See `DescriptorSender`."""
+        super().close()
+        self._far.close()
 
 
 def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> EnginePool:
@@ -92,9 +117,8 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
             close_all_but({0, 1, 2, theirs.fileno()})
             redirect_to_null(0, 1)  # a listening socket, and where somebody may await that we are ready
             _keep(theirs, parameters, credentials, isolation)
-    theirs.close()
     ours.setblocking(False)
-    return EnginePool(pid, ours)
+    return EnginePool(pid, ours, theirs)
 
 
 def _keep(control: socket.socket, parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> None:
@@ -125,6 +149,9 @@ class _Keeper:
         self._reactor = Reactor()
         self._waiting: set[int] = set()
         self._retry: Timer | None = None
+        self._pause_s = _RETRY_S
+        self._calm_from = 0.0
+        self._unable = Seldom(PROGRAM)
 
     def run(self) -> None:
         """Go on until the server closes the control socket, and every connection has been taken from it."""
@@ -142,10 +169,19 @@ class _Keeper:
         self._refill()
 
     def _children_ended(self) -> None:
+        fell_while_waiting = False
         with contextlib.suppress(ChildProcessError):
-            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    break
+                log_death(PROGRAM, f"TLS engine {pid}", status)
+                fell_while_waiting |= pid in self._waiting and os.WIFSIGNALED(status)
                 self._waiting.discard(pid)
-        self._refill()
+        if fell_while_waiting:
+            self._refill_later()
+        else:
+            self._refill()
 
     def _refill(self) -> None:
         if _is_drained(self._control):
@@ -158,9 +194,18 @@ class _Keeper:
             try:
                 self._waiting.add(self._fork())
             except OSError as error:
-                log(PROGRAM, "warning", f"unable to fork: {error.strerror}")
-                self._retry = self._reactor.after(_RETRY_S, self._refill)
+                self._unable.warning(f"unable to fork: {error.strerror}")
+                self._refill_later()
                 return
+
+    def _refill_later(self) -> None:
+        """Have the children that are missing after a while: a longer one each time, until all has been well again."""
+        if self._retry is not None:
+            return
+        now = time.monotonic()
+        self._pause_s = _RETRY_S if now >= self._calm_from else min(2 * self._pause_s, _LATEST_RETRY_S)
+        self._calm_from = now + _CALM_S
+        self._retry = self._reactor.after(self._pause_s, self._refill)
 
     def _fork(self) -> int:
         pid = fork()

@@ -6,7 +6,9 @@ key or certificate serves the next client.  Sessions under the old one go on.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,10 +17,12 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules.stamp import is_stable
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.reactor import WRITABLE, Reactor
+from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, TlsParameters
 from s6tls.tls.ends import Descriptors
 from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.log import log, log_death
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -28,7 +32,9 @@ _MOST_POOLS = 64
 
 @dataclass
 class _Entry:
+    parameters: TlsParameters
     pool: pool.EnginePool
+    watchdog: Watchdog
     stamps: tuple[Stamp, ...]
     contents: int
     stable: bool
@@ -63,6 +69,7 @@ class EnginePools:
             entry.pool.send_connection(fds if fds.account is not None else replace(fds, account=fds.notify))
         except OSError as error:
             raise StageExit(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
+        entry.watchdog.look()
         return lambda: BAD_HANDSHAKE
 
     def reaped(self, pid: int, status: int) -> bool:
@@ -73,6 +80,7 @@ class EnginePools:
         """
         for parameters, entry in self._entries.items():
             if entry.pool.pid == pid:
+                log_death(PROGRAM, f"pool {pid} of TLS engines", status)
                 if os.WIFEXITED(status) and os.WEXITSTATUS(status) == BAD_CONFIGURATION:
                     entry.failed = True
                     self._close(entry)
@@ -104,7 +112,8 @@ class EnginePools:
         stable = _are_stable(stamps)
         credentials = parameters.paths.read()
         started = pool.start(parameters, credentials, self._isolation)
-        entry = _Entry(started, stamps, hash(credentials), stable)
+        watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
+        entry = _Entry(parameters, started, watchdog, stamps, hash(credentials), stable)
         self._reactor.watch(entry.pool.control.fileno(), WRITABLE, lambda _: self._flush(entry))
         return entry
 
@@ -116,6 +125,31 @@ class EnginePools:
             all_sent = True
         if all_sent and entry.retired:
             self._close(entry)
+
+    def _replace(self, entry: _Entry) -> None:
+        """Give the connections that a pool does not take to another, and end its keeper; its sessions go on."""
+        seconds = entry.watchdog.patience_s
+        log(PROGRAM, "warning", f"pool {entry.pool.pid} of TLS engines takes nothing for {seconds:g} s: replacing it")
+        waiting = entry.pool.take_back()
+        if self._entries.get(entry.parameters) is entry:
+            del self._entries[entry.parameters]
+        self._close(entry)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(entry.pool.pid, signal.SIGKILL)
+        try:
+            other = self._entry(entry.parameters)
+        except (StageExit, OSError) as error:
+            log(PROGRAM, "warning", f"unable to replace a pool of TLS engines: {error}")
+            for fds in waiting:
+                fds.close()
+            return
+        other.watchdog.patience_s = entry.watchdog.next_patience_s
+        for fds in waiting:
+            try:
+                other.pool.send_connection(fds)
+            except OSError:
+                fds.close()
+        other.watchdog.look()
 
     def _drop(self, parameters: TlsParameters) -> None:
         entry = self._entries.pop(parameters, None)
@@ -131,6 +165,7 @@ class EnginePools:
     def _close(self, entry: _Entry) -> None:
         if not entry.closed:
             entry.closed = True
+            entry.watchdog.stop()
             self._reactor.forget(entry.pool.control.fileno())
             entry.pool.close()
 

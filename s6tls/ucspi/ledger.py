@@ -130,7 +130,6 @@ class Ledger:
         """Log how a client's process has ended."""
         if self._tells_all:
             self.log.info(f"end pid {pid} {how} count {self._share(self._network(client))}")
-            self.log_status()
 
     def log_session(self, client: Client, pid: int, seconds: float, session: OpenSession) -> None:
         """Log what is to be said of a session that has ended, and whose it was."""

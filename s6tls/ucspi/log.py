@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import time
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import printable_ascii
@@ -10,6 +13,9 @@ from s6tls.posix.stderr import write_line
 
 if TYPE_CHECKING:
     from s6tls.ucspi.image import Image, StageExit
+
+_SELDOM_S = 60.0
+_NAMED = frozenset(signal.Signals)
 
 
 def log(program: str, kind: str, message: str) -> None:
@@ -37,6 +43,28 @@ class Log:
         """Write information from this verbosity on."""
         if self.verbosity >= verbosity:
             log(self.program, "info", message)
+
+
+class Seldom:
+    """Warnings of what goes on happening: the first, then at most one a minute."""
+
+    def __init__(self, program: str) -> None:
+        self._program, self._next = program, 0.0
+
+    def warning(self, message: str) -> None:
+        """Write a warning, unless one was written within the last minute."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SELDOM_S
+            log(self._program, "warning", message)
+
+
+def log_death(program: str, what: str, status: int) -> None:
+    """Warn that one of our processes was ended by a signal, if that is what a status of wait(2) says."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        name = signal.Signals(number).name if number in _NAMED else f"signal {number}"
+        log(program, "warning", f"{what} was ended by {name}")
 
 
 def log_exit(stage_exit: StageExit) -> None:

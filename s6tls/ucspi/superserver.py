@@ -243,6 +243,8 @@ class SuperServer:
         if how:
             self._ledger.log_end(connection.client, connection.pid, how)
         if is_over:
+            if how:
+                self._ledger.log_status()
             self._go_on()
 
     def _follow(self, session: OpenSession, ended: Callable[[], None]) -> None:

@@ -105,12 +105,12 @@ class Server:
             raise
         return connection
 
-    def refuses(self, parameters: TlsParameters) -> bool:
-        """Whether a client of a pool that is about to end is refused, before or after it is sent there."""
-        try:
-            return self.connect(parameters).refused()
-        except StageExit:
-            return True
+    def refuses(self, parameters: TlsParameters) -> int:
+        """Send a client to a pool that is about to end; see that it is refused, and return the pool's exit code."""
+        connection = self.connect(parameters)
+        status = self.reap(self.pool())
+        assert connection.refused()
+        return os.WEXITSTATUS(status)
 
     def newest(self) -> EnginePool:
         """The pool that was used last."""

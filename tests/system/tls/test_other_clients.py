@@ -122,7 +122,6 @@ def test_the_log_of_a_session(site: Site) -> None:
         f"accept {name} pid N count 1/40",
         "status: 1/40",
         "end pid N exitcode 0 count 1/40",
-        "status: 1/40",
         f"session {name} pid N seconds N in 0 out 0 {TLS} name localhost ended",
         "status: 0/40",
         "received SIGTERM, quitting",

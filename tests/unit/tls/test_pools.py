@@ -15,12 +15,13 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.helper import reply
+from s6tls.tls import pools
 from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOptions, TlsParameters
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
 from tests.support.tls.memory import client_context
-from tests.support.tls.pools import Connection, Server, eventually, with_files
+from tests.support.tls.pools import PATIENCE, Connection, Server, children, engine_of, eventually, with_files
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -125,8 +126,7 @@ def test_a_broken_key_refuses_with_96_until_the_files_change(
 ) -> None:
     good = pki.pair()
     parameters = with_files(tmp_path, Pair(b"garbage", good.chain))
-    assert server.refuses(parameters)
-    assert os.WEXITSTATUS(server.reap(server.pool())) == 96
+    assert server.refuses(parameters) == 96
     assert "s6-tlsd-io: fatal: unable to read private key" in capfd.readouterr().err
     for _ in range(3):
         with pytest.raises(StageExit) as refused:
@@ -251,3 +251,35 @@ def test_a_file_that_has_just_been_written_costs_no_pool_for_each_client(
 
     eventually(stable)
     assert connection_server.pool() == pool
+
+
+def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
+    connection_server: Server,
+    parameters: TlsParameters,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = connection_server
+    monkeypatch.setattr(pools, "PATIENCE_S", 0.5)
+    before = server.connect(parameters)
+    before.shake_hands()
+    keeper = server.pool()
+    stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
+    try:
+        waiting = [server.connect(parameters) for _ in range(3)]
+        deadline = time.monotonic() + PATIENCE
+        while server.pool() == keeper:
+            assert time.monotonic() < deadline
+            server.reactor.turn()
+        for connection in waiting:
+            connection.shake_hands()
+            assert connection.works()
+        assert os.WTERMSIG(os.waitpid(keeper, 0)[1]) == signal.SIGKILL
+        line = f"s6-tlsd-io: warning: pool {keeper} of TLS engines takes nothing for 0.5 s: replacing it\n"
+        assert capfd.readouterr().err.count(line) == 1
+    finally:
+        for pid in set(stopped) - {keeper}:
+            os.kill(pid, signal.SIGKILL)

@@ -125,6 +125,7 @@ def test_lines(verbosity: int, capfd: pytest.CaptureFixture[str]) -> None:
     book.admit(A)
     book.release(A)
     book.log_end(A, 77, "exitcode 0")
+    book.log_status()
     expected = [
         (2, "status: 0/3"),
         (2, "accept 192.0.2.1_1001 pid 77 count 1/1"),
