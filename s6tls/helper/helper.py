@@ -25,6 +25,7 @@ from s6tls.posix.fdpass import DescriptorSender, control_pair
 from s6tls.posix.identity import Identity
 from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import WRITABLE, Reactor
+from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import exits
@@ -46,6 +47,7 @@ class LookupHelper:
     def __init__(self, reactor: Reactor | None = None) -> None:
         self._reactor = reactor
         self._sender: DescriptorSender | None = None
+        self._watchdog: Watchdog | None = None
 
     def look_up(self, program: str, lookup: dict[str, Any], timeout_ms: int, servers: list[str]) -> int:
         """Ask who a client is; return the descriptor on which the reply comes.
@@ -70,6 +72,9 @@ class LookupHelper:
 
     def close(self) -> None:
         """Let the helper end."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
         if self._sender is not None:
             if self._reactor is not None:
                 self._reactor.forget(self._sender.control.fileno())
@@ -97,8 +102,19 @@ class LookupHelper:
             except ConnectionError:
                 self.close()
             else:
+                self._look()
                 return
         self._started(kind).send(message, fds)
+        self._look()
+
+    def _look(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.look()
+
+    def _replace(self) -> None:
+        """Let a helper that takes no requests go; the next request starts another."""
+        log("s6tls", "warning", f"the lookup helper takes no requests for {PATIENCE_S:g} s: replacing it")
+        self.close()
 
     def _started(self, kind: str) -> DescriptorSender:
         ours, theirs = control_pair()
@@ -112,6 +128,7 @@ class LookupHelper:
         if self._reactor is not None:
             ours.setblocking(False)
             self._reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush(sender))
+            self._watchdog = Watchdog(self._reactor, sender, self._replace, PATIENCE_S)
         return sender
 
     def _flush(self, sender: DescriptorSender) -> None:

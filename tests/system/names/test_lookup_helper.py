@@ -202,3 +202,17 @@ def test_no_descriptor_is_left_after_many_clients(puppet: Puppet) -> None:
         crowd(200)
         assert len(descriptors(server.pid)) <= before[0]
         await_that(lambda: len(descriptors(helper(server))) <= before[1] + 2)
+
+
+def test_a_helper_that_is_stopped_costs_its_clients_their_time_limit_and_is_replaced(puppet: Puppet) -> None:
+    with serving(puppet.address, "-t", "500") as server, stay(server, puppet, 1):
+        stopped = helper(server)
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            with server.connect(source=silent(2)) as late:
+                assert read_all(late) == b""
+            server.wait_log(rf"fatal: unable to look up {re.escape(silent(2))}: took too long$")
+            server.wait_log("^s6tls: warning: the lookup helper takes no requests for 5 s: replacing it$")
+            visit(server, "127.9.0.1")
+        finally:
+            os.kill(stopped, signal.SIGKILL)
