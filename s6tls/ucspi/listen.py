@@ -50,7 +50,10 @@ def bind(binding: Binding) -> socket.socket:
 
 def endpoint(name: tuple[Any, ...]) -> tuple[str, int]:
     """Return address and port of a socket's name, the address in canonical text, without a scope and not mapped."""
-    text: str = name[0].partition("%")[0]
+    text: str = name[0]
+    if ":" not in text:
+        return text, name[1]
+    text = text.partition("%")[0]
     return address_text(client_address(text)).decode(), name[1]
 
 
