@@ -20,7 +20,7 @@ from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, TlsParameters
-from s6tls.tls.ends import Descriptors
+from s6tls.tls.ends import Descriptors, ToProgram
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log, log_death
 
@@ -145,6 +145,9 @@ class EnginePools:
             return
         other.watchdog.patience_s = entry.watchdog.next_patience_s
         for fds in waiting:
+            if ToProgram(fds.to_program).reader_is_gone():  # the server has given it up meanwhile
+                fds.close()
+                continue
             try:
                 other.pool.send_connection(fds)
             except OSError:
