@@ -24,7 +24,7 @@ DECISIONS: dict[str, dict[str, tuple[str, Verdict]]] = {
         "2001:db8::1": ("ip6/2001:db8::_32", Verdict.ALLOW),
         "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff": ("ip6/2001:db8::_32", Verdict.ALLOW),
         "2001:db9::1": ("", Verdict.NOTFOUND),
-        "::ffff:192.0.2.1": ("", Verdict.NOTFOUND),
+        "::ffff:192.0.2.1": ("ip4/192.0.2.0_24", Verdict.ALLOW),
     },
     "deny-list": {
         "192.0.2.1": ("ip4/0.0.0.0_0", Verdict.ALLOW),
