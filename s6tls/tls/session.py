@@ -35,8 +35,8 @@ from s6tls.tls.states import (
 _ROUNDS = 8
 LINGER = 30.0
 """Seconds after which something must have moved towards a client that is all there is to wait for."""
-LINGER_FAILED = 5.0
-"""The same after a failure, when all that the client has left to read is an alert."""
+LINGER_REFUSED = 5.0
+"""The same where the handshake has failed: all that such a client has to read is an alert."""
 
 
 class Unwatchable(Exception):
@@ -140,8 +140,7 @@ class Session:
         self.advance(Event.ABANDONED)
 
     def _look_later(self) -> Timer:
-        only_an_alert = self._failure is not None and not self._is_owed()
-        return self._after(LINGER_FAILED if only_an_alert else LINGER, self._look_again)
+        return self._after(LINGER if self._pump.established else LINGER_REFUSED, self._look_again)
 
     def _look_again(self) -> None:
         """See whether a client that is waited for has taken anything since the last look."""
