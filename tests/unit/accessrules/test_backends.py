@@ -242,8 +242,7 @@ class TestCdb:
     @pytest.fixture
     def large(self, place: bytes) -> bytes:
         """A cdb that takes some time to copy."""
-        open_cdb(SOME, place).close()
-        os.truncate(place + b"/rules.cdb", 1 << 26)
+        trees.write_cdb(place + b"/rules.cdb", [(b"other/large", bytes(1 << 26))])
         return place + b"/rules.cdb"
 
     def test_names_come_and_go_while_a_copy_is_made(self, large: bytes) -> None:

@@ -171,7 +171,8 @@ def test_a_reset_tells_a_writing_application(world: World) -> None:
             app.write(data_of(65536))
     assert app.read_all() == b""
     app.exit()
-    assert world.failure() is not None
+    failure = world.failure()  # none if the end of the client was heard of before anything had been written
+    assert failure is None or not failure.during_handshake
 
 
 @pytest.mark.parametrize("said", [0, 1, 5, 100, 200])
