@@ -34,8 +34,10 @@ def at_rest(world: World, until: float) -> None:
     program_gone = input_.deaf and output.ended
     if program_gone and (connection.dead or (connection.end_arrived and connection.client_heard_end)):
         raise Wrong("both sides have ended, and the session does not")
+    valid, end, _ = world.peer.meaning.of(connection.arrived, world.peer.handshake)
     waited = until - max(program.output_ended, world.taken_away)
-    if connection.unacked and waited > _LONGEST and not (input_.closed or input_.deaf):
+    owed = input_.data and program.read + len(input_.data) < valid
+    if connection.unacked and waited > _LONGEST and not (input_.closed or input_.deaf or owed):
         raise Wrong("the program, which has ended its output, waits for a client that takes nothing")
     if connection.dead or connection.ended == "reset" or not connection.at_client.space:
         return  # nothing can be sent, and so the session need not read what it would have to answer
@@ -50,7 +52,6 @@ def at_rest(world: World, until: float) -> None:
         return  # the program has to read first
     if connection.received and not input_.closed:
         raise Wrong("what the client sent is not read")
-    valid, end, _ = world.peer.meaning.of(connection.arrived, world.peer.handshake)
     if not input_.closed and not input_.deaf:
         if program.read < valid:
             raise Wrong("the program could not read what had come")

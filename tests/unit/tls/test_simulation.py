@@ -94,6 +94,13 @@ def test_user_canceled_is_ignored(version: int, close_notify: bool) -> None:
             assert not world.failures and world.program.read == 10 and world.peer.answer_read == 100_000
 
 
+def test_valid_bytes_wait_for_a_program_that_rests_for_long_though_its_client_takes_nothing() -> None:
+    """The program has ended its own output; the client has broken the session, and is gone."""
+    program = (Step("pause", 45), Step("write", 4380), Step("close output"), Step("pause", 1000))
+    plan = Plan(VERSIONS[0], client=(Say("data", 228_662), Say("bad", 27), Do("close")), program=program, grain=20_000)
+    run_in_each_order(replace(plan, capacities=(4096, 262144, 65536, 65536, 262144), paces=(10, 1, 1, 1, 10, 10)))
+
+
 # Whatever fails within
 
 
