@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -20,7 +19,7 @@ from OpenSSL import SSL, crypto
 from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable
 from s6tls.pki.parsing import authorities, chain, private_key, reason, revocations, use_keypair
-from s6tls.tls import policy
+from s6tls.tls import library, policy
 from s6tls.tls.credentials import ClientCertificate, Credentials, SessionOptions, SniLevel
 from s6tls.tls.policy import SessionPolicy
 
@@ -62,7 +61,7 @@ def _built(credentials: Credentials, options: SessionOptions) -> SSL.Context:
         use_keypair(contexts[server], private_key(key, which), chain(certificates, which), which)
     if options.sni_level is SniLevel.NONE:
         # With this the library keeps the name in the session, and a TLS 1.2 session that resumes still has it.
-        contexts[b""].set_tlsext_servername_callback(lambda _: None)
+        library.serve_names(contexts[b""], lambda _: None)
         return contexts[b""]
     # Without a default pair, a client that asks for no name that we have meets a context without a certificate.
     first = contexts.get(b"") or _empty_context(name, clients, options, replace(session_policy, serves=False))
@@ -109,7 +108,7 @@ def _empty_context(
     context.set_session_id(session_name)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     if options.alpn:
-        context.set_alpn_select_callback(_choose_protocol(options.alpn))
+        library.serve_protocols(context, options.alpn)
     if clients is not None:
         _ask_for_certificate(context, clients, options.client_certificate is ClientCertificate.MANDATORY)
     context.set_app_data(session_policy)
@@ -134,44 +133,14 @@ def _ask_for_certificate(context: SSL.Context, clients: _Clients, mandatory: boo
     except (SSL.Error, crypto.Error) as error:
         raise BadConfiguration(f"unable to use CA or CRL: {reason(error)}") from error
     mode = SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE
-    context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT if mandatory else mode, _explain)
-
-
-_VERIFY_ERRORS = {
-    number: name.removeprefix("ERR_").replace("_", " ").lower()
-    for name, number in vars(SSL.X509VerificationCodes).items()
-    if name.startswith("ERR_")
-}
-
-
-def _explain(connection: SSL.Connection, _certificate: crypto.X509, number: int, _depth: int, good: int) -> bool:
-    """Leave the library its verdict on a client's certificate; note what it does not tell but here.
-
-    Nothing may be raised: pyOpenSSL looks for it at the context that serves the name, and it comes from the first.
-    """
-    if not good:
-        connection.set_app_data(_VERIFY_ERRORS.get(number, f"error {number}"))
-    return bool(good)
-
-
-def _choose_protocol(ours: tuple[bytes, ...]) -> Callable[[SSL.Connection, list[bytes]], bytes]:
-    """Agree on the first of our protocols that the client has; one without any of them is refused (RFC 7301, 3.2)."""
-
-    def choose(_: SSL.Connection, offered: list[bytes]) -> bytes:
-        for protocol in ours:
-            if protocol in offered:
-                return protocol
-        raise SSL.Error([("", "", "no application protocol in common")])  # once the library has sent its alert
-
-    return choose
+    context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT if mandatory else mode)
 
 
 def _choose_by_name(first: SSL.Context, contexts: dict[bytes, SSL.Context]) -> None:
     """Serve each server name its own keypair; a name's first label may be covered by ``*``."""
 
-    def choose(connection: SSL.Connection) -> None:
-        name = policy.entry(connection.get_servername() or b"", contexts)
-        if name is not None:
-            connection.set_context(contexts[name])
+    def choose(asked: bytes) -> SSL.Context | None:
+        name = policy.entry(asked, contexts)
+        return None if name is None else contexts[name]
 
-    first.set_tlsext_servername_callback(choose)
+    library.serve_names(first, choose)

@@ -45,6 +45,13 @@ class SniLevel(enum.IntEnum):
     MANDATORY = 2
 
 
+class Isolation(enum.Enum):
+    """What shares a process: nothing, or many sessions of the same parameters."""
+
+    CONNECTION = "connection"
+    WORKER = "worker"
+
+
 @dataclass(frozen=True)
 class SessionOptions:
     """How sessions are to be held, from the command line of s6-tlsd.

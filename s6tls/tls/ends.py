@@ -28,6 +28,9 @@ _SIOCOUTQNSD = 0x894B
 """Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
 _TCP_CLOSE = 7
 """The state of a connection that is gone, in the kernel's struct tcp_info (include/net/tcp_states.h)."""
+CONNECTION = b"connection"
+"""The message with which the descriptors of a connection travel."""
+_ALL = 6
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
@@ -61,6 +64,24 @@ class Descriptors:
     def close_others(self) -> None:
         """Close every descriptor of the process but these and stderr."""
         close_all_but({2, *self.numbers})
+
+
+def receive(control: socket.socket, flags: int = 0) -> list[int] | None:
+    """Take a connection from a control socket: the numbers of its descriptors, or None when no more come.
+
+    Raises OSError.
+    """
+    message, numbers, _, _ = socket.recv_fds(control, len(CONNECTION), _ALL, flags | socket.MSG_CMSG_CLOEXEC)
+    return numbers if message else None
+
+
+def whole(numbers: list[int]) -> Descriptors | None:
+    """Return the descriptors of a connection; None if there was no room for all, and then the others are closed."""
+    if len(numbers) == _ALL:
+        return Descriptors(*numbers)
+    for fd in numbers:
+        os.close(fd)
+    return None
 
 
 class Network:

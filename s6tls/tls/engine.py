@@ -10,8 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-
-from OpenSSL import SSL
+from typing import TYPE_CHECKING
 
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
@@ -31,6 +30,9 @@ from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.image import StageExit
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 BROKEN = ExitCode.BROKEN_SESSION
 SYSTEM = ExitCode.SYSTEM
@@ -104,7 +106,7 @@ class Engine:
                 handshake_timeout=options.handshake_timeout_ms / 1000,
                 close_notify=options.close_notify,
             )
-        except (Unwatchable, MemoryError, OSError, SSL.Error) as error:
+        except (Unwatchable, MemoryError, OSError) as error:
             teller.unable(str(error) or "out of memory")
             for fd in fds.numbers:
                 self._reactor.forget(fd)

@@ -14,11 +14,13 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import inf
-
-from OpenSSL import SSL
-from OpenSSL._util import lib
+from typing import TYPE_CHECKING
 
 from s6tls.tls import wire
+from s6tls.tls.library import Connection
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 clock = time.time
 _NOT_SERVED = "no certificate for the name that the peer asked for"
@@ -38,21 +40,20 @@ class SessionPolicy:
     only: frozenset[bytes] | None = None
 
 
-def new_session(context: SSL.Context) -> SSL.Connection:
+def new_session(context: SSL.Context) -> Connection:
     """Make a server's session; one whose tickets do not count, if what they were issued on has run out."""
-    connection = SSL.Connection(context, None)
-    connection.set_accept_state()
+    connection = Connection(context)
     if _policy_of(connection).valid_until <= clock():
-        connection.set_options(SSL.OP_NO_TICKET)
+        connection.refuse_tickets()
     return connection
 
 
-def checks_names(connection: SSL.Connection) -> bool:
+def checks_names(connection: Connection) -> bool:
     """Tell whether `rejection_reason` must be told what the client said."""
     return _policy_of(connection).only is not None
 
 
-def rejection_reason(connection: SSL.Connection, said: bytes) -> str:
+def rejection_reason(connection: Connection, said: bytes) -> str:
     """Return why a session that the library has established must not be, or "".
 
     `said` is what the client has said up to now, its first message at least; b"" will do if nobody `checks_names`.
@@ -60,25 +61,14 @@ def rejection_reason(connection: SSL.Connection, said: bytes) -> str:
     policy = _policy_of(connection)
     if not policy.serves:
         return _NOT_SERVED
-    if resumed(connection):
+    if connection.resumed:
         if policy.only is not None and not _asks_for_one_of(policy.only, said):
             return _NOT_SERVED
-        certificate = connection.get_peer_certificate()
+        certificate = connection.peer_certificate
         now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(clock())).encode()
         if certificate is not None and (certificate.get_notAfter() or b"") < now:
-            return "certificate verify failed: cert has expired"
+            return "certificate verify failed: certificate has expired"
     return ""
-
-
-def verify_error(connection: SSL.Connection) -> str:
-    """Return what the check of a client's certificate has noted on its session, or ""."""
-    noted = connection.get_app_data()
-    return noted if isinstance(noted, str) else ""
-
-
-def resumed(connection: SSL.Connection) -> bool:
-    """Tell whether a session is an earlier one gone on with.  pyOpenSSL binds this function and never calls it."""
-    return bool(lib.SSL_session_reused(connection._ssl))
 
 
 def entry(asked: bytes, names: Collection[bytes]) -> bytes | None:
@@ -95,6 +85,6 @@ def _asks_for_one_of(names: Collection[bytes], said: bytes) -> bool:
         return False
 
 
-def _policy_of(connection: SSL.Connection) -> SessionPolicy:
-    found = connection.get_context().get_app_data()
+def _policy_of(connection: Connection) -> SessionPolicy:
+    found = connection.context.get_app_data()
     return found if isinstance(found, SessionPolicy) else SessionPolicy()

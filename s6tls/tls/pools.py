@@ -19,7 +19,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.tls import pool
-from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, TlsParameters
+from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, Isolation, TlsParameters
 from s6tls.tls.ends import Descriptors, ToProgram
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log, log_death
@@ -48,7 +48,7 @@ class EnginePools:
 
     gives_accounts = True
 
-    def __init__(self, reactor: Reactor, isolation: pool.Isolation) -> None:
+    def __init__(self, reactor: Reactor, isolation: Isolation) -> None:
         self._reactor, self._isolation = reactor, isolation
         self._entries: dict[TlsParameters, _Entry] = {}
 

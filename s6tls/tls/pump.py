@@ -26,13 +26,15 @@ without reading still gets its bytes to the program.
 from __future__ import annotations
 
 from collections import deque
-
-from OpenSSL import SSL
-from OpenSSL._util import lib
+from typing import TYPE_CHECKING
 
 from s6tls.tls import policy
+from s6tls.tls.library import RECORD, Closed, LibraryError
 from s6tls.tls.states import Event
 from s6tls.tls.wire import Boundaries
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 CHUNK = 65536
 """Bytes to read at once from either side."""
@@ -40,11 +42,9 @@ CHUNK = 65536
 RECORDS = 64
 """Records to take in at once: of the largest there are four in a chunk, of the smallest thousands."""
 
-_RECORD = 16384
-_CIPHERTEXT = CHUNK + 8192
 _TOO_MUCH = 4 * CHUNK
 
-MOST_TO_PROGRAM = CHUNK + _RECORD
+MOST_TO_PROGRAM = CHUNK + RECORD
 """Bytes that `to_program` may come to: a chunk, and the record that it completes."""
 
 MOST_TO_NETWORK = _TOO_MUCH + 2 * CHUNK
@@ -122,16 +122,12 @@ class Pump:
         try:
             if not was_established and policy.checks_names(self.connection):
                 self._said += data[: min(passed, CHUNK - len(self._said))]
-            self.connection.bio_write(data[:passed])
-            self._take_in()
-        except SSL.WantReadError:
-            events: Events = ()
-        except SSL.ZeroReturnError:
+            self.connection.take(data[:passed])
+            events = self._take_in()
+        except Closed:
             events = self._hear_end(Event.CLIENT_ENDED)
-        except SSL.Error as error:
+        except LibraryError as error:
             events = self._not_understood(error)
-        except TLSFailure as failure:
-            events = self._fail(failure)
         self._collect()
         return (Event.SHAKEN, *events) if self.established and not was_established else events
 
@@ -152,11 +148,11 @@ class Pump:
         self._program_ended = not data
         try:
             if data:
-                self.connection.send(data)
+                self.connection.write(data)
             elif self._close_notify:
-                self.connection.shutdown()
-        except SSL.Error as error:
-            return self._fail(TLSFailure(_reason(error), during_handshake=False))
+                self.connection.close()
+        except LibraryError as error:
+            return self._fail(TLSFailure(str(error), during_handshake=False))
         self._collect()
         if self._program_ended:
             return (Event.PROGRAM_ENDED,)
@@ -179,29 +175,24 @@ class Pump:
         """Remove `count` bytes from the front of `to_program`: it has them."""
         _consume(self.to_program, count)
 
-    def _take_in(self) -> None:
-        """Have the library do what it can.  Raises what it raises, in the end WantReadError; or TLSFailure."""
+    def _take_in(self) -> Events:
+        """Have the library do what it can.  Raises LibraryError, Closed."""
+        connection = self.connection
         if not self.established:
-            self.connection.do_handshake()
-            if reason := policy.rejection_reason(self.connection, self._said):
-                raise TLSFailure(reason, during_handshake=True)
+            if not connection.shake_hands():
+                return ()
+            if reason := policy.rejection_reason(connection, self._said):
+                return self._fail(TLSFailure(reason, during_handshake=True))
             self.established = True
-        while True:
-            self.to_program.append(self.connection.recv(_RECORD))
+        while data := connection.read():
+            self.to_program.append(data)
+        return ()
 
-    def _not_understood(self, error: SSL.Error) -> Events:
-        """Tell a failure from an end: after a user_canceled the library takes close_notify for a failed system call.
-
-        RFC 8446, 6.1: user_canceled is ignored, and close_notify, which follows it, ends one direction.
-        """
-        if isinstance(error, SSL.SysCallError):
-            lib.ERR_clear_error()
-            if self.connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
-                return self._hear_end(Event.CLIENT_ENDED)
-        reason = _reason(error)
-        if self._has_half_closed and self.connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:  # by an alert
+    def _not_understood(self, error: LibraryError) -> Events:
+        """Tell a failure from an end."""
+        if self._has_half_closed and self.connection.has_heard_end:  # by an alert
             return self._hear_end(Event.CLIENT_ENDED)
-        told = ": ".join(filter(None, (reason, policy.verify_error(self.connection))))
+        told = ": ".join(filter(None, (str(error), self.connection.verify_error)))
         return self._fail(TLSFailure(told, during_handshake=not self.established))
 
     @property
@@ -220,15 +211,9 @@ class Pump:
 
     def _collect(self) -> None:
         """Move pending ciphertext into `to_network`."""
-        try:
-            size = _CIPHERTEXT
-            while size == _CIPHERTEXT:  # less than asked for is all there is; to ask again costs an exception
-                data = self.connection.bio_read(_CIPHERTEXT)
-                size = len(data)
-                self.to_network.append(data)
-                self.unsent += size
-        except SSL.WantReadError:
-            pass
+        while data := self.connection.give():
+            self.to_network.append(data)
+            self.unsent += len(data)
 
 
 def _consume(chunks: deque[bytes], count: int) -> None:
@@ -239,10 +224,3 @@ def _consume(chunks: deque[bytes], count: int) -> None:
             return
         count -= len(first)
         chunks.popleft()
-
-
-def _reason(error: SSL.Error) -> str:
-    """Return the library's own words for an error."""
-    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    words = [str(entry[-1]) for entry in reasons if entry]
-    return "; ".join(words) or "the peer broke the connection"

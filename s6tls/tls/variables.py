@@ -17,7 +17,6 @@ from cryptography import x509
 from OpenSSL import crypto
 
 from s6tls.helper import reply, texts
-from s6tls.tls import policy
 
 if TYPE_CHECKING:
     from s6tls.tls.pump import Pump
@@ -33,13 +32,13 @@ def notification(pump: Pump) -> bytes:
     """Return the notification for an established session."""
     connection = pump.connection
     values = {
-        b"SSL_PROTOCOL": connection.get_protocol_version_name().encode(),
-        b"SSL_CIPHER": (connection.get_cipher_name() or "").encode(),
-        b"SSL_TLS_SNI_SERVERNAME": texts.host_name(connection.get_servername() or b""),
-        b"SSL_ALPN": texts.token(connection.get_alpn_proto_negotiated()),
-        b"SSL_SESSION_REUSED": b"1" if policy.resumed(connection) else b"",
+        b"SSL_PROTOCOL": connection.protocol,
+        b"SSL_CIPHER": connection.cipher,
+        b"SSL_TLS_SNI_SERVERNAME": texts.host_name(connection.server_name),
+        b"SSL_ALPN": texts.token(connection.application_protocol),
+        b"SSL_SESSION_REUSED": b"1" if connection.resumed else b"",
     }
-    certificate = connection.get_peer_certificate()
+    certificate = connection.peer_certificate
     if certificate is not None:
         values |= _about(certificate)
     return reply.encode({name: value for name, value in values.items() if 0 < len(value) <= _LONGEST_VALUE})

@@ -103,7 +103,7 @@ class LongLived:
     def engine_starter(self) -> EngineStarter:
         """Sessions live in processes that outlive one connection."""
         if self._pools is None:
-            from s6tls.tls.pool import Isolation
+            from s6tls.tls.credentials import Isolation
             from s6tls.tls.pools import EnginePools
 
             self._pools = EnginePools(self._reactor, Isolation(self._isolation))

@@ -12,9 +12,9 @@ from pathlib import Path
 from OpenSSL import SSL
 
 from s6tls.posix.reactor import Reactor
-from s6tls.tls.credentials import SessionOptions, TlsParameters
+from s6tls.tls.credentials import Isolation, SessionOptions, TlsParameters
 from s6tls.tls.ends import Descriptors
-from s6tls.tls.pool import EnginePool, Isolation
+from s6tls.tls.pool import EnginePool
 from s6tls.tls.pools import EnginePools
 from s6tls.ucspi.image import StageExit
 from tests.support import pki

@@ -295,8 +295,8 @@ def agreed(options: SessionOptions, *offered: bytes, version: int = SSL.TLS1_3_V
     pump = Pump(build(pki.credentials((b"server.example", pki.pair()), default=pki.pair("x.example")), options))
     talking = Client(client)
     shake_hands(pump, talking)
-    assert talking.connection.get_alpn_proto_negotiated() == pump.connection.get_alpn_proto_negotiated()
-    return pump.connection.get_alpn_proto_negotiated()
+    assert talking.connection.get_alpn_proto_negotiated() == pump.connection.application_protocol
+    return pump.connection.application_protocol
 
 
 @EACH_VERSION

@@ -70,7 +70,7 @@ def test_a_session_resumed_under_another_name_has_that_name() -> None:
     client = client_context(SSL.TLS1_3_VERSION)
     pump, elsewhere = Pump(server), Client(client, b"x.b.example", ticket(server, client, b"a.example"))
     shake_hands(pump, elsewhere)
-    assert pump.connection.get_servername() == b"x.b.example"
+    assert pump.connection.server_name == b"x.b.example"
 
 
 @EACH_VERSION
@@ -81,7 +81,7 @@ def test_a_resumed_session_still_has_the_client_s_certificate(version: int) -> N
     again = Client(client, session=ticket(server, client))
     shake_hands(pump, again)
     assert again.resumed
-    assert pump.connection.get_peer_certificate(as_cryptography=True) is not None
+    assert pump.connection.peer_certificate is not None
 
 
 @EACH_VERSION

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from s6tls.posix.identity import Identity
-from s6tls.tls.credentials import TlsParameters
-from s6tls.tls.pool import Isolation
+from s6tls.tls.credentials import Isolation, TlsParameters
 from tests.support import pki
 from tests.support.tls.pools import Server, children, engine_of, eventually, held, ids, with_files
 

@@ -47,7 +47,7 @@ def test_the_sessions_are_whole_and_of_both_versions(monkeypatch: pytest.MonkeyP
     versions: list[str] = []
 
     def note(pump: Pump) -> bytes:
-        versions.append(pump.connection.get_protocol_version_name())
+        versions.append(pump.connection.protocol.decode())
         return variables.notification(pump)
 
     monkeypatch.setattr(warmup, "notification", note)

@@ -1,0 +1,227 @@
+"""A pool's own program: a keeper, which has engines wait for connections, and the engines that it forks.
+
+See `s6tls.tls.pool`, which starts it.  All that an engine needs is imported and done here, once; the keeper's children
+find it in memory.  Nothing is imported after the privileges have gone: there may be no right to read the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from s6tls.posix.descriptors import raise_soft_limit
+from s6tls.posix.process import close_all_but, fork
+from s6tls.posix.reactor import READABLE, Reactor, Timer
+from s6tls.tls import engine
+from s6tls.tls.credentials import PROGRAM, Credentials, Isolation, SessionOptions, TlsParameters
+from s6tls.tls.ends import Descriptors, receive, whole
+from s6tls.tls.warmup import warm_up
+from s6tls.ucspi.log import Seldom, log, log_death
+from s6tls.ucspi.spawn import exits
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+_WAITING_ENGINES = 2
+_WORKERS = max(2, os.cpu_count() or 1)
+_PID = struct.Struct("=I")
+_RETRY_S = 0.2
+"""Seconds after which what the system refused, a fork or memory, is asked for again: a fork twice as late each time."""
+_LATEST_RETRY_S = 4.0
+_CALM_S = 60.0
+"""Seconds after which a failure to have children waiting is forgotten."""
+
+
+def main(control: int, pickled: bytes) -> None:
+    """Load the credentials, then have children wait on `control` until the server closes it."""
+    with exits():
+        _keep(socket.socket(fileno=control), *pickle.loads(pickled))
+
+
+def _keep(control: socket.socket, parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> None:
+    context = engine.confine_and_load(parameters, credentials)
+    warm_up(context, parameters.options)
+    gc.collect()
+    gc.freeze()
+    if isolation is Isolation.CONNECTION:
+        _Keeper(control, _WAITING_ENGINES, functools.partial(_serve_one, context, parameters.options)).run()
+    else:
+        control.setblocking(False)
+        _Keeper(control, _WORKERS, functools.partial(_serve_many, context, parameters.options)).run()
+
+
+class _Keeper:
+    """Has `wanted` children wait on the control socket; each is a fork that runs `serve(control, taken)`.
+
+    A child that has taken a connection and waits no more writes its process id to `taken`.
+    """
+
+    def __init__(self, control: socket.socket, wanted: int, serve: Callable[[socket.socket, int], None]) -> None:
+        self._control, self._wanted, self._serve = control, wanted, serve
+        self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._reactor = Reactor()
+        self._waiting: set[int] = set()
+        self._retry: Timer | None = None
+        self._pause_s = _RETRY_S
+        self._calm_from = 0.0
+        self._unable = Seldom(PROGRAM)
+
+    def run(self) -> None:
+        """Go on until the server closes the control socket, and every connection has been taken from it."""
+        self._reactor.watch_signals({signal.SIGCHLD: self._children_ended})
+        self._reactor.watch(self._taken_out, READABLE, self._connections_taken)
+        self._reactor.watch(self._control.fileno(), 0, lambda _: self._refill())
+        self._refill()
+        self._reactor.run()
+
+    def _connections_taken(self, _: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                taken = os.read(self._taken_out, 64 * _PID.size)
+                self._waiting.difference_update(pid for (pid,) in _PID.iter_unpack(taken))
+        self._refill()
+
+    def _children_ended(self) -> None:
+        fell_while_waiting = False
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    break
+                log_death(PROGRAM, f"TLS engine {pid}", status)
+                fell_while_waiting |= pid in self._waiting and os.WIFSIGNALED(status)
+                self._waiting.discard(pid)
+        if fell_while_waiting:
+            self._refill_later()
+        else:
+            self._refill()
+
+    def _refill(self) -> None:
+        if _is_drained(self._control):
+            self._reactor.stop()
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        while len(self._waiting) < self._wanted:
+            try:
+                self._waiting.add(self._fork())
+            except OSError as error:
+                self._unable.warning(f"unable to fork: {error.strerror}")
+                self._refill_later()
+                return
+
+    def _refill_later(self) -> None:
+        """Have the children that are missing after a while: a longer one each time, until all has been well again."""
+        if self._retry is not None:
+            return
+        now = time.monotonic()
+        self._pause_s = _RETRY_S if now >= self._calm_from else min(2 * self._pause_s, _LATEST_RETRY_S)
+        self._calm_from = now + _CALM_S
+        self._retry = self._reactor.after(self._pause_s, self._refill)
+
+    def _fork(self) -> int:
+        pid = fork()
+        if pid == 0:
+            with exits():
+                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in})
+                self._serve(self._control, self._taken_in)
+        return pid
+
+
+def _is_drained(control: socket.socket) -> bool:
+    """Tell whether the server has closed the control socket, and every connection has been taken from it."""
+    try:
+        return not control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+
+
+def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
+    """Take one connection, and let go of everything else before its first byte is read."""
+    gc.disable()
+    numbers = receive(control)
+    if numbers is None:
+        return
+    with contextlib.suppress(BrokenPipeError):  # a keeper that was killed needs no other child
+        os.write(taken, _PID.pack(os.getpid()))
+    os.close(taken)
+    control.close()
+    fds = _whole(numbers)
+    if fds is not None:
+        raise SystemExit(engine.run(context, options, fds))
+
+
+def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
+    """Take connections until the server closes the control socket, and hold all their sessions to their end."""
+    os.close(taken)
+    raise_soft_limit()
+    _Worker(context, options, control).run()
+
+
+class _Worker:
+    """Many sessions in one event loop."""
+
+    def __init__(self, context: SSL.Context, options: SessionOptions, control: socket.socket) -> None:
+        self._control = control
+        self._reactor = Reactor()
+        self._engine = engine.Engine(self._reactor, context, options)
+        self._sessions = 0
+        self._closed = False
+
+    def run(self) -> None:
+        """Go on until the server closes the control socket and the last session has ended."""
+        self._reactor.watch(self._control.fileno(), READABLE | select.EPOLLEXCLUSIVE, self._take_one)
+        self._reactor.run()
+
+    def _take_one(self, _: int = 0) -> None:
+        if self._closed:
+            return
+        try:
+            numbers = receive(self._control)
+        except BlockingIOError:
+            return
+        except MemoryError:
+            self._reactor.after(_RETRY_S, self._take_one)
+            return
+        except OSError:
+            numbers = None
+        if numbers is None:
+            self._close()
+            return
+        self._reactor.soon(self._take_one)
+        fds = _whole(numbers)
+        if fds is not None:
+            self._sessions += 1
+            self._engine.start_session(fds, "", self._session_ended)
+
+    def _close(self) -> None:
+        self._closed = True
+        self._reactor.forget(self._control.fileno())
+        self._control.close()
+        self._stop_if_done()
+
+    def _session_ended(self, _code: int) -> None:
+        self._sessions -= 1
+        self._stop_if_done()
+
+    def _stop_if_done(self) -> None:
+        if self._closed and not self._sessions:
+            self._reactor.stop()
+
+
+def _whole(numbers: list[int]) -> Descriptors | None:
+    fds = whole(numbers)
+    if fds is None:
+        log(PROGRAM, "fatal", "unable to take a connection: too many open files")
+    return fds
