@@ -15,11 +15,18 @@ def main() -> None:
     with open(setup, "rb") as file:
         path, pickled = marshal.load(file)
     sys.path.extend(path)
+    os.register_at_fork = _none_needed
     process = importlib.import_module("s6tls.posix.process")
     process.close_all_but({0, 1, 2, kept})
     importlib.import_module(module).main(kept, pickled)
 
 
+def _none_needed(**_: object) -> None:
+    """Take no functions to be called at a fork: those of `threading` and `random` cost more than the fork itself.
+
+    There is one thread, and nobody here asks `random` for anything that matters.
+    """
+
+
 if __name__ == "__main__":
-    os.umask(0o077)
     main()

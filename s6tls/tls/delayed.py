@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s6tls.posix.exitcodes import ExitCode
@@ -45,7 +44,7 @@ def await_command(
             begin(fds)
         elif command == b"y":
             os.close(control)
-            begin(replace(fds, notify=None))
+            begin(fds._replace(notify=None))
         else:
             if command:
                 log(PROGRAM, "fatal", "unrecognized command on control socket")

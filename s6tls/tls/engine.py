@@ -5,11 +5,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s6tls.posix.exitcodes import ExitCode
@@ -67,7 +63,7 @@ class Engine:
         the program says so.
         """
         teller: Teller = OnStderr(peer) if fds.account is None else OnPipe(fds.account)
-        fds = replace(fds, account=None)
+        fds = fds._replace(account=None)
 
         def ended_early(code: int) -> None:
             teller.ended(0, 0)
@@ -93,7 +89,6 @@ class Engine:
 
         unowned: Descriptors | Ends = fds
         try:
-            _send_at_once(fds.net_out)
             pump = Pump(self._context, options.close_notify, options.demand_close_notify)
             unowned = ends = Ends(fds, shared=options.delayed)
             Session(
@@ -113,12 +108,6 @@ class Engine:
             unowned.close()
             teller.ended(0, 0)
             ended(SYSTEM)
-
-
-def _send_at_once(fd: int) -> None:
-    """Disable Nagle's algorithm: records are written whole, and one that waited for an acknowledgement lost 40 ms."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def run(context: SSL.Context, options: SessionOptions, fds: Descriptors, peer: str = "") -> int:

@@ -32,8 +32,12 @@ from s6tls.ucspi.spawn import exits
 if TYPE_CHECKING:
     from OpenSSL import SSL
 
-_WAITING_ENGINES = 2
 _WORKERS = max(2, os.cpu_count() or 1)
+_WAITING = {Isolation.CONNECTION: (2, 4), Isolation.WORKER: (_WORKERS, _WORKERS)}
+"""How few and how many children wait for connections.
+
+A fork costs the keeper copies of all pages to which it writes afterwards.  So it is better to fork several in a row.
+"""
 _PID = struct.Struct("=I")
 _RETRY_S = 0.2
 """Seconds after which what the system refused, a fork or memory, is asked for again: a fork twice as late each time."""
@@ -53,21 +57,23 @@ def _keep(control: socket.socket, parameters: TlsParameters, credentials: Creden
     warm_up(context, parameters.options)
     gc.collect()
     gc.freeze()
-    if isolation is Isolation.CONNECTION:
-        _Keeper(control, _WAITING_ENGINES, functools.partial(_serve_one, context, parameters.options)).run()
-    else:
-        control.setblocking(False)
-        _Keeper(control, _WORKERS, functools.partial(_serve_many, context, parameters.options)).run()
+    serve = _serve_one if isolation is Isolation.CONNECTION else _serve_many
+    control.setblocking(isolation is Isolation.CONNECTION)
+    _Keeper(control, _WAITING[isolation], functools.partial(serve, context, parameters.options)).run()
 
 
 class _Keeper:
-    """Has `wanted` children wait on the control socket; each is a fork that runs `serve(control, taken)`.
+    """Has children wait on the control socket; each is a fork that runs `serve(control, taken)`.
 
+    When fewer than the first number in `waiting` wait, there will be as many as the second one says.
     A child that has taken a connection and waits no more writes its process id to `taken`.
     """
 
-    def __init__(self, control: socket.socket, wanted: int, serve: Callable[[socket.socket, int], None]) -> None:
-        self._control, self._wanted, self._serve = control, wanted, serve
+    def __init__(
+        self, control: socket.socket, waiting: tuple[int, int], serve: Callable[[socket.socket, int], None]
+    ) -> None:
+        self._control, self._serve = control, serve
+        self._fewest, self._most = waiting
         self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._reactor = Reactor()
         self._waiting: set[int] = set()
@@ -103,7 +109,7 @@ class _Keeper:
                 self._waiting.discard(pid)
         if fell_while_waiting:
             self._refill_later()
-        else:
+        elif len(self._waiting) < self._fewest:
             self._refill()
 
     def _refill(self) -> None:
@@ -113,7 +119,8 @@ class _Keeper:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        while len(self._waiting) < self._wanted:
+        wanted = self._most if len(self._waiting) < self._fewest else 0
+        while len(self._waiting) < wanted:
             try:
                 self._waiting.add(self._fork())
             except OSError as error:
@@ -220,7 +227,7 @@ class _Worker:
             self._reactor.stop()
 
 
-def _whole(numbers: list[int]) -> Descriptors | None:
+def _whole(numbers: tuple[int, ...]) -> Descriptors | None:
     fds = whole(numbers)
     if fds is None:
         log(PROGRAM, "fatal", "unable to take a connection: too many open files")

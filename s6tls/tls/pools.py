@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.stamp import is_stable
@@ -66,7 +66,7 @@ class EnginePools:
         if entry.failed:
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
         try:
-            entry.pool.send_connection(fds if fds.account is not None else replace(fds, account=fds.notify))
+            entry.pool.send_connection(fds if fds.account is not None else fds._replace(account=fds.notify))
         except OSError as error:
             raise StageExit(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
         entry.watchdog.look()

@@ -115,7 +115,7 @@ def test_a_revoked_certificate_is_refused_and_the_others_are_not(
 ) -> None:
     strict = server(revoked=revocations(BAD, by="clients", der=der), options=options)
     connect(strict, client_context(version, certificate=GOOD))
-    assert rejection_reason(strict, BAD, version) == "certificate verify failed: cert revoked"
+    assert rejection_reason(strict, BAD, version) == "certificate verify failed: certificate revoked"
 
 
 @EACH_VERSION
@@ -134,9 +134,9 @@ def test_a_client_without_certificate_has_none_that_could_be_revoked() -> None:
 @pytest.mark.parametrize(
     ("revoked", "reason"),
     [
-        (revocations(by="clients", days=-1), "crl has expired"),
-        (revocations(by="others"), "unable to get crl"),
-        (revocations(by="clients", signed_by="others"), "crl signature failure"),
+        (revocations(by="clients", days=-1), "CRL has expired"),
+        (revocations(by="others"), "unable to get certificate CRL"),
+        (revocations(by="clients", signed_by="others"), "CRL signature failure"),
     ],
     ids=["expired", "of another authority", "forged"],
 )
@@ -150,15 +150,15 @@ def test_each_authority_needs_a_list() -> None:
     partner = pki.pair("partner.example", by="partners")
     connect(both, client_context(certificate=GOOD))
     connect(both, client_context(certificate=partner))
-    assert rejection_reason(both, BAD).endswith("cert revoked")
+    assert rejection_reason(both, BAD).endswith("certificate revoked")
     connect(one, client_context(certificate=GOOD))
-    assert rejection_reason(one, partner).endswith("unable to get crl")
+    assert rejection_reason(one, partner).endswith("unable to get certificate CRL")
 
 
 def test_of_an_old_list_and_a_new_one_the_new_one_counts() -> None:
     for revoked in (LISTED + revocations(by="clients", days=-1), revocations(by="clients", days=-1) + LISTED):
         connect(server(revoked=revoked), client_context(certificate=GOOD))
-        assert rejection_reason(server(revoked=revoked), BAD).endswith("cert revoked")
+        assert rejection_reason(server(revoked=revoked), BAD).endswith("certificate revoked")
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_no_authority_at_all_is_refused() -> None:
 def test_the_reason_belongs_to_the_session_that_failed(version: int) -> None:
     strict = server(revoked=LISTED)
     for _ in range(2):
-        assert rejection_reason(strict, BAD, version).endswith("cert revoked")
+        assert rejection_reason(strict, BAD, version).endswith("certificate revoked")
         stranger = rejection_reason(strict, pki.pair("client.example", by="strangers"), version)
-        assert stranger == "certificate verify failed: unable to get issuer cert locally"
+        assert stranger == "certificate verify failed: unable to get local issuer certificate"
         connect(strict, client_context(version, certificate=GOOD))
 
 
@@ -222,7 +222,7 @@ def test_a_certificate_for_servers_only_is_no_client_s() -> None:
         .sign(signer, hashes.SHA256())
     )
     pair = Pair(pki.key_bytes(key), certificate.public_bytes(Encoding.PEM))
-    assert rejection_reason(server(), pair) == "certificate verify failed: invalid purpose"
+    assert rejection_reason(server(), pair) == "certificate verify failed: unsuitable certificate purpose"
 
 
 def test_more_authorities_than_a_client_may_want_to_hear_of_are_not_told() -> None:

@@ -119,15 +119,16 @@ def test_a_client_cannot_renegotiate() -> None:
 
 
 @EACH_VERSION
-@pytest.mark.parametrize("what", ["cert", "crl"])
+@pytest.mark.parametrize("what", ["certificate", "CRL"])
 def test_a_client_does_not_resume_when_its_certificate_or_the_list_has_expired(
     version: int, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(hours=1)
     client = client_context(
-        version, certificate=issue("short.example", end) if what == "cert" else pki.pair("client.example", by="clients")
+        version,
+        certificate=issue("short.example", end) if what == "certificate" else pki.pair("client.example", by="clients"),
     )
-    strict = strict_context(revoked=revocations(by="clients", end=end) if what == "crl" else b"")
+    strict = strict_context(revoked=revocations(by="clients", end=end) if what == "CRL" else b"")
     held, spare = ticket(strict, client), ticket(strict, client)
     assert connect(strict, client, session=spare).resumed
     later = end + datetime.timedelta(seconds=1)
