@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 
 _CONTROL_BUFFER = 2**20
+_MOST_HEARD = 1000
+"""More messages than a control socket holds, unless its owner goes on sending."""
 
 
 def control_pair() -> tuple[socket.socket, socket.socket]:
@@ -60,6 +62,14 @@ class DescriptorSender:
             _close(fds)
         return True
 
+    def hear(self) -> bool:
+        """Take in what the other process says, a byte at a time; tell whether it has said anything."""
+        heard = False
+        with contextlib.suppress(OSError):
+            for _ in range(_MOST_HEARD):
+                heard = bool(self.control.recv(1, socket.MSG_DONTWAIT)) or heard
+        return heard
+
     @property
     def waits(self) -> bool:
         """Whether there is something that the other process has not taken."""
@@ -70,9 +80,9 @@ class DescriptorSender:
         """A measure of what the other process has taken so far."""
         return self._sent - _untaken(self.control)
 
-    def take_queue(self) -> list[tuple[int, ...]]:
-        """Give what still waits here, the descriptors of each message, to the caller."""
-        waiting = [fds for _, fds in self._queue]
+    def take_queue(self) -> list[tuple[bytes, tuple[int, ...]]]:
+        """Give what still waits here, messages with their descriptors, to the caller."""
+        waiting = list(self._queue)
         self._queue.clear()
         return waiting
 
@@ -81,6 +91,24 @@ class DescriptorSender:
         while self._queue:
             _close(self._queue.popleft()[1])
         self.control.close()
+
+
+def receive(control: socket.socket, length: int, most: int) -> tuple[bytes, list[int]] | None:
+    """Return the next message, of at most `length` bytes and `most` descriptors; None if there is none.
+
+    What has lost descriptors on its way, for want of room, is passed over.
+    """
+    room, at_once = socket.CMSG_LEN(most * array.array("i").itemsize), socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+    with contextlib.suppress(OSError):
+        while True:
+            message, ancillary, flags, _ = control.recvmsg(length, room, at_once)
+            fds = list(array.array("i", b"".join(data for _, _, data in ancillary)))
+            if not message:
+                break
+            if not flags & socket.MSG_CTRUNC:
+                return message, fds
+            _close(fds)
+    return None
 
 
 @functools.cache

@@ -149,6 +149,8 @@ class LongLived:
         """Take note of the end of a child that was no connection's program."""
         if self._pools is not None:
             self._pools.reaped(pid, status)
+        if self._lookup_helper is not None:
+            self._lookup_helper.reaped(pid, status)
 
     def close(self) -> None:
         """Let the processes that serve all connections end when they have nothing left to do."""
