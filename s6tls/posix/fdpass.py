@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 
 _CONTROL_BUFFER = 2**20
+_HELD = b"."
 _MOST_HEARD = 1000
 """More messages than a control socket holds, unless its owner goes on sending."""
 
@@ -109,6 +111,28 @@ def receive(control: socket.socket, length: int, most: int) -> tuple[bytes, list
                 return message, fds
             _close(fds)
     return None
+
+
+def put_away(fds: Sequence[int]) -> int:
+    """Return a descriptor that holds others, in the queue of a socket; they are closed here, and with it for good.
+
+    So whoever waits for long has one of them open, not many.  Raises OSError; they are then still as they were.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        socket.send_fds(theirs, [_HELD], fds)
+        _close(fds)
+        return ours.detach()
+
+
+def take_out(holder: int, count: int) -> list[int]:
+    """Return what was put away, so many descriptors, and close what held them.  Raises OSError; it is then open."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, holder) as ours:
+        received = receive(ours, len(_HELD), count)
+        if received is None:
+            ours.detach()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return received[1]
 
 
 @functools.cache
