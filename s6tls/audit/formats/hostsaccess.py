@@ -20,7 +20,7 @@ from s6tls.audit.formats.entries import (
     LineError,
     Parsed,
     Statement,
-    each_line,
+    faults_of,
     first_match,
     network,
     networks_of,
@@ -53,7 +53,7 @@ def parse(allow: bytes, deny: bytes = b"", *, daemon: str | None = None) -> Pars
     reader = _Reader(daemon)
     faults: list[Diagnostic] = []
     for file, (data, verdict) in enumerate(((allow, True), (deny, False))):
-        each_line(data, partial(reader.take, file, verdict), faults, file=file)
+        faults += faults_of(data, partial(reader.take, file, verdict), file=file)
         if data and not data.endswith(b"\n"):
             faults.append(Diagnostic(data.count(b"\n") + 1, "no newline ends the line, so no reader takes it", file))
     faults += reader.check_names()
