@@ -43,10 +43,7 @@ SMALL = {
 @pytest.fixture(params=["tree", "cdb"])
 def rules(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     path = str(tmp_path / "rules")
-    if request.param == "tree":
-        trees.write_tree(os.fsencode(path), RULES)
-    else:
-        write_cdb(path, RULES.items(), mode=0o640)
+    trees.write_form(request.param, path, RULES, mode=0o640)
     return path
 
 

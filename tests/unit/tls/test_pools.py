@@ -20,8 +20,10 @@ from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOpt
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
+from tests.support.processes import await_that
+from tests.support.servers import PATIENCE
 from tests.support.tls.memory import client_context
-from tests.support.tls.pools import PATIENCE, Connection, Server, children, engine_of, eventually, with_files
+from tests.support.tls.pools import Connection, Server, children, engine_of, with_files
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -249,7 +251,7 @@ def test_a_file_that_has_just_been_written_costs_no_pool_for_each_client(
         connection_server.pools.prepare(parameters)
         return entry.stable
 
-    eventually(stable)
+    await_that(stable)
     assert connection_server.pool() == pool
 
 
@@ -267,7 +269,7 @@ def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
     stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
+    await_that(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
     try:
         waiting = [server.connect(parameters) for _ in range(3)]
         deadline = time.monotonic() + PATIENCE
