@@ -2,7 +2,7 @@
 
 tcpserver looks for a rule of the whole address, then of its first three, two and one numbers, then of none; of several
 with one address the first counts, and with none at all the client is allowed.  It knows IPv4 only.
-Between these it asks for ``USER@``, ``=HOST`` and ``=.DOMAIN``, which rules of ours cannot say: a name is asked for
+Between these it asks for ``USER@``, ``=HOST`` and ``=.DOMAIN``, which rules of ours cannot express: a name is asked for
 only when no network decides, and matches what is below it too.
 """
 

@@ -48,7 +48,7 @@ def test_for_machines(bad: str) -> None:
         "code": "host-bits",
         "severity": "error",
         "rule": "ip4/10.0.0.1_8",
-        "message": "can never match: bits are set behind the prefix",
+        "message": "can never match: bits are set beyond the prefix",
         "remedy": "write it as 10.0.0.0_8",
     }
     assert [(other["code"], other["rule"]) for other in others] == [

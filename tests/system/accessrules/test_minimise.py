@@ -133,7 +133,7 @@ def test_a_tree_takes_no_place(tmp_path: Path) -> None:
         ("--budget=-1", "invalid value for --budget"),
         ("--budget=1e9", "invalid value for --budget"),
         ("--budget=" + "9" * 5000, "invalid value for --budget"),
-        ("--protect=10.0.0.1/8", r"invalid value for --protect: bits are set behind the prefix"),
+        ("--protect=10.0.0.1/8", r"invalid value for --protect: bits are set beyond the prefix"),
         ("--protect=example.org", "invalid value for --protect"),
         ("--protect=", "invalid value for --protect"),
         (b"--protect=\xff/8", "invalid value for --protect"),
