@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.acceptor import Acceptor
@@ -138,7 +139,7 @@ class SuperServer:
             self._refuse(connection, refused)
         except OSError as error:
             message = f"unable to serve {connection.client}: {error.strerror or error}"
-            self._refuse(connection, StageExit(image.link, 111, message))
+            self._refuse(connection, StageExit(image.link, ExitCode.SYSTEM, message))
 
     def _wait(self, connection: _Connection, waiting: Waiting) -> None:
         connection.waiting = waiting

@@ -58,14 +58,14 @@ LIMIT_OPTIONS = (
         "",
         ("client-prefix",),
         "length",
-        "for `-C`, `--rate` and `TCPCONNNUM`, take IPv6 addresses for one client when their first bits, this many, are "
-        "the same. Default 64; 128 tells all addresses apart",
+        "for `-C`, `--rate` and `TCPCONNNUM`, take IPv6 addresses that share this many first bits for one client. "
+        "Default 64; 128 tells all addresses apart",
     ),
     Option(
         "",
         ("rate",),
         "number/seconds[,burst]",
-        "let one client connect this often, and `burst` times at once (as `number`, by default); others are "
+        "let one client connect this often, and `burst` times at once (by default, `number` times); others are "
         "disconnected. See [s6-tcpserverd](s6-tcpserverd.md#limits)",
     ),
     Option(

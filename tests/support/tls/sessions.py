@@ -18,11 +18,11 @@ from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
+from tests.support.servers import PATIENCE
 from tests.support.tls.memory import client_context, server_context
 
 T = TypeVar("T")
 MB = 1_000_000
-PATIENCE = 5.0
 TCP_ESTABLISHED = 1
 
 

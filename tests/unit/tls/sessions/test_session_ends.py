@@ -11,9 +11,10 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.tls import session
+from tests.support.servers import PATIENCE
 from tests.support.tls import memory, sealing
 from tests.support.tls.memory import EACH_VERSION, client_context
-from tests.support.tls.sessions import PATIENCE, Client, World, data_of
+from tests.support.tls.sessions import Client, World, data_of
 
 # Ends
 
