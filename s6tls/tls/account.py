@@ -96,12 +96,13 @@ class OnPipe:
 class Account:
     """The server's end of such a pipe once the reply has come (an `OpenSession`); `said` is what came with the reply.
 
-    `peer` names the client, and `variables` are those of the reply: none if there was no handshake.
+    `peer` names the client, and `variables` are those of the reply: none if there was no handshake.  `rule` names the
+    rule that let the client in, "" if none were asked.
     """
 
-    def __init__(self, fd: int, said: bytes, peer: str, variables: Mapping[bytes, bytes]) -> None:
+    def __init__(self, fd: int, said: bytes, peer: str, variables: Mapping[bytes, bytes], rule: str = "") -> None:
         self.fd = fd
-        self._said, self._peer, self._variables = said, peer, variables
+        self._said, self._peer, self._variables, self._rule = said, peer, variables, rule
         os.set_blocking(fd, False)
 
     def resume(self) -> bool:
@@ -138,6 +139,7 @@ class Account:
             return ""
         words = [f"{name.decode()} {told[name].decode()}" for name in (_IN, _OUT) if told]
         words += [f"{word} {shown(self._variables[name])}" for word, name in _SHOWN if name in self._variables]
+        words += [f"rule {self._rule}"] if self._rule else []
         return " ".join([*words, "broken" if told.get(_FAILURE) else "ended" if told else "its engine has died"])
 
     def _told(self) -> dict[bytes, bytes]:
