@@ -139,10 +139,10 @@ def test_a_rule_limits_the_connections_of_each_of_its_clients(certified: Certifi
     env.mkdir(parents=True)
     (env.parent / "allow").touch()
     (env / "TCPCONNMAX").write_text("1\n")
-    with tlsserver(certified, "-i", str(tmp_path), "--", "echo", "x") as s, s.connect() as waiting:
+    with tlsserver(certified, "-v", "-i", str(tmp_path), "--", "echo", "x") as s, s.connect() as waiting:
         assert answer(s, certified, source="127.0.0.2") == b"x\n"
         assert s.exchange() == b""
-        s.wait_log("^s6-connlimit: fatal: number of connections from this client limited to 1$")
+        s.wait_log("^s6-connlimit: info: number of connections from this client limited to 1$")
         with secured(waiting, certified) as client:
             assert client.recv(1000) == b"x\n"
 
