@@ -82,8 +82,8 @@ class Engine:
 
         def failed(failure: TLSFailure) -> None:
             nonlocal code
-            code = BAD_HANDSHAKE if failure.during_handshake else BROKEN
-            teller.failed(str(failure), failure.during_handshake)
+            code = SYSTEM if failure.ours else BAD_HANDSHAKE if failure.during_handshake else BROKEN
+            teller.failed(str(failure), failure.during_handshake, failure.ours)
 
         def over() -> None:
             teller.ended(ends.to_program.count, ends.from_program.count)

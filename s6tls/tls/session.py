@@ -382,7 +382,7 @@ class Session:
             error = error or another
         if error is not None:
             reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
-            self._fail(TLSFailure(reason, not self._pump.established))
+            self._fail(TLSFailure(reason, not self._pump.established, ours=True))
         self._ended()
 
     def _let_go(self, end: ToProgram | FromProgram | Notify | None) -> None:

@@ -69,15 +69,15 @@ class Waiting(Protocol):
 class OpenSession(Protocol):
     """What goes on behind a connection, whether or not its program does: it ends when `resume` returns True.
 
-    Call `resume` whenever `fd` is readable.  Then `failure` is what the client has done wrong, and the text of this is
-    what the log says of it.
+    Call `resume` whenever `fd` is readable.  Then `failure` is what has gone wrong, and the text of this is what the
+    log says of it.
     """
 
     fd: int
 
     @property
     def failure(self) -> StageExit | None:
-        """What the client has done wrong."""
+        """What has gone wrong: a `ClientFailure`, or a warning."""
 
     def resume(self) -> bool:
         """Take in what `fd` holds; tell whether the session is over."""

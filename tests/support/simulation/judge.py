@@ -72,6 +72,8 @@ def after_all(world: World) -> None:
     ordinary = world.plan.error is OSError and world.calls.faulty in _MAY_FAIL
     if world.calls.faulty and world.plan.fault <= outcome.calls and not (world.failures or ordinary):
         raise Wrong(f"{world.calls.faulty} failed, and nobody says so")
+    if any(failure.ours for failure in world.failures) and not world.calls.faulty:
+        raise Wrong("what the client did is called our failure")
     _judge_program(world, outcome)
     _judge_client(world, outcome)
     if not world.calls.faulty:
