@@ -35,7 +35,7 @@ SYNOPSIS = Synopsis(
         *s6_tcpserver_access.ACCESS_OPTIONS,
         Option("e", (), None, "run the access stage in any case (an older option)"),
         "**TLS** ([s6-tlsd](s6-tlsd.md))",
-        *s6_tlsd.ENGINE_OPTIONS,
+        *(option for option in s6_tlsd.ENGINE_OPTIONS if option not in LIMIT_OPTIONS),
         *s6_tlsd.KEEP_OPTIONS,
         "**the program's ids** ([s6-applyuidgid](s6-applyuidgid.md))",
         *s6_tcpserver.IDENTITY_OPTIONS,

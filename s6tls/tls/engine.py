@@ -103,6 +103,7 @@ class Engine:
                 over,
                 handshake_timeout=options.handshake_timeout_ms / 1000,
                 close_notify=options.close_notify,
+                stall_timeout=options.stall_timeout_ms / 1000,
             )
         except (Unwatchable, MemoryError, OSError, SSL.Error) as error:
             teller.unable(str(error) or "out of memory")

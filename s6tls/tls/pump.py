@@ -61,6 +61,12 @@ class TLSFailure(Exception):
         self.during_handshake, self.ours = during_handshake, ours
 
 
+def fault(error: Exception, during_handshake: bool) -> TLSFailure:
+    """Return the failure that an exception of ours is to its session."""
+    reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+    return TLSFailure(reason, during_handshake, ours=True)
+
+
 class Pump:
     """A server-side session over memory.
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Limits:
     """What clients may have: connections at once, in all and each, and how often; how long SIGTERM lets them finish.
 
-    The IPv6 addresses that have their first `prefix` bits in common are one client.
+    The IPv6 addresses that have their first `prefix` bits in common are one client.  One that takes nothing for
+    `stall_ms` loses its connection, unless that is 0.
     """
 
     total: int = 40
@@ -29,6 +30,7 @@ class Limits:
     drain_s: float = 0.0
     prefix: int = 64
     rate: Rate | None = None
+    stall_ms: int = 0
 
 
 class Client(NamedTuple):

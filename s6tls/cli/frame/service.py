@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame import chain
-from s6tls.cli.frame.options import Given, Option, UsageError
+from s6tls.cli.frame.options import STALL_TIMEOUT, Given, Option, UsageError, stall_timeout_ms
 from s6tls.helper.helper import LookupHelper
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
@@ -20,6 +20,7 @@ from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import SERVER, Chain, StageExit
 from s6tls.ucspi.ledger import Ledger, Limits
+from s6tls.ucspi.listen import end_stalled
 from s6tls.ucspi.log import Log, log_exit
 from s6tls.ucspi.rate import Rate
 from s6tls.ucspi.rulerates import RuleRates
@@ -67,6 +68,7 @@ LIMIT_OPTIONS = (
         "let one client connect this often, and `burst` times at once (as `number`, by default); others are "
         "disconnected. See [s6-tcpserverd](s6-tcpserverd.md#limits)",
     ),
+    STALL_TIMEOUT,
     Option(
         "",
         ("drain",),
@@ -134,6 +136,8 @@ class LongLived:
             if isinstance(stage, Preparing):
                 _prepare(stage, env, self._log.verbosity)
         bounds = self._bounds
+        if bounds.stall_ms:
+            end_stalled(listener, bounds.stall_ms)
         open_files, most_files = raise_soft_limit()
         if self._pools is not None or self._lookup_helper is not None:
             bounds = _within(most_files, bounds, self._log)
@@ -207,7 +211,7 @@ def limits(given: Given) -> Limits:
     per_client = max(1, given.number("C", 40))
     drain = given.number("drain", 0, 0, _LONGEST_DRAIN)
     prefix = given.number("client-prefix", 64, 1, 128)
-    return Limits(total, min(per_client, total), drain / 1000, prefix, _rate(given))
+    return Limits(total, min(per_client, total), drain / 1000, prefix, _rate(given), stall_timeout_ms(given))
 
 
 def _rate(given: Given) -> Rate | None:

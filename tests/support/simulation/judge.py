@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from s6tls.tls.session import LINGER
 from tests.support.simulation.actors import Wrong
-from tests.support.simulation.plans import FOREVER
+from tests.support.simulation.plans import FOREVER, STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from tests.support.simulation.world import Outcome, World
 
 _MAY_FAIL = ("network.read", "network.write", "to_program.write", "pump.sent", "pump.delivered")
-_LONGEST = 4 * LINGER
+_LONGEST = 4 * STALL_TIMEOUT
 """Seconds that a session may go on when everybody else has done everything."""
 
 
