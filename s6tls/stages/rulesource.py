@@ -41,6 +41,11 @@ def check_rules(program: str, rules: Rules, probe: Probe) -> Decision:
     return decision
 
 
+def rule_name(decision: Decision) -> str:
+    """Return what the log calls the rule that decided: its key, or ``none``."""
+    return "none" if decision.rule is None else shown(decision.rule)
+
+
 class CdbSource:
     """Rules of a cdb file, opened again whenever another file or other contents stand under its name.
 

@@ -189,8 +189,7 @@ class SuperServer:
         When the server cannot start the program itself, there was no process and a warning says all.
         """
         if refused.kind == "warning":
-            if self._log.verbosity >= 1:
-                log_exit(refused)
+            self._log_exit(refused)
             self._drop(connection)
             return
         self._log_accept(connection)
@@ -210,7 +209,7 @@ class SuperServer:
     def _log_exit(self, stage_exit: StageExit) -> None:
         if isinstance(stage_exit, ClientFailure):
             self._failures.log(stage_exit)
-        else:
+        elif stage_exit.kind != "warning" or self._log.verbosity >= 1:
             log_exit(stage_exit)
 
     # Ends

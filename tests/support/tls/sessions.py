@@ -123,6 +123,7 @@ class World:
         close_notify: bool = False,
         demand_close_notify: bool = False,
         handshake_timeout: float = 0,
+        stall_timeout: float = 60,
         buffers: int = 0,
         lenient: bool = False,
         context: SSL.Context | None = None,
@@ -166,6 +167,7 @@ class World:
                     over,
                     handshake_timeout,
                     close_notify,
+                    stall_timeout,
                 )
                 if not self.ended.done():
                     reactor.run()

@@ -69,7 +69,7 @@ def test_a_failed_handshake_is_told_to_the_server(
     connection.client.sendall(b"GET / HTTP/1.0\r\n\r\n")
     assert os.read(connection.notified, 100) == b"!97 http request\0\0"
     connection.client.close()
-    assert os.read(connection.notified, 100) == b"in=0\0out=0\0failure=\0\0"
+    assert os.read(connection.notified, 100) == b"in=0\0out=0\0failure=\0fault=\0\0"
     assert connection.refused()
     assert capfd.readouterr().err == ""
 
@@ -84,7 +84,7 @@ def test_the_server_hears_of_a_session_until_it_has_ended(server: Server, parame
     connection.stdout = os.open("/dev/null", os.O_WRONLY)
     assert not select.select([connection.notified], [], [], 0.1)[0]
     connection.client.close()
-    assert os.read(connection.notified, 4096) == b"in=4\0out=4\0failure=\0\0"
+    assert os.read(connection.notified, 4096) == b"in=4\0out=4\0failure=\0fault=\0\0"
     assert connection.refused()
 
 
