@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -198,8 +199,12 @@ class SuperServer:
 
     def _cut_off(self, connection: _Connection, late: StageExit) -> None:
         """End a connection that has no program in time, whoever it waits for; that may have the socket open, too."""
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.image.stdin)) as network:
-            network.shutdown(socket.SHUT_RDWR)
+        fd = connection.image.stdin
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            network = socket.socket(fileno=fd)
+            with contextlib.suppress(OSError):
+                network.shutdown(socket.SHUT_RDWR)
+            network.detach()
         self._refuse(connection, late)
 
     def _log_accept(self, connection: _Connection) -> None:
