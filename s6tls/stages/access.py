@@ -78,10 +78,10 @@ class Access:
             self._send_banner(image)
         if self.nodelay:
             self._disable_nagle(image)
-        address = address_text(client_address(image.env[proto + b"REMOTEIP"]))
-        if b":" not in address:
-            image.env[proto + b"REMOTEIP"] = address
-        return _Check(self, image, proto, image.env[proto + b"REMOTEIP"]).by_address()
+        address = image.env[proto + b"REMOTEIP"]
+        if b":" in address and len(packed := client_address(address)) == 4:
+            image.env[proto + b"REMOTEIP"] = address = address_text(packed)
+        return _Check(self, image, proto, address).by_address()
 
     def _proto(self, env: Mapping[bytes, bytes]) -> bytes:
         """Return PROTO, having checked that we run under a UCSPI server."""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from s6tls.helper.reply import RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.posix.fdpass import put_away, take_out
 from s6tls.tls.account import HANDSHAKE_TOO_LONG, Account, refusal
 from s6tls.tls.credentials import (
     BAD_HANDSHAKE,
@@ -74,9 +75,12 @@ class Tlsd:
             gone = self._starter.submit(parameters, fds, client)
             unless_submitted.pop_all()
         image.stdin, image.stdout = app_in, app_out
+        holder = self._put_away(image)
         told: dict[bytes, bytes] = {}
 
         def established(variables: dict[bytes, bytes]) -> None:
+            if holder is not None:
+                image.stdin, image.stdout = take_out(holder, 2)
             if not self._keep:
                 unset_parameters(image)
             image.unset(SESSION_VARIABLES)
@@ -96,6 +100,14 @@ class Tlsd:
             keep=keep if self._starter.gives_accounts else None,
             deadline=self._deadline(image, client),
         )
+
+    def _put_away(self, image: Image) -> int | None:
+        """Have one descriptor open during a handshake where there are many clients: None if the system says no."""
+        if self._starter.gives_accounts:
+            with contextlib.suppress(OSError):
+                image.stdin = image.stdout = put_away((image.stdin, image.stdout))
+                return image.stdin
+        return None
 
     def _deadline(self, image: Image, client: str) -> Deadline | None:
         if not self._options.handshake_timeout_ms:

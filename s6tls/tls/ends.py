@@ -17,7 +17,7 @@ import stat
 import termios
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from s6tls.posix.process import close_all_but
@@ -52,6 +52,14 @@ class Descriptors:
         """All of them, in the order of the fields."""
         ends = self.net_in, self.net_out, self.from_program, self.to_program, self.notify, self.account
         return tuple(fd for fd in ends if fd is not None)
+
+    def with_one_network(self) -> Descriptors:
+        """Return the same, but with a single descriptor of a connection that arrived twice."""
+        into, out = os.fstat(self.net_in), os.fstat(self.net_out)
+        if self.net_in == self.net_out or not (stat.S_ISSOCK(into.st_mode) and os.path.samestat(into, out)):
+            return self
+        os.close(self.net_out)
+        return replace(self, net_out=self.net_in)
 
     def close(self) -> None:
         """Close them all."""

@@ -64,8 +64,12 @@ class Engine:
         It is told on `fds.account`, or else on stderr, where `peer` names the client.  A delayed session begins when
         the program says so.
         """
-        teller: Teller = OnStderr(peer) if fds.account is None else OnPipe(fds.account)
-        fds = replace(fds, account=None)
+        teller: Teller
+        if fds.account is None:
+            teller = OnStderr(peer)
+        else:
+            teller = OnPipe(fds.account)
+            fds = replace(fds.with_one_network(), account=None)
 
         def ended_early(code: int) -> None:
             teller.ended(0, 0)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
 _OWN_FILES = 128
-_FILES_OF_A_CLIENT = 4
-"""What a client in its handshake has, here (3) or in a worker that has all sessions."""
+_FILES_OF_A_CLIENT = {"connection": 2, "worker": 5}
+"""What a client in its handshake has open: here, or in a worker, which may have all sessions."""
 _RATE = re.compile(rb"(\d{1,9})/(\d{1,9})(?:,(\d{1,9}))?")
 LIMIT_OPTIONS = (
     Option(
@@ -132,7 +132,7 @@ class LongLived:
         log = Log(SERVER, verbosity)
         open_files, most_files = raise_soft_limit()
         if self._pools is not None or self._lookup_helper is not None:
-            bounds = _within(most_files, bounds, log)
+            bounds = _within(most_files, _FILES_OF_A_CLIENT[self._isolation], bounds, log)
         if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
@@ -149,6 +149,8 @@ class LongLived:
         """Take note of the end of a child that was no connection's program."""
         if self._pools is not None:
             self._pools.reaped(pid, status)
+        if self._lookup_helper is not None:
+            self._lookup_helper.reaped(pid, status)
 
     def close(self) -> None:
         """Let the processes that serve all connections end when they have nothing left to do."""
@@ -212,9 +214,9 @@ def _rate(given: Given) -> Rate | None:
     return Rate(number, seconds, burst)
 
 
-def _within(files: int, bounds: Limits, log: Log) -> Limits:
+def _within(files: int, of_a_client: int, bounds: Limits, log: Log) -> Limits:
     """Return limits that this many descriptors are enough for, with a warning when they are lower."""
-    most = max(1, (files - _OWN_FILES) // _FILES_OF_A_CLIENT)
+    most = max(1, (files - _OWN_FILES) // of_a_client)
     if most >= bounds.total:
         return bounds
     log.warning(f"limit -c lowered from {bounds.total} to {most}: only {files} descriptors may be open (RLIMIT_NOFILE)")

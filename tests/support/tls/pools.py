@@ -126,6 +126,14 @@ class Server:
         assert self.pools.reaped(pid, status)
         return status
 
+    def await_another_than(self, pid: int) -> None:
+        """Have the server at work until a pool is replaced."""
+        deadline = time.monotonic() + PATIENCE
+        while self.pool() == pid:
+            assert time.monotonic() < deadline
+            self.reactor.after(0.05, lambda: None)
+            self.reactor.turn()
+
     def close(self) -> None:
         """Let all go, and await their end: nothing survives the server and its sessions."""
         pids = {entry.pool.pid for entry in self.pools._entries.values() if not entry.closed}

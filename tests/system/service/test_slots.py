@@ -8,7 +8,6 @@ import signal
 import pytest
 
 from tests.support import peers, processes
-from tests.support.servers import Server
 from tests.support.site import ENDED, Site
 
 SESSION = r"^s6-tcpserverd: info: session 127\.0\.0\.1_{} pid \d+ seconds [\d.]+ in {} out {} protocol TLSv1\.3 "
@@ -64,20 +63,11 @@ def test_an_engine_that_dies_ends_the_session_and_the_log_says_so(site: Site) ->
         server.wait_log(r"status: 0/40$", 2)
 
 
-def await_accepted(server: Server, count: int) -> None:
-    """Wait until the server has this many connections on their way: three pipes each."""
-
-    def pipes() -> int:
-        return sum(link.startswith("pipe:") for link in processes.descriptors(server.pid).values())
-
-    processes.await_that(lambda: pipes() >= 3 * count)
-
-
 def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Site) -> None:
     by = peers.context(site.authority.file)
     with site.serve("echo", "hi", options=("-K", "3000")) as server, peers.connect(server) as silent:
         late = [peers.connect(server) for _ in range(3)]
-        await_accepted(server, 4)
+        server.wait_log("status: 4/40$")
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         for connection in late:

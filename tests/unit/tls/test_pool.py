@@ -35,7 +35,7 @@ def test_a_pool_that_was_killed_is_started_again_and_its_sessions_live_on(
     os.kill(killed, signal.SIGKILL)
     server.reap(killed)
     after = server.connect(parameters)
-    assert server.pool() != killed
+    server.await_another_than(killed)
     after.shake_hands()
     assert before.works() and after.works()
 

@@ -21,7 +21,7 @@ from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
 from tests.support.tls.memory import client_context
-from tests.support.tls.pools import PATIENCE, Connection, Server, children, engine_of, eventually, with_files
+from tests.support.tls.pools import Connection, Server, children, engine_of, eventually, with_files
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -270,16 +270,69 @@ def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
     eventually(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
     try:
         waiting = [server.connect(parameters) for _ in range(3)]
-        deadline = time.monotonic() + PATIENCE
-        while server.pool() == keeper:
-            assert time.monotonic() < deadline
-            server.reactor.turn()
+        server.await_another_than(keeper)
         for connection in waiting:
             connection.shake_hands()
             assert connection.works()
         assert os.WTERMSIG(os.waitpid(keeper, 0)[1]) == signal.SIGKILL
         line = f"s6-tlsd-io: warning: pool {keeper} of TLS engines takes nothing for 0.5 s: replacing it\n"
         assert capfd.readouterr().err.count(line) == 1
+        eventually(lambda: not any(map(is_there, stopped)))
+        assert before.works()
     finally:
-        for pid in set(stopped) - {keeper}:
+        kill(stopped)
+
+
+def test_a_stopped_pool_that_gets_no_more_connections_does_not_stay(
+    connection_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = connection_server
+    monkeypatch.setattr(pools, "_LAST_S", 0.1)
+    parameters = with_files(tmp_path, pki.pair())
+    before = server.connect(parameters)
+    before.shake_hands()
+    keeper = server.pool()
+    eventually(lambda: len(children(keeper)) == 3)
+    stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        pki.pair("next.example").write(tmp_path)
+        server.connect(parameters).shake_hands()
+        server.reactor.after(0.2, server.reactor.stop)
+        server.reactor.run()
+        assert os.WTERMSIG(server.reap(keeper)) == signal.SIGKILL
+        eventually(lambda: not any(map(is_there, stopped)))
+        assert before.works()
+    finally:
+        kill(stopped)
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_pools_that_keep_dying_are_started_ever_more_slowly_and_their_connections_are_served(
+    connection_server: Server, parameters: TlsParameters, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = connection_server
+    server.connect(parameters).shake_hands()
+    rests = []
+    for _ in range(3):
+        keeper = server.pool()
+        kill([keeper, *children(keeper)])
+        server.reap(keeper)
+        died = time.monotonic()
+        waiting = server.connect(parameters)
+        server.await_another_than(keeper)
+        rests.append(time.monotonic() - died)
+        waiting.shake_hands()
+        assert waiting.works()
+    assert rests[0] >= 0.2 and rests[1] >= 0.4 and rests[2] >= 0.8
+    assert capfd.readouterr().err.count("was ended by SIGKILL") == 1
