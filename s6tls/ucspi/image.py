@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -43,10 +43,14 @@ class ClientFailure(StageExit):
 
 
 class Deadline(NamedTuple):
-    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done."""
+    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done.
+
+    `give_back`, if any, lets the image have the client's connection again, so that the server can end it.
+    """
 
     moment: float
     refusal: StageExit
+    give_back: Callable[[], object] | None = None
 
 
 class Waiting(Protocol):

@@ -21,7 +21,7 @@ from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.acceptor import Acceptor
 from s6tls.ucspi.failures import ClientFailures
-from s6tls.ucspi.image import SERVER, Chain, ClientFailure, Image, OpenSession, StageExit, Waiting
+from s6tls.ucspi.image import SERVER, Chain, ClientFailure, Deadline, Image, OpenSession, StageExit, Waiting
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
 from s6tls.ucspi.log import log, log_exit, log_start
@@ -150,7 +150,7 @@ class SuperServer:
         deadline = waiting.deadline
         if deadline is not None:
             seconds = deadline.moment - time.monotonic()
-            connection.timer = self._reactor.after(seconds, lambda: self._cut_off(connection, deadline.refusal))
+            connection.timer = self._reactor.after(seconds, lambda: self._cut_off(connection, deadline))
 
     def _has_heard(self, connection: _Connection) -> bool:
         """Tell whether a connection need not wait, or not any longer."""
@@ -197,15 +197,18 @@ class SuperServer:
         self._log_exit(refused)
         self._drop(connection, f"exitcode {refused.code}")
 
-    def _cut_off(self, connection: _Connection, late: StageExit) -> None:
+    def _cut_off(self, connection: _Connection, deadline: Deadline) -> None:
         """End a connection that has no program in time, whoever it waits for; that may have the socket open, too."""
+        if deadline.give_back is not None:
+            with contextlib.suppress(OSError):
+                deadline.give_back()
         fd = connection.image.stdin
         if stat.S_ISSOCK(os.fstat(fd).st_mode):
             network = socket.socket(fileno=fd)
             with contextlib.suppress(OSError):
                 network.shutdown(socket.SHUT_RDWR)
             network.detach()
-        self._refuse(connection, late)
+        self._refuse(connection, deadline.refusal)
 
     def _log_accept(self, connection: _Connection) -> None:
         self._ledger.log_accept(connection.client, connection.pid)
