@@ -9,6 +9,7 @@ the stage's business.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import deque
@@ -40,6 +41,14 @@ class ClientFailure(StageExit):
 
     A server has nothing to mend then: it logs this as information.
     """
+
+
+class Shortage(StageExit):
+    """The system has no process or memory to spare for a connection.  Strangers who use them up meet this often."""
+
+
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM)
+"""What fork(2) and posix_spawn(3) fail with then."""
 
 
 class Deadline(NamedTuple):

@@ -21,10 +21,21 @@ from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.acceptor import Acceptor
 from s6tls.ucspi.failures import ClientFailures
-from s6tls.ucspi.image import SERVER, Chain, ClientFailure, Deadline, Image, OpenSession, StageExit, Waiting
+from s6tls.ucspi.image import (
+    SERVER,
+    SHORTAGES,
+    Chain,
+    ClientFailure,
+    Deadline,
+    Image,
+    OpenSession,
+    Shortage,
+    StageExit,
+    Waiting,
+)
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
-from s6tls.ucspi.log import log, log_exit, log_start
+from s6tls.ucspi.log import Seldom, log, log_exit, log_start
 from s6tls.ucspi.spawn import exits, spawn
 
 _AFTERLIFE_S = 60.0
@@ -77,6 +88,7 @@ class SuperServer:
         self._waiting: set[_Connection] = set()
         self._programs: dict[int, _Connection] = {}
         self._failures = ClientFailures(reactor, self._log.verbosity)
+        self._shortages = Seldom(SERVER)
         self._finishing = False
 
     def serve(self) -> None:
@@ -139,7 +151,8 @@ class SuperServer:
             self._refuse(connection, refused)
         except OSError as error:
             message = f"unable to serve {connection.client}: {error.strerror or error}"
-            self._refuse(connection, StageExit(image.link, 111, message))
+            failure = Shortage if error.errno in SHORTAGES else StageExit
+            self._refuse(connection, failure(image.link, 111, message))
 
     def _wait(self, connection: _Connection, waiting: Waiting) -> None:
         connection.waiting = waiting
@@ -189,8 +202,7 @@ class SuperServer:
         When the server cannot start the program itself, there was no process and a warning says all.
         """
         if refused.kind == "warning":
-            if self._log.verbosity >= 1:
-                log_exit(refused)
+            self._log_exit(refused)
             self._drop(connection)
             return
         self._log_accept(connection)
@@ -217,7 +229,9 @@ class SuperServer:
     def _log_exit(self, stage_exit: StageExit) -> None:
         if isinstance(stage_exit, ClientFailure):
             self._failures.log(stage_exit)
-        else:
+        elif isinstance(stage_exit, Shortage):
+            self._shortages.warning(str(stage_exit))
+        elif stage_exit.kind != "warning" or self._log.verbosity >= 1:
             log_exit(stage_exit)
 
     # Ends
