@@ -9,10 +9,11 @@ the stage's business.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -42,11 +43,23 @@ class ClientFailure(StageExit):
     """
 
 
+class Shortage(StageExit):
+    """The system has no process or memory to spare for a connection.  Strangers who use them up meet this often."""
+
+
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM)
+"""What fork(2) and posix_spawn(3) fail with then."""
+
+
 class Deadline(NamedTuple):
-    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done."""
+    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done.
+
+    `give_back`, if any, lets the image have the client's connection again, so that the server can end it.
+    """
 
     moment: float
     refusal: StageExit
+    give_back: Callable[[], object] | None = None
 
 
 class Waiting(Protocol):

@@ -86,3 +86,26 @@ def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Si
         left = {pid: processes.status(pid) for pid in processes.of_session(server.pid)}
         assert not [pid for pid, status in left.items() if status["State"][0] == "Z" and int(status["PPid"]) in left]
         assert silent.recv(1) == b""
+
+
+def test_a_handshake_that_takes_too_long_leaves_nothing_open(site: Site) -> None:
+    with site.serve("cat", options=("-K", "100")) as server:
+        before = set(processes.descriptors(server.pid).values())
+        for count in range(1, 4):
+            with peers.connect(server) as silent:
+                assert silent.recv(1) == b""
+            server.wait_log(rf"{ENDED} 97 count 0/40\n.*status: 0/40$", count)
+        assert set(processes.descriptors(server.pid).values()) <= before
+
+
+def test_a_client_whose_engine_does_not_answer_is_cut_off_in_time(site: Site) -> None:
+    with site.serve("cat", options=("-K", "1000")) as server, peers.connect(server) as silent:
+        processes.await_that(lambda: len(processes.holders(server, silent)) == 1)
+        stopped = processes.engine(server, silent)
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert silent.recv(1) == b""
+            server.wait_log("the handshake took too long$")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        server.wait_log(rf"{ENDED} 97 count 0/40\n.*status: 0/40$")
