@@ -20,7 +20,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
-from s6tls.posix.process import close_all_but
+from s6tls.posix.process import close_all_but, redirect_to_null
 from s6tls.posix.reactor import READABLE, WRITABLE
 
 _PIECES = 16
@@ -30,9 +30,6 @@ _TCP_CLOSE = 7
 """The state of a connection that is gone, in the kernel's struct tcp_info (include/net/tcp_states.h)."""
 CONNECTION = b"connection"
 """The message with which the descriptors of a connection travel."""
-_ALL = 6
-_ROOM = socket.CMSG_LEN(_ALL * array.array("i").itemsize)
-_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _NOW = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
@@ -56,6 +53,14 @@ class Descriptors(NamedTuple):
         """All of them, in the order of the fields."""
         return tuple(fd for fd in self if fd is not None)
 
+    def with_one_network(self) -> Descriptors:
+        """Return the same, but with a single descriptor of a connection that arrived twice."""
+        into, out = os.fstat(self.net_in), os.fstat(self.net_out)
+        if self.net_in == self.net_out or not (stat.S_ISSOCK(into.st_mode) and os.path.samestat(into, out)):
+            return self
+        os.close(self.net_out)
+        return self._replace(net_out=self.net_in)
+
     def close(self) -> None:
         """Close them all."""
         for fd in set(self.numbers):
@@ -64,29 +69,6 @@ class Descriptors(NamedTuple):
     def close_others(self) -> None:
         """Close every descriptor of the process but these and stderr."""
         close_all_but({2, *self.numbers})
-
-
-def receive(control: socket.socket, flags: int = 0) -> tuple[int, ...] | None:
-    """Take a connection from a control socket: the numbers of its descriptors, or None when no more come.
-
-    Raises OSError.
-    """
-    message, ancillary, _, _ = control.recvmsg(len(CONNECTION), _ROOM, flags | _CLOEXEC)
-    if not message:
-        return None
-    numbers = array.array("i")
-    for _, _, data in ancillary:
-        numbers.frombytes(data)
-    return tuple(numbers)
-
-
-def whole(numbers: tuple[int, ...]) -> Descriptors | None:
-    """Return the descriptors of a connection; None if there was no room for all, and then the others are closed."""
-    if len(numbers) == _ALL:
-        return Descriptors(*numbers)
-    for fd in numbers:
-        os.close(fd)
-    return None
 
 
 class Network:
@@ -150,9 +132,7 @@ class Network:
             _shut_down(self._out, socket.SHUT_WR)
         elif self.writing != self.reading:
             forget(self.writing)
-            null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(null, self.writing, inheritable=False)
-            os.close(null)
+            redirect_to_null(self.writing)
 
     def close(self) -> None:
         """End the connection."""

@@ -62,8 +62,12 @@ class Engine:
         It is told on `fds.account`, or else on stderr, where `peer` names the client.  A delayed session begins when
         the program says so.
         """
-        teller: Teller = OnStderr(peer) if fds.account is None else OnPipe(fds.account)
-        fds = fds._replace(account=None)
+        teller: Teller
+        if fds.account is None:
+            teller = OnStderr(peer)
+        else:
+            teller = OnPipe(fds.account)
+            fds = fds.with_one_network()._replace(account=None)
 
         def ended_early(code: int) -> None:
             teller.ended(0, 0)
@@ -80,8 +84,8 @@ class Engine:
 
         def failed(failure: TLSFailure) -> None:
             nonlocal code
-            code = BAD_HANDSHAKE if failure.during_handshake else BROKEN
-            teller.failed(str(failure), failure.during_handshake)
+            code = SYSTEM if failure.ours else BAD_HANDSHAKE if failure.during_handshake else BROKEN
+            teller.failed(str(failure), failure.during_handshake, failure.ours)
 
         def over() -> None:
             teller.ended(ends.to_program.count, ends.from_program.count)
@@ -100,6 +104,7 @@ class Engine:
                 over,
                 handshake_timeout=options.handshake_timeout_ms / 1000,
                 close_notify=options.close_notify,
+                stall_timeout=options.stall_timeout_ms / 1000,
             )
         except (Unwatchable, MemoryError, OSError) as error:
             teller.unable(str(error) or "out of memory")

@@ -6,6 +6,7 @@ find it in memory.  Nothing is imported after the privileges have gone: there ma
 
 from __future__ import annotations
 
+import array
 import contextlib
 import functools
 import gc
@@ -15,18 +16,19 @@ import select
 import signal
 import socket
 import struct
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls import engine
 from s6tls.tls.credentials import PROGRAM, Credentials, Isolation, SessionOptions, TlsParameters
-from s6tls.tls.ends import Descriptors, receive, whole
+from s6tls.tls.ends import CONNECTION, Descriptors
 from s6tls.tls.warmup import warm_up
-from s6tls.ucspi.log import Seldom, log, log_death
+from s6tls.ucspi.log import Seldom, log
+from s6tls.ucspi.minutely import Deaths
 from s6tls.ucspi.spawn import exits
 
 if TYPE_CHECKING:
@@ -39,11 +41,11 @@ _WAITING = {Isolation.CONNECTION: (2, 4), Isolation.WORKER: (_WORKERS, _WORKERS)
 A fork costs the keeper copies of all pages to which it writes afterwards.  So it is better to fork several in a row.
 """
 _PID = struct.Struct("=I")
+_DESCRIPTORS = len(Descriptors._fields)
+_ROOM = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _RETRY_S = 0.2
-"""Seconds after which what the system refused, a fork or memory, is asked for again: a fork twice as late each time."""
-_LATEST_RETRY_S = 4.0
-_CALM_S = 60.0
-"""Seconds after which a failure to have children waiting is forgotten."""
+"""Seconds after which memory that the system refused is asked for again."""
 
 
 def main(control: int, pickled: bytes) -> None:
@@ -78,8 +80,8 @@ class _Keeper:
         self._reactor = Reactor()
         self._waiting: set[int] = set()
         self._retry: Timer | None = None
-        self._pause_s = _RETRY_S
-        self._calm_from = 0.0
+        self._backoff = Backoff()
+        self._deaths = Deaths(PROGRAM, self._reactor.after)
         self._unable = Seldom(PROGRAM)
 
     def run(self) -> None:
@@ -104,7 +106,7 @@ class _Keeper:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     break
-                log_death(PROGRAM, f"TLS engine {pid}", status)
+                self._deaths.add(f"TLS engine {pid}", status)
                 fell_while_waiting |= pid in self._waiting and os.WIFSIGNALED(status)
                 self._waiting.discard(pid)
         if fell_while_waiting:
@@ -132,10 +134,7 @@ class _Keeper:
         """Have the children that are missing after a while: a longer one each time, until all has been well again."""
         if self._retry is not None:
             return
-        now = time.monotonic()
-        self._pause_s = _RETRY_S if now >= self._calm_from else min(2 * self._pause_s, _LATEST_RETRY_S)
-        self._calm_from = now + _CALM_S
-        self._retry = self._reactor.after(self._pause_s, self._refill)
+        self._retry = self._reactor.after(self._backoff.failed(), self._refill)
 
     def _fork(self) -> int:
         pid = fork()
@@ -157,7 +156,7 @@ def _is_drained(control: socket.socket) -> bool:
 def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
     """Take one connection, and let go of everything else before its first byte is read."""
     gc.disable()
-    numbers = receive(control)
+    numbers = _receive(control)
     if numbers is None:
         return
     with contextlib.suppress(BrokenPipeError):  # a keeper that was killed needs no other child
@@ -195,7 +194,7 @@ class _Worker:
         if self._closed:
             return
         try:
-            numbers = receive(self._control)
+            numbers = _receive(self._control)
         except BlockingIOError:
             return
         except MemoryError:
@@ -227,8 +226,22 @@ class _Worker:
             self._reactor.stop()
 
 
-def _whole(numbers: tuple[int, ...]) -> Descriptors | None:
-    fds = whole(numbers)
-    if fds is None:
-        log(PROGRAM, "fatal", "unable to take a connection: too many open files")
-    return fds
+def _receive(control: socket.socket) -> array.array[int] | None:
+    """Take a connection's descriptors from the control socket, or None when no more come.  Raises OSError."""
+    message, ancillary, _, _ = control.recvmsg(len(CONNECTION), _ROOM, _CLOEXEC)
+    if not message:
+        return None
+    numbers = array.array("i")
+    for _, _, data in ancillary:
+        numbers.frombytes(data)
+    return numbers
+
+
+def _whole(numbers: array.array[int]) -> Descriptors | None:
+    """Return the descriptors of a connection; None if there was no room for all, and then the others are closed."""
+    if len(numbers) == _DESCRIPTORS:
+        return Descriptors(*numbers)
+    for fd in numbers:
+        os.close(fd)
+    log(PROGRAM, "fatal", "unable to take a connection: too many open files")
+    return None

@@ -25,13 +25,12 @@ taken; sessions are held to their end.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 
 from s6tls.posix import fresh
-from s6tls.posix.fdpass import DescriptorSender, control_pair
+from s6tls.posix.fdpass import DescriptorSender, control_pair, receive
 from s6tls.tls.credentials import Credentials, Isolation, TlsParameters
-from s6tls.tls.ends import CONNECTION, Descriptors, receive, whole
+from s6tls.tls.ends import CONNECTION, Descriptors
 
 
 class EnginePool(DescriptorSender):
@@ -51,10 +50,9 @@ class EnginePool(DescriptorSender):
     def take_back(self) -> list[Descriptors]:
         """Return the connections that no engine has taken; they are the caller's again."""
         back = []
-        with contextlib.suppress(OSError):
-            while (numbers := receive(self._far, socket.MSG_DONTWAIT)) and (fds := whole(numbers)):
-                back.append(fds)
-        return back + [Descriptors(*numbers) for numbers in self.take_queue()]
+        while taken := receive(self._far, len(CONNECTION), len(Descriptors._fields)):
+            back.append(taken)
+        return [Descriptors(*numbers) for _, numbers in (*back, *self.take_queue())]
 
     def close(self) -> None:
         """See `DescriptorSender`."""

@@ -129,6 +129,7 @@ def test_a_crowd_of_questions_waits_its_turn(puppet: Puppet) -> None:
     assert len(answers) == crowd
     assert all(parse(said, VARIABLES) == {b"REMOTEHOST": b"n%d.test" % (n % 7)} for n, said in answers.items())
     helper.close()
+    os.wait()
     assert descriptors() == before
     reactor.close()
 
@@ -229,7 +230,7 @@ def test_a_helper_that_ends_is_replaced(puppet: Puppet, helper: LookupHelper) ->
     for _ in range(3):
         assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
         with contextlib.suppress(OSError):
-            helper._sender.control.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+            helper._helper._sender.control.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
     helper.close()
     assert descriptors() == before
 
