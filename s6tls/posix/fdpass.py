@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 
 _CONTROL_BUFFER = 2**20
+_NUMBER_SIZE = array.array("i").itemsize
+_AT_ONCE = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)  # a number: enums are added up in Python
 _HELD = b"."
 _MOST_HEARD = 1000
 """More messages than a control socket holds, unless its owner goes on sending."""
@@ -100,11 +102,14 @@ def receive(control: socket.socket, length: int, most: int) -> tuple[bytes, list
 
     What has lost descriptors on its way, for want of room, is passed over.
     """
-    room, at_once = socket.CMSG_LEN(most * array.array("i").itemsize), socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+    room = socket.CMSG_LEN(most * _NUMBER_SIZE)
     with contextlib.suppress(OSError):
         while True:
-            message, ancillary, flags, _ = control.recvmsg(length, room, at_once)
-            fds = list(array.array("i", b"".join(data for _, _, data in ancillary)))
+            message, ancillary, flags, _ = control.recvmsg(length, room, _AT_ONCE)
+            numbers = array.array("i")
+            for _, _, data in ancillary:
+                numbers.frombytes(data)
+            fds = numbers.tolist()
             if not message:
                 break
             if not flags & socket.MSG_CTRUNC:

@@ -159,13 +159,17 @@ def unset_parameters(image: Image) -> None:
 
 def pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:
     """Return the ends of new pipes, which `cleanup` is told to close.  Raises OSError."""
-    made = []
+    made: list[tuple[int, int]] = []
+    cleanup.callback(_close_all, made)
     for _ in range(count):
-        pipe = os.pipe2(os.O_CLOEXEC)
-        for fd in pipe:
-            cleanup.callback(os.close, fd)
-        made.append(pipe)
+        made.append(os.pipe2(os.O_CLOEXEC))
     return made
+
+
+def _close_all(made: list[tuple[int, int]]) -> None:
+    for ends in made:
+        for fd in ends:
+            os.close(fd)
 
 
 def widen(pipe: int) -> None:

@@ -112,7 +112,8 @@ class CredentialPaths:
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
-        return tuple(_stamp(path) for path in self._paths())
+        with _refusing():
+            return tuple(map(_stamp, self._paths()))
 
     def read(self) -> Credentials:
         """Read all files.  Raises StageExit (96) when one cannot be read."""
@@ -231,11 +232,10 @@ def _id(env: Mapping[bytes, bytes], name: bytes) -> int | None:
 
 
 def _stamp(path: bytes) -> Stamp:
-    with _refusing():
-        try:
-            return stamp_of(os.stat(path))
-        except (OSError, ValueError) as error:
-            raise files.unreadable(path, error) from error
+    try:
+        return stamp_of(os.stat(path))
+    except (OSError, ValueError) as error:
+        raise files.unreadable(path, error) from error
 
 
 def _read(path: bytes) -> bytes:

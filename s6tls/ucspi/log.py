@@ -67,12 +67,6 @@ def death(what: str, status: int) -> str:
     return f"{what} was ended by {signal.Signals(number).name if number in _NAMED else f'signal {number}'}"
 
 
-def log_death(program: str, what: str, status: int) -> None:
-    """Warn that one of our processes was ended by a signal, if that is what a status of wait(2) says."""
-    if said := death(what, status):
-        log(program, "warning", said)
-
-
 def log_exit(stage_exit: StageExit) -> None:
     """Log why a stage ends the connection, if there is something to say."""
     if str(stage_exit):

@@ -152,4 +152,4 @@ def test_engines_end_with_their_sessions(connection_server: Server, parameters: 
     for _ in range(10):
         connection_server.connect(parameters).shake_hands()
     connection_server.connections.close()
-    await_that(lambda: len(children(connection_server.pool())) == 2)
+    await_that(lambda: 2 <= len(children(connection_server.pool())) <= 4)
