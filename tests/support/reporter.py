@@ -1,0 +1,40 @@
+"""A program that `s6tls.posix.fresh` can start: it tells what it finds, and what is loaded once it has a module."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pickle
+import signal
+import sys
+from pathlib import Path
+
+from s6tls.posix import fresh
+from tests.support.processes import descriptors
+
+
+def report(module: str) -> dict[str, object]:
+    """Start the program, have it import a module, and return what it says."""
+    reading, writing = os.pipe()
+    pid = fresh.start("tests.support.reporter", writing, module)
+    os.close(writing)
+    with open(reading) as pipe:
+        said: dict[str, object] = json.load(pipe)
+    assert os.waitpid(pid, 0) == (pid, 0)
+    return said
+
+
+def main(kept: int, pickled: bytes) -> None:
+    """Tell on `kept`."""
+    mine = set(sys.modules)
+    importlib.import_module(pickle.loads(pickled))
+    said = {
+        "flags": [sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode],
+        "variables": Path("/proc/self/environ").read_text(),
+        "descriptors": {number: link for number, link in descriptors(os.getpid()).items() if number != kept},
+        "blocked": sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ()))),
+        "modules": sorted(set(sys.modules) - mine),
+    }
+    with open(kept, "w") as pipe:
+        json.dump(said, pipe)

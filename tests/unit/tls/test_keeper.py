@@ -1,0 +1,24 @@
+"""What a pool's own program consists of."""
+
+from __future__ import annotations
+
+from tests.support.reporter import report
+
+NEEDED = {
+    "accessrules": "identifiers stamp text",
+    "helper": "reply texts",
+    "pki": "files parsing",
+    "posix": "backoff descriptors exitcodes identity reactor stderr",
+    "tls": "account context credentials delayed ends engine keeper library policy pump session states variables warmup "
+    "wire",
+    "ucspi": "image log minutely spawn",
+}
+"""All that an engine has of this project, beside what starts it: no command line, no options, no rules, no server."""
+
+
+def test_it_imports_what_sessions_need_and_no_more() -> None:
+    modules = report("s6tls.tls.keeper")["modules"]
+    assert isinstance(modules, list)
+    ours = {".".join(words[1:]) for words in (name.split(".") for name in modules) if words[0] == "s6tls"}
+    assert ours - set(NEEDED) == {f"{room}.{name}" for room, names in NEEDED.items() for name in names.split()}
+    assert not {"argparse", "asyncio", "json", "logging", "ssl", "subprocess", "tempfile"} & set(modules)
