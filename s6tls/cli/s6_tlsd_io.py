@@ -44,7 +44,7 @@ def body(argv: list[bytes]) -> int:
     parameters = TlsParameters.from_environment(initial_environment(), options)
     credentials = parameters.paths.read()
 
-    from s6tls.tls import engine
+    from s6tls.tls.engines import engine
 
     context = engine.confine_and_load(parameters, credentials)
     return engine.run(context, options, fds)

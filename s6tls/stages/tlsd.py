@@ -15,7 +15,6 @@ from typing import Protocol
 from s6tls.helper.reply import RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import put_away, take_out
-from s6tls.tls.account import HANDSHAKE_TOO_LONG, Account, refusal
 from s6tls.tls.credentials import (
     BAD_HANDSHAKE,
     SESSION_VARIABLES,
@@ -25,6 +24,7 @@ from s6tls.tls.credentials import (
     TlsParameters,
 )
 from s6tls.tls.ends import Descriptors
+from s6tls.tls.engines.account import HANDSHAKE_TOO_LONG, Account, refusal
 from s6tls.ucspi.image import Deadline, Image, StageExit
 
 _SYSTEM = ExitCode.SYSTEM

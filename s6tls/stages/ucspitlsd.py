@@ -23,10 +23,10 @@ from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.tlsd import EngineStarter, peer, pipes, unset_parameters
-from s6tls.tls.account import Account
 from s6tls.tls.credentials import SESSION_VARIABLES, SessionOptions, TlsParameters
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
+from s6tls.tls.engines.account import Account
 from s6tls.ucspi.image import Image, StageExit
 
 _SYSTEM = ExitCode.SYSTEM

@@ -38,7 +38,8 @@ class Descriptors(NamedTuple):
 
     `from_program` and `to_program` are clear text; `notify` is where the end
     of the handshake is told, if anywhere.  With delayed encryption it is where the handshake is asked
-    for, too (see `s6tls.stages.ucspitlsd`).  `account` is where the server hears of the session (`s6tls.tls.account`).
+    for, too (see `s6tls.stages.ucspitlsd`).  `account` is where the server hears of the session
+    (`s6tls.tls.engines.account`).
     """
 
     net_in: int

@@ -72,7 +72,7 @@ class OneShot:
 
     def engine_starter(self) -> EngineStarter:
         """An engine is a child of this process."""
-        from s6tls.tls.child import ForkedEngine
+        from s6tls.tls.engines.child import ForkedEngine
 
         return ForkedEngine()
 

@@ -28,7 +28,7 @@ from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
     from s6tls.stages.tlsd import EngineStarter
-    from s6tls.tls.pools import EnginePools
+    from s6tls.tls.engines.pools import EnginePools
 
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
@@ -107,7 +107,7 @@ class LongLived:
         """Sessions live in processes that outlive one connection."""
         if self._pools is None:
             from s6tls.tls.credentials import Isolation
-            from s6tls.tls.pools import EnginePools
+            from s6tls.tls.engines.pools import EnginePools
 
             self._pools = EnginePools(self._reactor, Isolation(self._isolation))
         return self._pools

@@ -13,8 +13,8 @@ from OpenSSL import SSL
 from s6tls.posix.reactor import Reactor
 from s6tls.tls.credentials import Isolation, SessionOptions, TlsParameters
 from s6tls.tls.ends import Descriptors
-from s6tls.tls.pool import EnginePool
-from s6tls.tls.pools import EnginePools
+from s6tls.tls.engines.pool import EnginePool
+from s6tls.tls.engines.pools import EnginePools
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.processes import descriptors, status

@@ -12,10 +12,10 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.posix.reactor import Reactor
-from s6tls.tls import engine
 from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.delayed import await_command
 from s6tls.tls.ends import Descriptors
+from s6tls.tls.engines import engine
 from tests.support import pki
 from tests.support.tls.memory import client_context
 

@@ -16,7 +16,7 @@ nothing: it only keeps as many children waiting on the control socket as it shou
 - With `Isolation.WORKER` each child takes messages for ever and holds all its
   sessions in one event loop.
 
-An engine reports only on the pipe that came with its connection (`s6tls.tls.account`).  So even an
+An engine reports only on the pipe that came with its connection (`s6tls.tls.engines.account`).  So even an
 engine that an attacker controls cannot speak for another connection.  When the
 server closes the control socket (new parameters, or the server's end) the waiting
 children and the keeper go away, once every connection that was sent has been
@@ -67,7 +67,7 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
     """
     ours, theirs = control_pair()
     try:
-        pid = fresh.start("s6tls.tls.keeper", theirs.fileno(), (parameters, credentials, isolation))
+        pid = fresh.start("s6tls.tls.engines.keeper", theirs.fileno(), (parameters, credentials, isolation))
     except OSError:
         ours.close()
         theirs.close()

@@ -12,9 +12,9 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.posix.identity import Identity
-from s6tls.tls import engine
 from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.ends import Descriptors
+from s6tls.tls.engines import engine
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair

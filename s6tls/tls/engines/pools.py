@@ -20,9 +20,9 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import children, kill_child
 from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
-from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, Isolation, TlsParameters
 from s6tls.tls.ends import Descriptors, ToProgram
+from s6tls.tls.engines import pool
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.minutely import Deaths
@@ -51,7 +51,7 @@ class _Entry:
 
 
 class EnginePools:
-    """Gives connections to engines in processes of their own (see `s6tls.tls.pool`)."""
+    """Gives connections to engines in processes of their own (see `s6tls.tls.engines.pool`)."""
 
     gives_accounts = True
 

@@ -15,8 +15,8 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.helper import reply
-from s6tls.tls import pools
 from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOptions, TlsParameters
+from s6tls.tls.engines import pools
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
@@ -160,7 +160,7 @@ def test_a_missing_file_refuses_with_96_until_it_is_there(server: Server, tmp_pa
 def test_pools_that_nobody_used_for_long_make_room_for_new_ones(
     connection_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("s6tls.tls.pools._MOST_POOLS", 2)
+    monkeypatch.setattr("s6tls.tls.engines.pools._MOST_POOLS", 2)
     each = []
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()

@@ -12,7 +12,6 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.reactor import Reactor
 from s6tls.tls import delayed, variables
-from s6tls.tls.account import OnPipe, OnStderr, Teller
 from s6tls.tls.context import BadConfiguration, build
 from s6tls.tls.credentials import (
     BAD_CONFIGURATION,
@@ -23,6 +22,7 @@ from s6tls.tls.credentials import (
     TlsParameters,
 )
 from s6tls.tls.ends import Descriptors, Ends
+from s6tls.tls.engines.account import OnPipe, OnStderr, Teller
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.image import StageExit

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from s6tls.tls.account import Account, OnPipe
+from s6tls.tls.engines.account import Account, OnPipe
 from s6tls.ucspi.image import ClientFailure, StageExit
 
 PEER = "192.0.2.1_4711"

@@ -25,7 +25,7 @@ class ForkedEngine:
         pid = fork()
         if pid == 0:
             with exits():
-                from s6tls.tls import engine
+                from s6tls.tls.engines import engine
 
                 fds.close_others()
                 context = engine.confine_and_load(parameters, credentials)

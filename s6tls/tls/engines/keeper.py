@@ -1,7 +1,7 @@
 """A pool's own program: a keeper, which has engines wait for connections, and the engines that it forks.
 
-See `s6tls.tls.pool`, which starts it.  All that an engine needs is imported and done here, once; the keeper's children
-find it in memory.  Nothing is imported after the privileges have gone: there may be no right to read the files.
+See `s6tls.tls.engines.pool`, which starts it.  All that an engine needs is imported and done here, once; the keeper's
+children find it in memory.  Nothing is imported after the privileges have gone: there may be no right to read the files.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
-from s6tls.tls import engine
 from s6tls.tls.credentials import PROGRAM, Credentials, Isolation, SessionOptions, TlsParameters
 from s6tls.tls.ends import CONNECTION, Descriptors
-from s6tls.tls.warmup import warm_up
+from s6tls.tls.engines import engine
+from s6tls.tls.engines.warmup import warm_up
 from s6tls.ucspi.log import Seldom, log
 from s6tls.ucspi.minutely import Deaths
 from s6tls.ucspi.spawn import exits

@@ -9,15 +9,15 @@ NEEDED = {
     "helper": "reply texts",
     "pki": "files parsing",
     "posix": "backoff descriptors exitcodes identity reactor stderr",
-    "tls": "account context credentials delayed ends engine keeper library policy pump session states variables warmup "
-    "wire",
+    "tls": "context credentials delayed ends library policy pump session states variables wire",
+    "tls.engines": "account engine keeper warmup",
     "ucspi": "image log minutely spawn",
 }
 """All that an engine has of this project, beside what starts it: no command line, no options, no rules, no server."""
 
 
 def test_it_imports_what_sessions_need_and_no_more() -> None:
-    modules = report("s6tls.tls.keeper")["modules"]
+    modules = report("s6tls.tls.engines.keeper")["modules"]
     assert isinstance(modules, list)
     ours = {".".join(words[1:]) for words in (name.split(".") for name in modules) if words[0] == "s6tls"}
     assert ours - set(NEEDED) == {f"{room}.{name}" for room, names in NEEDED.items() for name in names.split()}

@@ -9,9 +9,10 @@ import time
 import pytest
 from OpenSSL import SSL
 
-from s6tls.tls import variables, warmup
+from s6tls.tls import variables
 from s6tls.tls.context import build
 from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
+from s6tls.tls.engines import warmup
 from s6tls.tls.pump import Pump
 from tests.support import pki
 

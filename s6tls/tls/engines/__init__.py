@@ -1,0 +1,1 @@
+"""TLS engines, which hold sessions, and the pools of processes in which they do."""
