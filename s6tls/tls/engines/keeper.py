@@ -1,7 +1,7 @@
 """A pool's own program: a keeper, which has engines wait for connections, and the engines that it forks.
 
 See `s6tls.tls.engines.pool`, which starts it.  All that an engine needs is imported and done here, once; the keeper's
-children find it in memory.  Nothing is imported after the privileges have gone: there may be no right to read the files.
+children find it in memory.  Nothing is imported once the privileges have gone, with the right to read the files.
 """
 
 from __future__ import annotations
