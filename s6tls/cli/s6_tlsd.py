@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import NoReturn
 
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import UNUSED_VERBOSITY, Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.options import (
+    STALL_TIMEOUT,
+    UNUSED_VERBOSITY,
+    Given,
+    Option,
+    Synopsis,
+    UsageError,
+    stall_timeout_ms,
+)
 from s6tls.stages.tlsd import Tlsd
 from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
 
@@ -39,6 +47,7 @@ ENGINE_OPTIONS = (
         "end a handshake that takes longer than this many milliseconds; 0 is never. "
         "Default 30000 in a server, where it counts from acceptance; else 0",
     ),
+    STALL_TIMEOUT,
     Option(
         "k",
         ("sni-level", "snilevel"),
@@ -75,6 +84,7 @@ def engine_options(given: Given, patience_ms: int = 0) -> SessionOptions:
         client_certificate=_client_certificate(given),
         sni_level=_sni_level(given),
         handshake_timeout_ms=given.number("K", patience_ms),
+        stall_timeout_ms=stall_timeout_ms(given),
         alpn=_protocols(given.value("alpn")),
         allow_root=given.flag("allow-root-engine"),
     )

@@ -89,7 +89,7 @@ class Tlsd:
             told.update(variables)
 
         def keep(fd: int, said: bytes) -> None:
-            image.session = Account(fd, said, client, told)
+            image.session = Account(fd, said, client, told, image.rule)
 
         return Reply(
             notified,

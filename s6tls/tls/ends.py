@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from s6tls.posix.process import close_all_but
+from s6tls.posix.process import close_all_but, redirect_to_null
 from s6tls.posix.reactor import READABLE, WRITABLE
 
 _PIECES = 16
@@ -130,9 +130,7 @@ class Network:
             _shut_down(self._out, socket.SHUT_WR)
         elif self.writing != self.reading:
             forget(self.writing)
-            null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(null, self.writing, inheritable=False)
-            os.close(null)
+            redirect_to_null(self.writing)
 
     def close(self) -> None:
         """End the connection."""

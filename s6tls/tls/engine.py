@@ -86,8 +86,8 @@ class Engine:
 
         def failed(failure: TLSFailure) -> None:
             nonlocal code
-            code = BAD_HANDSHAKE if failure.during_handshake else BROKEN
-            teller.failed(str(failure), failure.during_handshake)
+            code = SYSTEM if failure.ours else BAD_HANDSHAKE if failure.during_handshake else BROKEN
+            teller.failed(str(failure), failure.during_handshake, failure.ours)
 
         def over() -> None:
             teller.ended(ends.to_program.count, ends.from_program.count)
@@ -107,6 +107,7 @@ class Engine:
                 over,
                 handshake_timeout=options.handshake_timeout_ms / 1000,
                 close_notify=options.close_notify,
+                stall_timeout=options.stall_timeout_ms / 1000,
             )
         except (Unwatchable, MemoryError, OSError, SSL.Error) as error:
             teller.unable(str(error) or "out of memory")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Limits:
     """What clients may have: connections at once, in all and each, and how often; how long SIGTERM lets them finish.
 
-    The IPv6 addresses that have their first `prefix` bits in common are one client.
+    The IPv6 addresses that have their first `prefix` bits in common are one client.  One that takes nothing for
+    `stall_ms` loses its connection, unless that is 0.
     """
 
     total: int = 40
@@ -29,6 +30,7 @@ class Limits:
     drain_s: float = 0.0
     prefix: int = 64
     rate: Rate | None = None
+    stall_ms: int = 0
 
 
 class Client(NamedTuple):
@@ -67,7 +69,7 @@ class Ledger:
         self._full = Minutely(after, self._tell_full)
         self._rejects = Refusals(log, after, "over -C", lambda network: f", which has {self._holding(network)}")
         self._rate_rejects = Refusals(log, after, f"over --rate={limits.rate}")
-        self._buckets = Buckets(limits.rate) if limits.rate else None
+        self._buckets = Buckets()
         self._clock_ns = clock_ns
 
     @property
@@ -78,8 +80,9 @@ class Ledger:
     def admit(self, client: Client) -> int | None:
         """Give a client a slot; return how many it held already, or None when it may have no more."""
         network = self._network(client)
-        if self._buckets is not None and not self._buckets.take(network, self._clock_ns()):
-            self._rate_rejects.add(f"reject {client} rate {self.limits.rate}", network)
+        rate = self.limits.rate
+        if rate is not None and not self._buckets.take(network, rate, self._clock_ns()):
+            self._rate_rejects.add(f"reject {client} rate {rate}", network)
             return None
         held = self._held.get(network, 0)
         if held >= self.limits.per_client:

@@ -82,4 +82,4 @@ def log_exit(stage_exit: StageExit) -> None:
 def log_start(image: Image, pid: int) -> None:
     """Write the lines that waited for the program's process id."""
     for program, text in image.on_start:
-        log(program, "info", text.format(pid=pid))
+        log(program, "info", text.replace("{pid}", str(pid)))

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.acceptor import Acceptor
@@ -152,7 +153,7 @@ class SuperServer:
         except OSError as error:
             message = f"unable to serve {connection.client}: {error.strerror or error}"
             failure = Shortage if error.errno in SHORTAGES else StageExit
-            self._refuse(connection, failure(image.link, 111, message))
+            self._refuse(connection, failure(image.link, ExitCode.SYSTEM, message))
 
     def _wait(self, connection: _Connection, waiting: Waiting) -> None:
         connection.waiting = waiting

@@ -81,7 +81,7 @@ def _network(family: Family, name: bytes) -> Finding | None:
         family.parse_name(name)
     except InexactName as error:
         if error.host_bits:
-            return _never("host-bits", "bits are set behind the prefix", str(error))
+            return _never("host-bits", "bits are set beyond the prefix", str(error))
         return _never("not-canonical", "it is not the text that lookups ask for", str(error))
     except AddressError as error:
         return _never("not-a-network", str(error), "name it ADDRESS_LENGTH, after a network, or remove it")

@@ -139,10 +139,10 @@ def test_a_rule_limits_the_connections_of_each_of_its_clients(certified: Certifi
     env.mkdir(parents=True)
     (env.parent / "allow").touch()
     (env / "TCPCONNMAX").write_text("1\n")
-    with tlsserver(certified, "-i", str(tmp_path), "--", "echo", "x") as s, s.connect() as waiting:
+    with tlsserver(certified, "-v", "-i", str(tmp_path), "--", "echo", "x") as s, s.connect() as waiting:
         assert answer(s, certified, source="127.0.0.2") == b"x\n"
         assert s.exchange() == b""
-        s.wait_log("^s6-connlimit: fatal: number of connections from this client limited to 1$")
+        s.wait_log("^s6-connlimit: info: number of connections from this client limited to 1$")
         with secured(waiting, certified) as client:
             assert client.recv(1000) == b"x\n"
 
@@ -164,7 +164,7 @@ def test_a_failed_handshake_is_97_and_leaves_its_lines(certified: Certified) -> 
         s.exchange(b"GET / HTTP/1.0\r\n\r\n")
         s.wait_log(r"^s6-tlsd-io: info: unable to complete the handshake with 127\.0\.0\.1_\d+: ")
         s.wait_log(rf"^s6-tcpserverd: info: end pid {s.pid} exitcode 97 count 0/40$")
-        s.wait_log(rf"^s6-tcpserver-access: info: allow pid {s.pid} ip 127\.0\.0\.1$")
+        s.wait_log(rf"^s6-tcpserver-access: info: allow pid {s.pid} ip 127\.0\.0\.1 rule none$")
 
 
 def test_programs_run_under_the_ids_of_the_command_line_or_the_environment(certified: Certified) -> None:

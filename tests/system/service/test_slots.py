@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.support import peers, processes
-from tests.support.site import ENDED, Site
+from tests.support.site import ALLOW, ENDED, Site
 
 SESSION = r"^s6-tcpserverd: info: session 127\.0\.0\.1_{} pid \d+ seconds [\d.]+ in {} out {} protocol TLSv1\.3 "
 
@@ -27,6 +27,15 @@ def test_a_client_that_stays_when_its_program_has_ended_holds_its_slot(site: Sit
         server.wait_log(SESSION.format(port, 0, 3) + "cipher [A-Z0-9_]+ name localhost ended$")
         server.wait_log(r"status: 0/2$", 2)
         assert peers.answer(server, by, b"") == b"hi\n"
+
+
+def test_a_sessions_line_names_the_rule_that_let_its_client_in(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    rules = site.compile({"ip4/127.0.0.0_29": ALLOW})
+    with site.serve("echo", "hi", options=("-x", rules)) as server:
+        assert peers.answer(server, by, b"") == b"hi\n"
+        session = SESSION.format(r"\d+", 0, 3)
+        server.wait_log(session + r"cipher [A-Z0-9_]+ name localhost rule ip4/127\.0\.0\.0_29 ended$")
 
 
 def test_a_program_that_stays_when_its_session_has_ended_holds_its_slot(site: Site) -> None:

@@ -20,8 +20,9 @@ from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOpt
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
+from tests.support.processes import await_that
 from tests.support.tls.memory import client_context
-from tests.support.tls.pools import Connection, Server, children, engine_of, eventually, with_files
+from tests.support.tls.pools import Connection, Server, children, engine_of, with_files
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -68,7 +69,7 @@ def test_a_failed_handshake_is_told_to_the_server(
     connection.client.sendall(b"GET / HTTP/1.0\r\n\r\n")
     assert os.read(connection.notified, 100) == b"!97 http request\0\0"
     connection.client.close()
-    assert os.read(connection.notified, 100) == b"in=0\0out=0\0failure=\0\0"
+    assert os.read(connection.notified, 100) == b"in=0\0out=0\0failure=\0fault=\0\0"
     assert connection.refused()
     assert capfd.readouterr().err == ""
 
@@ -83,7 +84,7 @@ def test_the_server_hears_of_a_session_until_it_has_ended(server: Server, parame
     connection.stdout = os.open("/dev/null", os.O_WRONLY)
     assert not select.select([connection.notified], [], [], 0.1)[0]
     connection.client.close()
-    assert os.read(connection.notified, 4096) == b"in=4\0out=4\0failure=\0\0"
+    assert os.read(connection.notified, 4096) == b"in=4\0out=4\0failure=\0fault=\0\0"
     assert connection.refused()
 
 
@@ -249,7 +250,7 @@ def test_a_file_that_has_just_been_written_costs_no_pool_for_each_client(
         connection_server.pools.prepare(parameters)
         return entry.stable
 
-    eventually(stable)
+    await_that(stable)
     assert connection_server.pool() == pool
 
 
@@ -267,7 +268,7 @@ def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
     stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
+    await_that(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
     try:
         waiting = [server.connect(parameters) for _ in range(3)]
         server.await_another_than(keeper)
@@ -277,7 +278,7 @@ def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
         assert os.WTERMSIG(os.waitpid(keeper, 0)[1]) == signal.SIGKILL
         line = f"s6-tlsd-io: warning: pool {keeper} of TLS engines takes nothing for 0.5 s: replacing it\n"
         assert capfd.readouterr().err.count(line) == 1
-        eventually(lambda: not any(map(is_there, stopped)))
+        await_that(lambda: not any(map(is_there, stopped)))
         assert before.works()
     finally:
         kill(stopped)
@@ -292,7 +293,7 @@ def test_a_stopped_pool_that_gets_no_more_connections_does_not_stay(
     before = server.connect(parameters)
     before.shake_hands()
     keeper = server.pool()
-    eventually(lambda: len(children(keeper)) == 3)
+    await_that(lambda: len(children(keeper)) == 3)
     stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
@@ -302,7 +303,7 @@ def test_a_stopped_pool_that_gets_no_more_connections_does_not_stay(
         server.reactor.after(0.2, server.reactor.stop)
         server.reactor.run()
         assert os.WTERMSIG(server.reap(keeper)) == signal.SIGKILL
-        eventually(lambda: not any(map(is_there, stopped)))
+        await_that(lambda: not any(map(is_there, stopped)))
         assert before.works()
     finally:
         kill(stopped)
