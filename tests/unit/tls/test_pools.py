@@ -278,7 +278,7 @@ def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
         assert os.WTERMSIG(os.waitpid(keeper, 0)[1]) == signal.SIGKILL
         line = f"s6-tlsd-io: warning: pool {keeper} of TLS engines takes nothing for 0.5 s: replacing it\n"
         assert capfd.readouterr().err.count(line) == 1
-        await_that(lambda: not any(map(is_there, stopped)))
+        await_end_of(stopped)
         assert before.works()
     finally:
         kill(stopped)
@@ -303,14 +303,14 @@ def test_a_stopped_pool_that_gets_no_more_connections_does_not_stay(
         server.reactor.after(0.2, server.reactor.stop)
         server.reactor.run()
         assert os.WTERMSIG(server.reap(keeper)) == signal.SIGKILL
-        await_that(lambda: not any(map(is_there, stopped)))
+        await_end_of(stopped)
         assert before.works()
     finally:
         kill(stopped)
 
 
-def is_there(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+def await_end_of(pids: list[int]) -> None:
+    await_that(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def kill(pids: list[int]) -> None:
@@ -327,9 +327,11 @@ def test_pools_that_keep_dying_are_started_ever_more_slowly_and_their_connection
     rests = []
     for _ in range(3):
         keeper = server.pool()
-        kill([keeper, *children(keeper)])
+        engines = children(keeper)
+        kill([keeper, *engines])
         server.reap(keeper)
         died = time.monotonic()
+        await_end_of(engines)  # one that is dying could take the next client
         waiting = server.connect(parameters)
         server.await_another_than(keeper)
         rests.append(time.monotonic() - died)
