@@ -127,13 +127,14 @@ class Account:
 
         It is a warning if it was not the client's doing.
         """
-        first, _, _ = self._said.partition(b"\0\0")
-        try:
-            reply.parse(first + b"\0\0", _NAMES)
-        except reply.RefusalReply as refused:
-            return refusal(refused, self._peer)
-        except ValueError:
-            return None
+        if not self._variables:
+            first, _, _ = self._said.partition(b"\0\0")
+            try:
+                reply.parse(first + b"\0\0", _NAMES)
+            except reply.RefusalReply as refused:
+                return refusal(refused, self._peer)
+            except ValueError:
+                return None
         told = self._told()
         if fault := told.get(_FAULT):
             return StageExit(PROGRAM, ExitCode.SYSTEM, _complaint(_GO_ON, shown(fault), self._peer), kind="warning")

@@ -136,7 +136,7 @@ class Ledger:
 
     def log_session(self, client: Client, pid: int, seconds: float, session: OpenSession) -> None:
         """Log what is to be said of a session that has ended, and whose it was."""
-        if told := str(session):
+        if self._tells_all and (told := str(session)):
             self.log.info(f"session {client} pid {pid} seconds {seconds:.3f} {told}")
 
     def log_status(self) -> None:

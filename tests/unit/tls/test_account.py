@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -14,20 +14,22 @@ PEER = "192.0.2.1_4711"
 VARIABLES = {b"SSL_PROTOCOL": b"TLSv1.3"}
 
 
-def account(tell: Callable[[OnPipe], object], rule: str = "") -> Account:
-    """Return the account of a session of which this is told."""
+def account(tell: Callable[[OnPipe], object], rule: str = "", variables: Mapping[bytes, bytes] = VARIABLES) -> Account:
+    """Return the account of a session of which this is told; `variables` are none before a handshake."""
     reading, writing = os.pipe()
     teller = OnPipe(writing)
     tell(teller)
-    teller.ended(5, 7)
-    told = Account(reading, b"", PEER, VARIABLES, rule)
+    teller.ended(*((5, 7) if variables else (0, 0)))
+    told = Account(reading, b"", PEER, variables, rule)
     assert told.resume()
     told.close()
     return told
 
 
-def failure(tell: Callable[[OnPipe], object]) -> tuple[type[StageExit], int, str, str]:
-    found = account(tell).failure
+def failure(
+    tell: Callable[[OnPipe], object], variables: Mapping[bytes, bytes] = VARIABLES
+) -> tuple[type[StageExit], int, str, str]:
+    found = account(tell, variables=variables).failure
     assert found is not None
     return type(found), found.code, found.kind, str(found)
 
@@ -52,11 +54,16 @@ def test_what_a_client_does_is_its_failure() -> None:
     message = f"unable to go on with {PEER}: {reset}"
     assert failure(lambda teller: teller.failed(reset, False, False)) == (ClientFailure, 98, "fatal", message)
     message = f"unable to complete the handshake with {PEER}: http request"
-    assert failure(lambda teller: teller.failed("http request", True, False)) == (ClientFailure, 97, "fatal", message)
+    assert failure(lambda teller: teller.failed("http request", True, False), {}) == (
+        ClientFailure,
+        97,
+        "fatal",
+        message,
+    )
 
 
 def test_what_we_do_wrong_is_for_the_operator() -> None:
     message = f"unable to go on with {PEER}: out of memory"
     assert failure(lambda teller: teller.failed("out of memory", False, True)) == (StageExit, 111, "warning", message)
     message = "unable to complete the handshake: out of memory"
-    assert failure(lambda teller: teller.failed("out of memory", True, True)) == (StageExit, 111, "fatal", message)
+    assert failure(lambda teller: teller.failed("out of memory", True, True), {}) == (StageExit, 111, "fatal", message)
