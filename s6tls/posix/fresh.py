@@ -21,10 +21,10 @@ _KEPT_VARIABLES = (b"LD_LIBRARY_PATH",)
 """What the system needs to start the interpreter itself."""
 
 
-def start(module: str, kept: int, setup: object) -> int:
-    """Run ``MODULE.main(kept, pickled)``, where `pickled` is `setup`; return the process id.
+def start(module: str, setup: object, *kept: int) -> int:
+    """Run ``MODULE.main(pickled, *kept)``, where `pickled` is `setup`; return the process id.
 
-    The program has the descriptor `kept` under the same number, stderr, and no others; 0 and 1 are /dev/null.  It has
+    The program has the descriptors `kept` under the same numbers, stderr, and no others; 0 and 1 are /dev/null.  It has
     no environment.  Every signal is at its default, and none is blocked.  Raises OSError.
     """
     path = [_ROOT, *(entry for entry in sys.path if os.path.isabs(entry))]
@@ -33,10 +33,10 @@ def start(module: str, kept: int, setup: object) -> int:
         file.flush()
         file.seek(0)
         null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
-        inherited = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (kept, file.fileno())]
+        inherited = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (*kept, file.fileno())]
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, module, str(file.fileno()), str(kept)],
+            [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, module, *map(str, (file.fileno(), *kept))],
             {name: os.environb[name] for name in _KEPT_VARIABLES if name in os.environb},
             file_actions=[*null, *inherited],
             setsigmask=(),

@@ -17,7 +17,7 @@ from tests.support.processes import descriptors
 def report(module: str) -> dict[str, object]:
     """Start the program, have it import a module, and return what it says."""
     reading, writing = os.pipe()
-    pid = fresh.start("tests.support.reporter", writing, module)
+    pid = fresh.start("tests.support.reporter", module, writing)
     os.close(writing)
     with open(reading) as pipe:
         said: dict[str, object] = json.load(pipe)
@@ -25,7 +25,7 @@ def report(module: str) -> dict[str, object]:
     return said
 
 
-def main(kept: int, pickled: bytes) -> None:
+def main(pickled: bytes, kept: int) -> None:
     """Tell on `kept`."""
     mine = set(sys.modules)
     importlib.import_module(pickle.loads(pickled))

@@ -23,7 +23,7 @@ from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
-from s6tls.tls.credentials import PROGRAM, Credentials, Isolation, SessionOptions, TlsParameters
+from s6tls.tls.credentials import PROGRAM, Isolation, SessionOptions
 from s6tls.tls.ends import CONNECTION, Descriptors
 from s6tls.tls.engines import engine
 from s6tls.tls.engines.warmup import warm_up
@@ -48,20 +48,23 @@ _RETRY_S = 0.2
 """Seconds after which memory that the system refused is asked for again."""
 
 
-def main(control: int, pickled: bytes) -> None:
-    """Load the credentials, then have children wait on `control` until the server closes it."""
+def main(pickled: bytes, control: int, loading: int | None = None) -> None:
+    """Load the credentials, close `loading`, then have children wait on `control` until the server closes it."""
     with exits():
-        _keep(socket.socket(fileno=control), *pickle.loads(pickled))
+        parameters, credentials, isolation = pickle.loads(pickled)
+        context = engine.confine_and_load(parameters, credentials)
+        if loading is not None:
+            os.close(loading)
+        _keep(socket.socket(fileno=control), context, parameters.options, isolation)
 
 
-def _keep(control: socket.socket, parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> None:
-    context = engine.confine_and_load(parameters, credentials)
-    warm_up(context, parameters.options)
+def _keep(control: socket.socket, context: SSL.Context, options: SessionOptions, isolation: Isolation) -> None:
+    warm_up(context, options)
     gc.collect()
     gc.freeze()
     serve = _serve_one if isolation is Isolation.CONNECTION else _serve_many
     control.setblocking(isolation is Isolation.CONNECTION)
-    _Keeper(control, _WAITING[isolation], functools.partial(serve, context, parameters.options)).run()
+    _Keeper(control, _WAITING[isolation], functools.partial(serve, context, options)).run()
 
 
 class _Keeper:

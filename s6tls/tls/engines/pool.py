@@ -60,14 +60,18 @@ class EnginePool(DescriptorSender):
         self._far.close()
 
 
-def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> EnginePool:
+def start(
+    parameters: TlsParameters, credentials: Credentials, isolation: Isolation, loading: int | None = None
+) -> EnginePool:
     """Start a pool's keeper and return the server's end of it.
 
+    The keeper closes the descriptor `loading`, which it gets a copy of, when it has loaded the credentials.
     The keeper says on stderr what is wrong with the parameters, and ends.  Raises OSError.
     """
     ours, theirs = control_pair()
+    kept = (theirs.fileno(),) if loading is None else (theirs.fileno(), loading)
     try:
-        pid = fresh.start("s6tls.tls.engines.keeper", theirs.fileno(), (parameters, credentials, isolation))
+        pid = fresh.start("s6tls.tls.engines.keeper", (parameters, credentials, isolation), *kept)
     except OSError:
         ours.close()
         theirs.close()

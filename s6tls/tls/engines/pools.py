@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
 
 _MOST_POOLS = 64
+_LONGEST_LOAD_S = 10.0
 _LAST_S = 60.0
 """How long a keeper may take to end that gets no more connections: longer than those it still has would wait for it."""
 
@@ -62,8 +64,14 @@ class EnginePools:
         self._deaths = Deaths(PROGRAM, reactor.after)
 
     def prepare(self, parameters: TlsParameters) -> None:
-        """Have a pool ready.  Raises StageExit when the files cannot be read."""
-        self._entry(parameters)
+        """Have a pool ready, if that takes no longer than usual.  Raises StageExit when the files cannot be read."""
+        loaded, loading = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._entry(parameters, loading)
+        finally:
+            os.close(loading)
+            select.select([loaded], [], [], _LONGEST_LOAD_S)
+            os.close(loaded)
 
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Send a connection to the pool of its parameters.
@@ -113,23 +121,23 @@ class EnginePools:
         for parameters in list(self._entries):
             self._drop(parameters)
 
-    def _entry(self, parameters: TlsParameters) -> _Entry:
+    def _entry(self, parameters: TlsParameters, loading: int | None = None) -> _Entry:
         stamps = parameters.paths.stamps()
         entry = self._entries.pop(parameters, None)
         if entry is not None and not entry.dead and not _is_current(entry, parameters.paths, stamps):
             self._retire(entry)
             entry = None
         if entry is None:
-            entry = self._start(parameters, stamps)
+            entry = self._start(parameters, stamps, loading)
             if len(self._entries) >= _MOST_POOLS:
                 self._drop(next(iter(self._entries)))
         self._entries[parameters] = entry
         return entry
 
-    def _start(self, parameters: TlsParameters, stamps: tuple[Stamp, ...]) -> _Entry:
+    def _start(self, parameters: TlsParameters, stamps: tuple[Stamp, ...], loading: int | None) -> _Entry:
         stable = _are_stable(stamps)
         credentials = parameters.paths.read()
-        started = pool.start(parameters, credentials, self._isolation)
+        started = pool.start(parameters, credentials, self._isolation, loading)
         self._keepers[started.pid] = started
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
         entry = _Entry(parameters, started, watchdog, stamps, hash(credentials), stable)
