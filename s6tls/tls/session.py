@@ -315,7 +315,7 @@ class Session:
                 notify.tell(self._report(self._pump))
             except OSError as error:
                 self._fail(TLSFailure(f"unable to notify: {error.strerror}", during_handshake=True))
-                self._take_in((Event.BROKEN,))
+                self._take_in((Event.PROGRAM_DEAF, Event.BROKEN))
             self._let_go(notify)
 
     def _judge(self, event: Event) -> None:
