@@ -22,6 +22,7 @@ from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.acceptor import Acceptor
 from s6tls.ucspi.failures import ClientFailures
+from s6tls.ucspi.following import follow
 from s6tls.ucspi.image import (
     SERVER,
     SHORTAGES,
@@ -273,16 +274,12 @@ class SuperServer:
     def _follow(self, session: OpenSession, ended: Callable[[], None]) -> None:
         """Call `ended` when a session has."""
 
-        def hear(_: int) -> None:
-            if not session.resume():
-                return
-            self._reactor.forget(session.fd)
-            session.close()
+        def over() -> None:
             if session.failure is not None:
                 self._log_exit(session.failure)
             ended()
 
-        self._reactor.watch(session.fd, READABLE, hear)
+        follow(self._reactor, session, over)
 
     def _end_session(self, connection: _Connection, session: OpenSession) -> None:
         is_over = self._is_over(connection)
