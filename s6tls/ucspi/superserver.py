@@ -89,7 +89,7 @@ class SuperServer:
         self._acceptor = Acceptor(reactor, listener, ledger, self._admit)
         self._waiting: set[_Connection] = set()
         self._programs: dict[int, _Connection] = {}
-        self._failures = ClientFailures(reactor, self._log.verbosity)
+        self._failures = ClientFailures(reactor.after, self._log.verbosity)
         self._shortages = Seldom(SERVER)
         self._finishing = False
 
@@ -111,6 +111,7 @@ class SuperServer:
         self._reap()
         self._reactor.run()
         self._ledger.log_rest()
+        self._failures.log_rest()
         self._log.info("exiting")
         if self._waiting:
             self._leave_waiting_to_a_child()
