@@ -89,7 +89,7 @@ class Tlsd:
             told.update(variables)
 
         def keep(fd: int, said: bytes) -> None:
-            image.session = Account(fd, said, client, told, image.rule)
+            image.session = Account(fd, said, client, told, image.rule, self._options.silence_s)
 
         return Reply(
             notified,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = ExitCode.BAD_TLS_CONFIGURATION
 BAD_HANDSHAKE = ExitCode.BAD_HANDSHAKE
+_SHORTEST_SILENCE_S = 3.0
+"""What a busy machine can make an engine miss is shorter."""
 
 
 class ClientCertificate(enum.Enum):
@@ -70,6 +72,11 @@ class SessionOptions:
     delayed: bool = False
     alpn: tuple[bytes, ...] = ()
     allow_root: bool = False
+
+    @property
+    def silence_s(self) -> float:
+        """How long a server hears nothing of an engine that hangs; 0 if it is not to ask."""
+        return max(self.stall_timeout_ms / 1000, _SHORTEST_SILENCE_S) if self.stall_timeout_ms else 0
 
 
 class KeypairPaths(NamedTuple):

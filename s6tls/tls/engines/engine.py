@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BROKEN = ExitCode.BROKEN_SESSION
 SYSTEM = ExitCode.SYSTEM
+_SHOWS = 3
+"""How often an engine breaks what would be the silence of one that hangs."""
 
 
 def confine_and_load(parameters: TlsParameters, credentials: Credentials) -> SSL.Context:
@@ -66,8 +68,9 @@ class Engine:
         if fds.account is None:
             teller = OnStderr(peer)
         else:
-            teller = OnPipe(fds.account)
+            teller = OnPipe(fds.account, awaits_reply=not self._options.delayed)
             fds = fds.with_one_network()._replace(account=None)
+            self._show_life(teller)
 
         def ended_early(code: int) -> None:
             teller.ended(0, 0)
@@ -78,6 +81,13 @@ class Engine:
         else:
             self._begin(fds, teller, ended)
 
+    def _show_life(self, teller: OnPipe) -> None:
+        """Tell the server, as long as a session lasts, that this process does not hang."""
+        teller.alive()
+        silence_s = self._options.silence_s
+        if teller.is_open and silence_s:
+            self._reactor.after(silence_s / _SHOWS, lambda: self._show_life(teller))
+
     def _begin(self, fds: Descriptors, teller: Teller, ended: Callable[[int], None]) -> None:
         options = self._options
         code = 0
@@ -86,6 +96,10 @@ class Engine:
             nonlocal code
             code = SYSTEM if failure.ours else BAD_HANDSHAKE if failure.during_handshake else BROKEN
             teller.failed(str(failure), failure.during_handshake, failure.ours)
+
+        def report(pump: Pump) -> bytes:
+            teller.shaken()
+            return variables.notification(pump)
 
         def over() -> None:
             teller.ended(ends.to_program.count, ends.from_program.count)
@@ -99,7 +113,7 @@ class Engine:
                 self._reactor,
                 pump,
                 ends,
-                variables.notification,
+                report,
                 failed,
                 over,
                 handshake_timeout=options.handshake_timeout_ms / 1000,
