@@ -23,6 +23,7 @@ from s6tls.tls.credentials import (
 )
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.engines.account import OnPipe, OnStderr, Teller
+from s6tls.tls.owner import Owner, Patience
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.image import StageExit
@@ -109,17 +110,8 @@ class Engine:
         try:
             pump = Pump(self._context, options.close_notify, options.demand_close_notify)
             unowned = ends = Ends(fds, shared=options.delayed)
-            Session(
-                self._reactor,
-                pump,
-                ends,
-                report,
-                failed,
-                over,
-                handshake_timeout=options.handshake_timeout_ms / 1000,
-                close_notify=options.close_notify,
-                stall_timeout=options.stall_timeout_ms / 1000,
-            )
+            patience = Patience(options.handshake_timeout_ms / 1000, options.stall_timeout_ms / 1000)
+            Session(self._reactor, pump, ends, Owner(report, failed, over), patience)
         except (Unwatchable, MemoryError, OSError) as error:
             teller.unable(str(error) or "out of memory")
             for fd in fds.numbers:

@@ -9,7 +9,7 @@ NEEDED = {
     "helper": "reply texts",
     "pki": "files parsing",
     "posix": "backoff descriptors exitcodes identity reactor stderr",
-    "tls": "context credentials delayed ends library policy pump session states variables wire",
+    "tls": "context credentials delayed ends library owner policy pump session states variables wire",
     "tls.engines": "account engine keeper warmup",
     "ucspi": "image log minutely spawn",
 }
