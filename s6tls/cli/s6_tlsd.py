@@ -9,6 +9,7 @@ from s6tls.cli.frame.options import UNUSED_VERBOSITY, Given, Option, Synopsis, U
 from s6tls.stages.tlsd import Tlsd
 from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
 
+_DAY_S = 24 * 3600
 ENGINE_OPTIONS = (
     Option(
         "S",
@@ -55,6 +56,13 @@ ENGINE_OPTIONS = (
     ),
     Option(
         "",
+        ("ticket-lifetime",),
+        "seconds",
+        "make a new key for session tickets after so many seconds, 1 to 604800; tickets of the last key still count. "
+        "Default 86400, a day. See [s6-tlsd](s6-tlsd.md#resumption)",
+    ),
+    Option(
+        "",
         ("allow-root-engine",),
         None,
         "let `TLS_UID` or `TLS_GID` be 0: root then parses what strangers send. Otherwise 0 is refused (96)",
@@ -77,6 +85,7 @@ def engine_options(given: Given, patience_ms: int = 0) -> SessionOptions:
         handshake_timeout_ms=given.number("K", patience_ms),
         alpn=_protocols(given.value("alpn")),
         allow_root=given.flag("allow-root-engine"),
+        ticket_lifetime_s=given.number("ticket-lifetime", _DAY_S, 1, 7 * _DAY_S),
     )
 
 

@@ -51,7 +51,8 @@ class SessionOptions:
 
     `handshake_timeout_ms` is 0 for none.  `delayed` sessions begin with a command
     (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.  `allow_root` lets TLS_UID and
-    TLS_GID be 0.
+    TLS_GID be 0.  `ciphers` and `groups` are lists as OpenSSL has them, empty for the usual ones.  A ticket key seals
+    tickets for `ticket_lifetime_s`, and opens them for as long again.
     """
 
     close_notify: bool = False
@@ -62,6 +63,10 @@ class SessionOptions:
     delayed: bool = False
     alpn: tuple[bytes, ...] = ()
     allow_root: bool = False
+    tls13_only: bool = False
+    ciphers: bytes = b""
+    groups: bytes = b""
+    ticket_lifetime_s: int = 24 * 3600
 
 
 class KeypairPaths(NamedTuple):

@@ -16,6 +16,9 @@ nothing: it only keeps as many children waiting on the control socket as it shou
 - With `Isolation.WORKER` each child takes messages for ever and holds all its
   sessions in one event loop.
 
+The ticket key is renewed by replacing the children: the keeper makes the next context, which also takes tickets of the
+key before, and forks others.  Those who waited leave; those who hold sessions hold them to their end.
+
 An engine reports only on the pipe that came with its connection (`s6tls.tls.account`).  So even an
 engine that an attacker controls cannot speak for another connection.  When the
 server closes the control socket (new parameters, or the server's end) the waiting
@@ -36,7 +39,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from s6tls.posix.descriptors import raise_soft_limit
@@ -124,27 +127,40 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
 def _keep(control: socket.socket, parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> None:
     """Be the keeper: load the credentials, then have children wait on `control` until the server closes it."""
     from s6tls.tls import engine
+    from s6tls.tls.context import renew
     from s6tls.tls.warmup import warm_up
 
+    options = parameters.options
     context = engine.confine_and_load(parameters, credentials)
-    warm_up(context, parameters.options)
+    warm_up(context, options)
     gc.collect()
     gc.freeze()
-    if isolation is Isolation.CONNECTION:
-        _Keeper(control, _WAITING_ENGINES, functools.partial(_serve_one, context, parameters.options)).run()
-    else:
-        control.setblocking(False)
-        _Keeper(control, _WORKERS, functools.partial(_serve_many, context, parameters.options)).run()
+    wanted, serve = (_WAITING_ENGINES, _serve_one) if isolation is Isolation.CONNECTION else (_WORKERS, _serve_many)
+    control.setblocking(False)
+
+    def generations() -> Iterator[_Serve]:
+        nonlocal context
+        while True:
+            yield functools.partial(serve, context, options)
+            context = renew(context)
+
+    _Keeper(control, wanted, generations(), options.ticket_lifetime_s).run()
+
+
+_Serve = Callable[[socket.socket, int, int], None]
 
 
 class _Keeper:
-    """Has `wanted` children wait on the control socket; each is a fork that runs `serve(control, taken)`.
+    """Has `wanted` children wait on the control socket; each is a fork that runs `serve(control, taken, leave)`.
 
-    A child that has taken a connection and waits no more writes its process id to `taken`.
+    A child that has taken a connection and waits no more writes its process id to `taken`.  After `lifetime_s`, those
+    of the next generation wait instead: it is `leave` that ends, and no child of the one before takes anything more.
     """
 
-    def __init__(self, control: socket.socket, wanted: int, serve: Callable[[socket.socket, int], None]) -> None:
-        self._control, self._wanted, self._serve = control, wanted, serve
+    def __init__(self, control: socket.socket, wanted: int, generations: Iterator[_Serve], lifetime_s: float) -> None:
+        self._control, self._wanted, self._generations, self._lifetime_s = control, wanted, generations, lifetime_s
+        self._serve = next(generations)
+        self._leave, self._stay = os.pipe2(os.O_CLOEXEC)
         self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._reactor = Reactor()
         self._waiting: set[int] = set()
@@ -158,8 +174,18 @@ class _Keeper:
         self._reactor.watch_signals({signal.SIGCHLD: self._children_ended})
         self._reactor.watch(self._taken_out, READABLE, self._connections_taken)
         self._reactor.watch(self._control.fileno(), 0, lambda _: self._refill())
+        self._reactor.after(self._lifetime_s, self._begin_generation)
         self._refill()
         self._reactor.run()
+
+    def _begin_generation(self) -> None:
+        self._serve = next(self._generations)
+        for end in (self._leave, self._stay):
+            os.close(end)
+        self._leave, self._stay = os.pipe2(os.O_CLOEXEC)
+        self._waiting.clear()
+        self._reactor.after(self._lifetime_s, self._begin_generation)
+        self._refill()
 
     def _connections_taken(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -211,8 +237,8 @@ class _Keeper:
         pid = fork()
         if pid == 0:
             with exits():
-                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in})
-                self._serve(self._control, self._taken_in)
+                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, self._leave})
+                self._serve(self._control, self._taken_in, self._leave)
         return pid
 
 
@@ -224,73 +250,109 @@ def _is_drained(control: socket.socket) -> bool:
         return False
 
 
-def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
+def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int, leave: int) -> None:
     """Take one connection, and let go of everything else before its first byte is read."""
     from s6tls.tls import engine
 
     gc.disable()
-    message, numbers, _, _ = socket.recv_fds(control, len(_MESSAGE), _DESCRIPTORS)
+    message, numbers = _await_message(control, leave)
     if not message:
         return
     with contextlib.suppress(BrokenPipeError):  # a keeper that was killed needs no other child
         os.write(taken, _PID.pack(os.getpid()))
-    os.close(taken)
+    for fd in (taken, leave):
+        os.close(fd)
     control.close()
     fds = _descriptors(numbers)
     if fds is not None:
         raise SystemExit(engine.run(context, options, fds))
 
 
-def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
+def _await_message(control: socket.socket, leave: int) -> tuple[bytes, list[int]]:
+    """Return a message and its descriptors, or b"" when the server has closed the socket, or `leave` has ended.
+
+    The kernel wakes one process for a message.  So whoever leaves looks once more when it can be woken no more.
+    """
+    with select.epoll() as either:
+        either.register(control, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        either.register(leave, select.EPOLLIN)
+        while leave not in dict(either.poll()):
+            with contextlib.suppress(BlockingIOError):
+                return _message(control)
+    with contextlib.suppress(BlockingIOError):
+        return _message(control)
+    return b"", []
+
+
+def _message(control: socket.socket) -> tuple[bytes, list[int]]:
+    """Return the next message and its descriptors.  Raises BlockingIOError when there is none, and other OSErrors."""
+    message, numbers, _, _ = socket.recv_fds(control, len(_MESSAGE), _DESCRIPTORS)
+    return message, numbers
+
+
+def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int, leave: int) -> None:
     """Take connections until the server closes the control socket, and hold all their sessions to their end."""
     os.close(taken)
     raise_soft_limit()
-    _Worker(context, options, control).run()
+    _Worker(context, options, control, leave).run()
 
 
 class _Worker:
     """Many sessions in one event loop."""
 
-    def __init__(self, context: SSL.Context, options: SessionOptions, control: socket.socket) -> None:
+    def __init__(self, context: SSL.Context, options: SessionOptions, control: socket.socket, leave: int) -> None:
         from s6tls.tls.engine import Engine
 
-        self._control = control
+        self._control, self._leave = control, leave
         self._reactor = Reactor()
         self._engine = Engine(self._reactor, context, options)
         self._sessions = 0
         self._closed = False
 
     def run(self) -> None:
-        """Go on until the server closes the control socket and the last session has ended."""
+        """Go on until the server closes the control socket, or `leave` ends, and the last session has ended."""
         self._reactor.watch(self._control.fileno(), READABLE | select.EPOLLEXCLUSIVE, self._take_one)
+        self._reactor.watch(self._leave, READABLE, self._leave_the_rest)
         self._reactor.run()
 
     def _take_one(self, _: int = 0) -> None:
-        if self._closed:
-            return
+        if not self._closed and self._took_one():
+            self._reactor.soon(self._take_one)
+
+    def _took_one(self) -> bool:
         try:
-            message, numbers, _, _ = socket.recv_fds(self._control, len(_MESSAGE), _DESCRIPTORS)
+            message, numbers = _message(self._control)
         except BlockingIOError:
-            return
+            return False
         except MemoryError:
             self._reactor.after(_RETRY_S, self._take_one)
-            return
+            return False
         except OSError:
             message = b""
         if not message:
             self._close()
-            return
-        self._reactor.soon(self._take_one)
+            return False
         fds = _descriptors(numbers)
         if fds is not None:
             self._sessions += 1
             self._engine.start_session(fds, "", self._session_ended)
+        return True
+
+    def _leave_the_rest(self, _: int) -> None:
+        """Take what the kernel may have told only this worker of, as `_await_message` does, and nothing after it."""
+        self._reactor.forget(self._leave)
+        if not self._closed:
+            self._reactor.forget(self._control.fileno())
+            while self._took_one():
+                pass
+            self._close()
 
     def _close(self) -> None:
-        self._closed = True
-        self._reactor.forget(self._control.fileno())
-        self._control.close()
-        self._stop_if_done()
+        if not self._closed:
+            self._closed = True
+            self._reactor.forget(self._control.fileno())
+            self._control.close()
+            self._stop_if_done()
 
     def _session_ended(self, _code: int) -> None:
         self._sessions -= 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,25 @@ def test_openssl_resumes(site: Site, protocol: str) -> None:
         for _ in range(8):
             said = s_client(server, site, f"-{protocol}", "-sess_in", ticket)
             assert f"Reused, {PROTOCOLS[protocol]}" in said and "got hello" in said
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_ticket_resumes_until_its_key_has_been_renewed_twice(site: Site, protocol: str) -> None:
+    """Whenever it is asked, in no more than one place does the answer change from yes to no."""
+    tickets, program = str(site.place / "session.pem"), ("sh", "-c", "read line; echo got $line")
+    with site.serve(*program, options=("-S", "--ticket-lifetime=2")) as server:
+        began = time.monotonic()
+        assert f"New, {PROTOCOLS[protocol]}" in s_client(server, site, f"-{protocol}", "-sess_out", tickets)
+        issued = time.monotonic()
+        answers = []
+        while (asked := time.monotonic()) < issued + 4.5:
+            said = s_client(server, site, f"-{protocol}", "-sess_in", tickets)
+            assert "got hello" in said
+            answers.append((asked - began, time.monotonic() - issued, f"Reused, {PROTOCOLS[protocol]}" in said))
+        assert all(reused for latest, _, reused in answers if latest < 1)
+        assert not any(reused for _, earliest, reused in answers if earliest > 4)
+        changes = sum(one[2] != other[2] for one, other in itertools.pairwise(answers))
+        assert changes == 1
 
 
 def session(server: Server, by: ssl.SSLContext, source: str = "127.0.0.1") -> ssl.SSLSession:

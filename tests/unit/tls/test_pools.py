@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,9 +23,12 @@ from tests.support import pki
 from tests.support.pki import Pair
 from tests.support.tls.memory import client_context
 from tests.support.tls.pools import PATIENCE, Connection, Server, children, engine_of, eventually, with_files
+from tests.support.tls.pools import held as held_by
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
+
+SHORT = SessionOptions(ticket_lifetime_s=2)
 
 
 # Sessions
@@ -85,6 +89,35 @@ def test_the_server_hears_of_a_session_until_it_has_ended(server: Server, parame
     connection.client.close()
     assert os.read(connection.notified, 4096) == b"in=4\0out=4\0failure=\0\0"
     assert connection.refused()
+
+
+# Ticket keys that change
+
+
+def test_a_ticket_outlives_one_change_of_keys_and_sessions_any(server: Server, parameters: TlsParameters) -> None:
+    parameters, context = replace(parameters, options=SHORT), client_context(SSL.TLS1_2_VERSION)
+    running = server.connect(parameters)
+    running.shake_hands()
+
+    def connect(session: SSL.Session | None = None) -> Connection:
+        connection = server.connect(parameters)
+        connection.shake_hands(context, session)
+        assert connection.works()
+        return connection
+
+    def await_change() -> None:
+        """The keeper has another pipe for each generation of its children."""
+        before = set(held_by(server.pool()).values())
+        eventually(lambda: set(held_by(server.pool()).values()) != before)
+
+    await_change()
+    time.sleep(SHORT.ticket_lifetime_s / 2)  # a ticket lasts as long as its key seals: this one, beyond the next change
+    held = connect().ticket()
+    await_change()
+    assert connect(held).resumed()
+    await_change()
+    assert not connect(held).resumed()
+    assert running.works()
 
 
 # Files that change

@@ -1,0 +1,134 @@
+"""TLS contexts from the bytes of key and certificate files: PEM or DER, RSA, ECDSA or Ed25519.
+
+Only forward secrecy and authenticated encryption, the server's order of preference, no renegotiation.
+
+A session begins in a context that has a ticket key, and no certificate: the first context.  By the name that the client
+asks for, it goes on in one of those that have a certificate.  The ticket key exists in the first
+context and nowhere else; so a ticket from one set of parameters is noise to another, and to renew the key is to make
+another first context.  Sessions that resume by the key before begin in the context before (see `s6tls.tls.policy`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import inf
+
+from OpenSSL import SSL
+
+from s6tls.accessrules.text import shown
+from s6tls.pki import Unusable
+from s6tls.pki.parsing import chain, private_key, use_keypair
+from s6tls.tls import policy
+from s6tls.tls.context.algorithms import Unknown, restrict
+from s6tls.tls.context.clients import Clients
+from s6tls.tls.context.errors import BadConfiguration
+from s6tls.tls.context.tickets import key_name
+from s6tls.tls.credentials import ClientCertificate, Credentials, SessionOptions
+from s6tls.tls.policy import Predecessor, SessionPolicy
+
+_SESSION_NAME_LENGTH = 32
+_LONGEST_SESSION_S = 7200
+_ENABLE_PARTIAL_WRITE = 0x1
+"""SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h: pyOpenSSL sets it and does not export it."""
+
+
+def build(credentials: Credentials, options: SessionOptions) -> SSL.Context:
+    """Make the context in which sessions with one set of parameters begin.
+
+    Raises BadConfiguration for keys and certificates that do not parse or do not match.
+    """
+    try:
+        return _Maker(credentials, options).first()
+    except (Unusable, Unknown) as error:
+        raise BadConfiguration(str(error)) from error
+
+
+def renew(context: SSL.Context) -> SSL.Context:
+    """Make a context like one that `build` has made, with another ticket key.
+
+    Tickets of `context` still resume in it; those of the context before that do not, for it is let go of.
+    """
+    before = policy.of(context)
+    assert before.successor is not None
+    before.predecessor = None
+    return before.successor(context)
+
+
+class _Maker:
+    """Makes the contexts of one set of parameters."""
+
+    def __init__(self, credentials: Credentials, options: SessionOptions) -> None:
+        """Parse what the files hold.  Raises Unusable, Unknown or BadConfiguration."""
+        asks = options.client_certificate is not ClientCertificate.NONE
+        self._options = options
+        self._clients = Clients.of(credentials) if asks else None
+        self._session_name = os.urandom(_SESSION_NAME_LENGTH)
+        names = [keypair.server_name for keypair in credentials.keypairs]
+        self._policy = SessionPolicy(
+            valid_until=inf if self._clients is None else self._clients.valid_until,
+            only=None if b"" in names else frozenset(names),
+        )
+        self._by_name: dict[bytes, SSL.Context] = {}
+        for server, key, certificates in credentials.keypairs:
+            context = self._by_name[server] = self._empty(self._policy)
+            which = shown(server)
+            use_keypair(context, private_key(key, which), chain(certificates, which), which)
+
+    def first(self, predecessor: SSL.Context | None = None) -> SSL.Context:
+        """Make a context for sessions to begin in.  Clients that ask for no name that we have stay in it."""
+        known = None if predecessor is None else self._predecessor(predecessor)
+        context = self._empty(replace(self._policy, serves=False, predecessor=known, successor=self.first))
+        # With this the library also keeps the name in the session, and a TLS 1.2 session that resumes still has it.
+        context.set_tlsext_servername_callback(_choose_by_name(self._by_name))
+        return context
+
+    def _predecessor(self, context: SSL.Context) -> Predecessor | None:
+        name = next(iter(self._by_name)).replace(b"*", b"x")
+        try:
+            return Predecessor(context, key_name(context, self._options, name))
+        except (SSL.Error, ValueError):  # so nobody resumes by it, and nobody is the worse for that
+            return None
+
+    def _empty(self, session_policy: SessionPolicy) -> SSL.Context:
+        """Make a context that has no certificate yet.  Raises Unknown or BadConfiguration."""
+        options = self._options
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        restrict(context, options)
+        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.clear_mode(_ENABLE_PARTIAL_WRITE)
+        context.set_session_id(self._session_name)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_timeout(min(_LONGEST_SESSION_S, options.ticket_lifetime_s))
+        if options.alpn:
+            context.set_alpn_select_callback(_choose_protocol(options.alpn))
+        if self._clients is not None:
+            self._clients.ask(context, options.client_certificate is ClientCertificate.MANDATORY)
+        context.set_app_data(session_policy)
+        return context
+
+
+def _choose_protocol(ours: tuple[bytes, ...]) -> Callable[[SSL.Connection, list[bytes]], bytes]:
+    """Agree on the first of our protocols that the client has; one without any of them is refused (RFC 7301, 3.2)."""
+
+    def choose(_: SSL.Connection, offered: list[bytes]) -> bytes:
+        for protocol in ours:
+            if protocol in offered:
+                return protocol
+        raise SSL.Error([("", "", "no application protocol in common")])  # once the library has sent its alert
+
+    return choose
+
+
+def _choose_by_name(contexts: Mapping[bytes, SSL.Context]) -> Callable[[SSL.Connection], None]:
+    """Serve each server name its own keypair, and others the default; a name's first label may be covered by ``*``."""
+
+    def choose(connection: SSL.Connection) -> None:
+        name = policy.entry(connection.get_servername() or b"", contexts)
+        context = contexts.get(b"" if name is None else name)
+        if context is not None:
+            connection.set_context(context)
+
+    return choose
