@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.identifiers import BadId, parse_id
@@ -112,14 +113,15 @@ class CredentialPaths:
         return tuple(_stamp(path) for path in self._paths())
 
     def read(self) -> Credentials:
-        """Read all files.  Raises StageExit (96) when one cannot be read."""
+        """Read all files, each once: a key and its certificate may be in one.  Raises StageExit (96)."""
         trusted = [self.ca_file] if self.ca_file else []
         trusted += self._ca_dir_files()
         revoked = [self.crl_file] if self.crl_file else []
+        read = functools.cache(_read)
         return Credentials(
-            tuple(Keypair(name, _read(key), _read(chain)) for name, key, chain in self.keypairs),
-            _read_all(trusted),
-            _read_all(revoked),
+            tuple(Keypair(name, read(key), read(chain)) for name, key, chain in self.keypairs),
+            tuple(NamedFile(shown(path), read(path)) for path in trusted),
+            tuple(NamedFile(shown(path), read(path)) for path in revoked),
         )
 
     def _paths(self) -> list[bytes]:
@@ -151,11 +153,21 @@ class NamedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Credentials:
-    """The files' bytes; `trusted` are those of authorities, `revoked` those of revocation lists."""
+    """The files' bytes; `trusted` are those of authorities, `revoked` those of revocation lists.
+
+    They are `renewed` when earlier ones are in use, with the same authorities and lists: these go on if a key does not
+    belong to its certificate yet.
+    """
 
     keypairs: tuple[Keypair, ...]
     trusted: tuple[NamedFile, ...] = ()
     revoked: tuple[NamedFile, ...] = ()
+    renewed: bool = field(default=False, compare=False)
+
+    @property
+    def judges(self) -> tuple[tuple[NamedFile, ...], ...]:
+        """What clients are judged by."""
+        return self.trusted, self.revoked
 
 
 @dataclass(frozen=True)
@@ -238,10 +250,6 @@ def _stamp(path: bytes) -> Stamp:
 def _read(path: bytes) -> bytes:
     with _refusing():
         return files.read(path).data
-
-
-def _read_all(paths: Iterable[bytes]) -> tuple[NamedFile, ...]:
-    return tuple(NamedFile(shown(path), _read(path)) for path in paths)
 
 
 @contextlib.contextmanager

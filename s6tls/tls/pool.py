@@ -89,6 +89,13 @@ class EnginePool(DescriptorSender):
         """
         self.send(_MESSAGE, fds.numbers)
 
+    def is_ready(self) -> bool:
+        """Tell whether the pool has been able to use its credentials."""
+        try:
+            return not self.control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+
     def take_back(self) -> list[Descriptors]:
         """Return the connections that no engine has taken; they are the caller's again."""
         back = []
@@ -132,6 +139,7 @@ def _keep(control: socket.socket, parameters: TlsParameters, credentials: Creden
 
     options = parameters.options
     context = engine.confine_and_load(parameters, credentials)
+    control.shutdown(socket.SHUT_WR)  # so the server knows that all is well; and nobody here has more to say to it
     warm_up(context, options)
     gc.collect()
     gc.freeze()

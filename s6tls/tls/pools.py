@@ -2,6 +2,10 @@
 
 The files of the parameters are checked for each connection, so that a new
 key or certificate serves the next client.  Sessions under the old one go on.
+
+Who renews a key and a certificate replaces one file after the other.  A server that looks in between finds two that do
+not belong together.  So the pool before stays as the predecessor of the new one until that is ready.  If it finds
+such a pair, its clients are given back to the predecessor, which then serves until the files change again.
 """
 
 from __future__ import annotations
@@ -12,14 +16,21 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.stamp import is_stable
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.reactor import WRITABLE, Reactor
+from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.tls import pool
-from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, TlsParameters
+from s6tls.tls.credentials import (
+    BAD_CONFIGURATION,
+    BAD_HANDSHAKE,
+    PROGRAM,
+    CredentialPaths,
+    Credentials,
+    TlsParameters,
+)
 from s6tls.tls.ends import Descriptors, ToProgram
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log, log_death
@@ -30,14 +41,39 @@ if TYPE_CHECKING:
 _MOST_POOLS = 64
 
 
+class _Digest(NamedTuple):
+    """What tells credentials apart, without keeping them: all of them, and those by which clients are judged."""
+
+    all: int
+    judges: int
+
+    @classmethod
+    def of(cls, credentials: Credentials) -> _Digest:
+        return cls(hash(credentials), hash(credentials.judges))
+
+
+class _Reading(NamedTuple):
+    """What has been read of files, and whether every change after that will show in their stamps."""
+
+    stamps: tuple[Stamp, ...]
+    stable: bool
+    credentials: Credentials
+
+    @classmethod
+    def of(cls, paths: CredentialPaths, stamps: tuple[Stamp, ...]) -> _Reading:
+        stable = _are_stable(stamps)
+        return cls(stamps, stable, paths.read())
+
+
 @dataclass
 class _Entry:
     parameters: TlsParameters
     pool: pool.EnginePool
     watchdog: Watchdog
     stamps: tuple[Stamp, ...]
-    contents: int
     stable: bool
+    credentials: _Digest
+    predecessor: _Entry | None = None
     failed: bool = False
     retired: bool = False
     closed: bool = False
@@ -79,9 +115,17 @@ class EnginePools:
         key costs no fork for each client.  Any other is started again when it is needed.
         """
         for parameters, entry in self._entries.items():
+            if entry.predecessor is not None and entry.predecessor.pool.pid == pid:
+                log_death(PROGRAM, f"pool {pid} of TLS engines", status)
+                self._close(entry.predecessor)
+                entry.predecessor = None
+                return True
             if entry.pool.pid == pid:
                 log_death(PROGRAM, f"pool {pid} of TLS engines", status)
-                if os.WIFEXITED(status) and os.WEXITSTATUS(status) == BAD_CONFIGURATION:
+                code = os.waitstatus_to_exitcode(status)
+                if code == ExitCode.KEYPAIR_MISMATCH and entry.predecessor is not None:
+                    self._entries[parameters] = self._fall_back(entry, entry.predecessor)
+                elif code in (ExitCode.KEYPAIR_MISMATCH, BAD_CONFIGURATION):
                     entry.failed = True
                     self._close(entry)
                 else:
@@ -97,25 +141,55 @@ class EnginePools:
 
     def _entry(self, parameters: TlsParameters) -> _Entry:
         stamps = parameters.paths.stamps()
-        entry = self._entries.pop(parameters, None)
-        if entry is not None and not _is_current(entry, parameters.paths, stamps):
-            self._retire(entry)
-            entry = None
+        entry = self._entries.get(parameters)
         if entry is None:
-            entry = self._start(parameters, stamps)
+            entry = self._start(parameters, _Reading.of(parameters.paths, stamps))
             if len(self._entries) >= _MOST_POOLS:
                 self._drop(next(iter(self._entries)))
-        self._entries[parameters] = entry
+        elif not _is_current(entry, parameters.paths, stamps):
+            entry = self._renew(entry, stamps)
+        self._entries.pop(parameters, None)
+        self._entries[parameters] = entry  # the last one is the one that was used last
         return entry
 
-    def _start(self, parameters: TlsParameters, stamps: tuple[Stamp, ...]) -> _Entry:
-        stable = _are_stable(stamps)
-        credentials = parameters.paths.read()
-        started = pool.start(parameters, credentials, self._isolation)
+    def _renew(self, entry: _Entry, stamps: tuple[Stamp, ...]) -> _Entry:
+        """Start a pool in place of one whose files have changed.  Raises StageExit when they cannot be read."""
+        last = entry if entry.predecessor is None else entry.predecessor
+        try:
+            read = _Reading.of(entry.parameters.paths, stamps)
+        except StageExit:
+            self._drop(entry.parameters)
+            raise
+        if last.failed or last.credentials.judges != _Digest.of(read.credentials).judges:
+            self._retire(entry)
+            return self._start(entry.parameters, read)
+        read = read._replace(credentials=replace(read.credentials, renewed=True))
+        successor = self._start(entry.parameters, read)
+        if last is not entry:
+            entry.predecessor = None
+            self._hand_over(entry, successor)
+        successor.predecessor = last
+        return successor
+
+    def _fall_back(self, entry: _Entry, last: _Entry) -> _Entry:
+        """Go on with the pool before: what it has read is taken for what the files hold, until they change."""
+        entry.predecessor = None
+        last.stamps, last.stable, last.credentials = entry.stamps, entry.stable, entry.credentials
+        self._hand_over(entry, last)
+        return last
+
+    def _start(self, parameters: TlsParameters, read: _Reading) -> _Entry:
+        started = pool.start(parameters, read.credentials, self._isolation)
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
-        entry = _Entry(parameters, started, watchdog, stamps, hash(credentials), stable)
-        self._reactor.watch(entry.pool.control.fileno(), WRITABLE, lambda _: self._flush(entry))
+        entry = _Entry(parameters, started, watchdog, read.stamps, read.stable, _Digest.of(read.credentials))
+        self._reactor.watch(entry.pool.control.fileno(), READABLE | WRITABLE, lambda _: self._go_on(entry))
         return entry
+
+    def _go_on(self, entry: _Entry) -> None:
+        """Let go of the predecessor of a pool that is ready, and send what waits."""
+        if entry.predecessor is not None and entry.pool.is_ready():
+            self._retire_predecessor(entry)
+        self._flush(entry)
 
     def _flush(self, entry: _Entry) -> None:
         """Send what waits.  A pool that is gone is found in `reaped`."""
@@ -131,8 +205,11 @@ class EnginePools:
         seconds = entry.watchdog.patience_s
         log(PROGRAM, "warning", f"pool {entry.pool.pid} of TLS engines takes nothing for {seconds:g} s: replacing it")
         waiting = entry.pool.take_back()
-        if self._entries.get(entry.parameters) is entry:
+        current = self._entries.get(entry.parameters)
+        if current is entry:
             del self._entries[entry.parameters]
+        elif current is not None and current.predecessor is entry:
+            current.predecessor = None
         self._close(entry)
         with contextlib.suppress(ProcessLookupError):
             os.kill(entry.pool.pid, signal.SIGKILL)
@@ -144,6 +221,15 @@ class EnginePools:
                 fds.close()
             return
         other.watchdog.patience_s = entry.watchdog.next_patience_s
+        self._send(waiting, other)
+
+    def _hand_over(self, entry: _Entry, other: _Entry) -> None:
+        """Give the connections that a pool has not taken to another, and let go of it."""
+        waiting = entry.pool.take_back()
+        self._close(entry)
+        self._send(waiting, other)
+
+    def _send(self, waiting: list[Descriptors], other: _Entry) -> None:
         for fds in waiting:
             if ToProgram(fds.to_program).reader_is_gone():  # the server has given it up meanwhile
                 fds.close()
@@ -160,12 +246,19 @@ class EnginePools:
             self._retire(entry)
 
     def _retire(self, entry: _Entry) -> None:
-        """Give a pool no more connections than those that wait for it already."""
+        """Give a pool, and its predecessor, no more connections than those that wait for it already."""
+        self._retire_predecessor(entry)
         if not entry.closed:
             entry.retired = True
             self._flush(entry)
 
+    def _retire_predecessor(self, entry: _Entry) -> None:
+        if entry.predecessor is not None:
+            self._retire(entry.predecessor)
+            entry.predecessor = None
+
     def _close(self, entry: _Entry) -> None:
+        self._retire_predecessor(entry)
         if not entry.closed:
             entry.closed = True
             entry.watchdog.stop()
@@ -182,7 +275,7 @@ def _is_current(entry: _Entry, paths: CredentialPaths, stamps: tuple[Stamp, ...]
         return False
     if not entry.stable:
         stable = _are_stable(stamps)
-        if hash(paths.read()) != entry.contents:
+        if _Digest.of(paths.read()) != entry.credentials:
             return False
         entry.stable = stable
     return True

@@ -3,3 +3,4 @@
 from s6tls.tls.context.build import build as build
 from s6tls.tls.context.build import renew as renew
 from s6tls.tls.context.errors import BadConfiguration as BadConfiguration
+from s6tls.tls.context.errors import Mismatch as Mismatch

@@ -18,12 +18,12 @@ from math import inf
 from OpenSSL import SSL
 
 from s6tls.accessrules.text import shown
-from s6tls.pki import Unusable
+from s6tls.pki import Kind, Unusable
 from s6tls.pki.parsing import chain, private_key, use_keypair
 from s6tls.tls import policy
 from s6tls.tls.context.algorithms import Unknown, restrict
 from s6tls.tls.context.clients import Clients
-from s6tls.tls.context.errors import BadConfiguration
+from s6tls.tls.context.errors import BadConfiguration, Mismatch
 from s6tls.tls.context.tickets import key_name
 from s6tls.tls.credentials import ClientCertificate, Credentials, SessionOptions
 from s6tls.tls.policy import Predecessor, SessionPolicy
@@ -37,11 +37,13 @@ _ENABLE_PARTIAL_WRITE = 0x1
 def build(credentials: Credentials, options: SessionOptions) -> SSL.Context:
     """Make the context in which sessions with one set of parameters begin.
 
-    Raises BadConfiguration for keys and certificates that do not parse or do not match.
+    Raises BadConfiguration for keys and certificates that do not parse, Mismatch for those that do not match.
     """
     try:
         return _Maker(credentials, options).first()
-    except (Unusable, Unknown) as error:
+    except Unusable as error:
+        raise (Mismatch if error.kind is Kind.KEYPAIR else BadConfiguration)(str(error)) from error
+    except Unknown as error:
         raise BadConfiguration(str(error)) from error
 
 

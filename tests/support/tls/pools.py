@@ -126,9 +126,23 @@ class Server:
         assert self.pools.reaped(pid, status)
         return status
 
+    def await_end(self, pid: int) -> int:
+        """Go on until a pool that is let go of has ended, and return its status."""
+        deadline = time.monotonic() + PATIENCE
+        while (ended := os.waitpid(pid, os.WNOHANG))[0] != pid:
+            assert time.monotonic() < deadline
+            self.turn()
+        return ended[1]
+
+    def turn(self) -> None:
+        """Let the pools do what is to be done now."""
+        self.reactor.after(0.005, lambda: None)
+        self.reactor.turn()
+
     def close(self) -> None:
         """Let all go, and await their end: nothing survives the server and its sessions."""
-        pids = {entry.pool.pid for entry in self.pools._entries.values() if not entry.closed}
+        entries = [found for entry in self.pools._entries.values() for found in (entry, entry.predecessor) if found]
+        pids = {entry.pool.pid for entry in entries if not entry.closed}
         self.pools.close()
         self.connections.close()
         for pid in pids:

@@ -138,7 +138,7 @@ def test_a_changed_certificate_serves_the_next_client_and_old_sessions_live_on(s
     os.close(old.stdout)
     old.stdout = os.open("/dev/null", os.O_WRONLY)
     assert os.read(old.stdin, 1) == b""
-    assert os.WEXITSTATUS(os.waitpid(first_pool, 0)[1]) == 0
+    assert os.WEXITSTATUS(server.await_end(first_pool)) == 0
 
 
 def test_a_ticket_of_the_old_certificate_is_not_taken_by_the_new_one(server: Server, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_ticket_of_the_old_certificate_is_not_taken_by_the_new_one(server: Ser
     new.shake_hands(context, session)
     assert not new.resumed()
     server.connections.close()
-    os.waitpid(old_pool, 0)
+    server.await_end(old_pool)
 
 
 def test_a_broken_key_refuses_with_96_until_the_files_change(
@@ -186,7 +186,7 @@ def test_a_missing_file_refuses_with_96_until_it_is_there(server: Server, tmp_pa
     assert connection.works() and first.works()
     if server.pool() != old_pool:  # the rename changed the file's ctime
         server.connections.close()
-        os.waitpid(old_pool, 0)
+        server.await_end(old_pool)
 
 
 def test_pools_that_nobody_used_for_long_make_room_for_new_ones(
@@ -202,7 +202,7 @@ def test_pools_that_nobody_used_for_long_make_room_for_new_ones(
     connection_server.connect(each[1]).shake_hands()
     connection_server.connect(each[2]).shake_hands()
     connection_server.connections.close()
-    assert os.waitpid(first, 0)[0] == first
+    connection_server.await_end(first)
 
 
 # More than a pool can take at once
@@ -232,7 +232,7 @@ def test_connections_that_wait_for_a_stopped_pool_are_served_in_the_end_even_und
         assert connection.works()
         assert connection.serial() == first.serial() != new.serial()
     connection_server.connections.close()
-    os.waitpid(pool, 0)
+    connection_server.await_end(pool)
 
 
 def start_handshake(connection: Connection) -> None:
@@ -268,7 +268,7 @@ def test_a_file_rewritten_within_one_tick_of_the_clock_shows(connection_server: 
     chain.write_bytes(chain.read_bytes() + b"\n")
     connection_server.pools.prepare(parameters)
     assert connection_server.pool() != first
-    os.waitpid(first, 0)
+    connection_server.await_end(first)
 
 
 def test_a_file_that_has_just_been_written_costs_no_pool_for_each_client(

@@ -1,0 +1,151 @@
+"""A key and a certificate are renewed, one after the other: until both are there, the last ones go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from s6tls.tls.credentials import (
+    ClientCertificate,
+    CredentialPaths,
+    KeypairPaths,
+    SessionOptions,
+    TlsParameters,
+)
+from s6tls.ucspi.image import StageExit
+from tests.support import pki
+from tests.support.pki import Pair
+from tests.support.tls.pools import Server, with_files
+
+MISMATCH = (
+    "s6-tlsd-io: warning: unable to use keypair: key values mismatch: going on with the last key and certificate\n"
+)
+
+
+@pytest.mark.parametrize("key_first", [True, False])
+def test_while_a_pair_is_half_renewed_the_last_one_goes_on(
+    server: Server, tmp_path: Path, key_first: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parameters, newer = with_files(tmp_path, pki.pair()), pki.pair("next.example")
+    halves = [(tmp_path / "server.key", newer.key), (tmp_path / "server.crt", newer.chain)]
+    first = server.connect(parameters)
+    first.shake_hands()
+    pool = server.pool()
+    one, other = halves if key_first else reversed(halves)
+    pki.replace(*one)
+    waiting = [server.connect(parameters) for _ in range(3)]
+    status = server.reap(server.pool())
+    assert os.WEXITSTATUS(status) == 95
+    waiting += [server.connect(parameters) for _ in range(2)]
+    for connection in waiting:
+        connection.shake_hands()
+        assert connection.works() and connection.serial() == first.serial()
+    assert server.pool() == pool
+    assert capfd.readouterr().err == MISMATCH
+    pki.replace(*other)
+    renewed = server.connect(parameters)
+    renewed.shake_hands()
+    assert renewed.works() and renewed.serial() != first.serial() and first.works()
+    server.connections.close()
+    server.await_end(pool)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_other_half_may_come_before_the_first_has_been_found_to_be_one(server: Server, tmp_path: Path) -> None:
+    parameters, newer = with_files(tmp_path, pki.pair()), pki.pair("next.example")
+    first = server.connect(parameters)
+    first.shake_hands()
+    pool = server.pool()
+    pki.replace(tmp_path / "server.key", newer.key)
+    early = server.connect(parameters)
+    on_trial = server.pool()
+    pki.replace(tmp_path / "server.crt", newer.chain)
+    late = server.connect(parameters)
+    for connection in (early, late):
+        connection.shake_hands()
+        assert connection.works() and connection.serial() != first.serial()
+    assert os.WEXITSTATUS(server.await_end(on_trial)) == 95
+    server.connections.close()
+    server.await_end(pool)
+
+
+def test_a_pair_that_is_put_back_serves_again(server: Server, tmp_path: Path) -> None:
+    good = pki.pair()
+    parameters = with_files(tmp_path, good)
+    server.connect(parameters).shake_hands()
+    pool = server.pool()
+    pki.replace(tmp_path / "server.key", pki.pair("next.example").key)
+    server.connect(parameters)
+    server.reap(server.pool())
+    good.write(tmp_path)
+    connection = server.connect(parameters)
+    connection.shake_hands()
+    assert connection.works() and server.pool() != pool
+    server.connections.close()
+    server.await_end(pool)
+
+
+def test_where_authorities_have_changed_too_nobody_is_served_by_the_old_ones(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trusted = tmp_path / "ca.pem"
+    pki.replace(trusted, pki.root("clients"))
+    options = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
+    paths = replace(pki.paths(tmp_path, pki.pair()), ca_file=os.fsencode(trusted))
+    parameters = TlsParameters(paths, options)
+    server.connect(parameters).shake_hands()
+    pool = server.pool()
+    pki.replace(trusted, pki.root("others"))
+    pki.replace(tmp_path / "server.key", pki.pair("next.example").key)
+    assert server.refuses(parameters) == 96
+    assert capfd.readouterr().err == "s6-tlsd-io: fatal: unable to use keypair: key values mismatch\n"
+    with pytest.raises(StageExit):
+        server.connect(parameters)
+    server.connections.close()
+    server.await_end(pool)
+
+
+def test_a_pair_that_has_never_matched_is_an_error(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parameters = with_files(tmp_path, Pair(pki.pair().key, pki.pair("other.example").chain))
+    for _ in range(2):
+        assert server.refuses(parameters) == 96
+        assert capfd.readouterr().err == "s6-tlsd-io: fatal: unable to use keypair: key values mismatch\n"
+        pki.replace(tmp_path / "server.key", pki.pair().key)
+
+
+def test_a_last_pool_that_dies_is_not_gone_back_to(server: Server, tmp_path: Path) -> None:
+    parameters = with_files(tmp_path, pki.pair())
+    server.pools.prepare(parameters)
+    pool = server.pool()
+    pki.replace(tmp_path / "server.key", pki.pair("next.example").key)
+    server.pools.prepare(parameters)
+    os.kill(pool, signal.SIGKILL)
+    server.reap(pool)
+    assert os.WEXITSTATUS(server.reap(server.pool())) == 95
+    with pytest.raises(StageExit) as refused:
+        server.connect(parameters)
+    assert refused.value.code == 96
+
+
+def test_a_pair_in_one_file_is_read_at_one_moment(server: Server, tmp_path: Path) -> None:
+    pair, path = pki.pair(), tmp_path / "both.pem"
+    pki.replace(path, pair.key + pair.chain)
+    both = os.fsencode(path)
+    parameters = TlsParameters(CredentialPaths((KeypairPaths(b"", both, both),)), SessionOptions())
+    connection = server.connect(parameters)
+    connection.shake_hands()
+    assert connection.works()
+    pool = server.pool()
+    newer = pki.pair("next.example")
+    pki.replace(path, newer.chain + newer.key)
+    renewed = server.connect(parameters)
+    renewed.shake_hands()
+    assert renewed.serial() != connection.serial()
+    server.connections.close()
+    server.await_end(pool)
