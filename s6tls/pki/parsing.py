@@ -1,31 +1,35 @@
 """From the bytes of files to keys, certificates and revocation lists that the TLS library takes.
 
-PEM or DER; keys are RSA, ECDSA or Ed25519, without a password.  Two libraries have a say.  One parses, some things only
-when asked for them: dates, names.  The other serves, and has its own opinion of names, of encodings and of keys that
-are too short.  What comes from here is good for both.
+PEM or DER; keys are RSA (for PSS only, too), ECDSA or Ed25519, without a password.  Two libraries have a say.  One
+parses, some things only when asked for them: dates, names.  The other serves, and has its own opinion of names, of
+encodings and of keys that are too short.  What comes from here is good for both.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key
 from OpenSSL import SSL, crypto
 
 from s6tls.pki import Kind, Unusable
 
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | crypto.PKey
+"""The last is for RSA-PSS: the other library forgets that such a key makes signatures of one kind only."""
 T = TypeVar("T")
 
 _PEM = b"-----BEGIN"
 _CERTIFICATE_BEGINS = b"-----BEGIN CERTIFICATE-----", b"-----BEGIN X509 CERTIFICATE-----"
 _CRL = b"-----BEGIN X509 CRL"
 _CRL_BEGINS, _CRL_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
+_RSA_PSS = 912
+"""EVP_PKEY_RSA_PSS of openssl/evp.h."""
 _OTHER_KEYS = "neither RSA, ECDSA nor Ed25519"
 
 
@@ -35,8 +39,19 @@ def private_key(data: bytes, server: str = "") -> Key:
     key = _parsed(Kind.KEY, what, lambda: (load_pem_private_key if _PEM in data else load_der_private_key)(data, None))
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise Unusable(Kind.KEY, what, _OTHER_KEYS)
-    _parsed(Kind.KEY, what, lambda: crypto.PKey.from_cryptography_key(key))
-    return key
+    form = crypto.FILETYPE_PEM if _PEM in data else crypto.FILETYPE_ASN1
+    known = _parsed(Kind.KEY, what, lambda: crypto.load_privatekey(form, data))
+    return known if known.type() == _RSA_PSS else key
+
+
+def check_kinds(keys: Sequence[Key], server: str = "") -> None:
+    """Raise Unusable where two keys for one server are of one kind: the TLS library has room for one of each."""
+    if len({_kind(key) for key in keys}) < len(keys):
+        raise Unusable(Kind.KEY, _what("private key", server), "of the same kind as the first")
+
+
+def _kind(key: Key) -> int:
+    return key.type() if isinstance(key, crypto.PKey) else crypto.PKey.from_cryptography_key(key).type()
 
 
 def chain(data: bytes, server: str = "") -> list[x509.Certificate]:
@@ -90,13 +105,24 @@ def revocations(data: bytes, which: str) -> list[x509.CertificateRevocationList]
     return _parsed(Kind.CRL, what, parse)
 
 
-def use_keypair(context: SSL.Context, key: Key, certificates: Sequence[x509.Certificate], server: str = "") -> None:
-    """Let a context serve with a key and the chain of its certificate.  Raises Unusable, as where they do not match."""
+def use_keypair(
+    context: SSL.Context, key: Key, certificates: Sequence[x509.Certificate], server: str = "", alone: bool = True
+) -> None:
+    """Let a context serve with a key and the chain of its certificate.  Raises Unusable, as where they do not match.
+
+    A context has one chain for all certificates, unless the chain comes in a file with its certificate.  So a pair that
+    is not `alone` in its context is put into a file in memory.
+    """
 
     def use() -> None:
-        context.use_certificate(certificates[0])
-        for certificate in certificates[1:]:
-            context.add_extra_chain_cert(certificate)
+        if alone:
+            context.use_certificate(certificates[0])
+            for certificate in certificates[1:]:
+                context.add_extra_chain_cert(certificate)
+        else:
+            with open(os.memfd_create("chain"), "wb", 0) as file:
+                file.write(b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates))
+                context.use_certificate_chain_file(f"/proc/self/fd/{file.fileno()}")
         context.use_privatekey(key)
         context.check_privatekey()
 

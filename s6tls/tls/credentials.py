@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -71,7 +72,10 @@ class SessionOptions:
 
 
 class KeypairPaths(NamedTuple):
-    """Where a key and its certificate chain are; the server name b"" is for the default pair."""
+    """Where a key and its certificate chain are; the server name b"" is for the default pair.
+
+    A name may have a second pair, with a key of another kind: the client's algorithms decide.
+    """
 
     server_name: bytes
     key: bytes
@@ -90,23 +94,22 @@ class CredentialPaths:
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> CredentialPaths:
         """Read the variables.  Raises StageExit (96) when one that is needed is missing."""
-        keypairs: list[KeypairPaths] = []
-        if options.sni_level is not SniLevel.MANDATORY:
-            keypairs.append(KeypairPaths(b"", _needed(env, b"KEYFILE"), _needed(env, b"CERTFILE")))
+        names = [] if options.sni_level is SniLevel.MANDATORY else [b""]
         if options.sni_level is not SniLevel.NONE:
-            for name in sorted(env):
-                prefix, _, server = name.partition(b":")
-                if prefix == b"KEYFILE" and server:
-                    chain = _needed(env, b"CERTFILE:" + server)
-                    keypairs.append(KeypairPaths(server.lower().rstrip(b"."), _needed(env, name), chain))
-        if not keypairs:
+            found = (name.partition(b":") for name in env)
+            names += sorted(
+                {b":" + server for kind, _, server in found if kind in (b"KEYFILE", b"KEYFILE2") and server}
+            )
+        if not names:
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
+        by_server = {_server_name(name): tuple(_pairs(env, name)) for name in names}
+        keypairs = tuple(itertools.chain.from_iterable(by_server.values()))
         if options.client_certificate is ClientCertificate.NONE:
-            return cls(tuple(keypairs))
+            return cls(keypairs)
         ca_dir, ca_file, crl_file = (env.get(name, b"") for name in (b"CADIR", b"CAFILE", b"CRLFILE"))
         if not (ca_dir or ca_file):
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
-        return cls(tuple(keypairs), ca_dir, ca_file, crl_file)
+        return cls(keypairs, ca_dir, ca_file, crl_file)
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
@@ -200,10 +203,23 @@ SESSION_VARIABLES = (
     b"SSL_SESSION_REUSED",
     b"SSL_ALPN",
 )
-TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", b"KEYFILE", b"CERTFILE", b"TLS_UID", b"TLS_GID")
-TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
+_OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"KEYFILE2", b"CERTFILE2")
+TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", *_OF_PAIRS, b"TLS_UID", b"TLS_GID")
+TLS_PREFIXES = tuple(name + b":" for name in _OF_PAIRS)
 ACCOUNT = "s6tls-engine"
 """The account of the engines of a root that names none."""
+
+
+def _pairs(env: Mapping[bytes, bytes], name: bytes) -> Iterator[KeypairPaths]:
+    """Yield the pair for a ``:name``, b"" for the default, and the second one if there is any."""
+    server = _server_name(name)
+    yield KeypairPaths(server, _needed(env, b"KEYFILE" + name), _needed(env, b"CERTFILE" + name))
+    if env.get(b"KEYFILE2" + name) or env.get(b"CERTFILE2" + name):
+        yield KeypairPaths(server, _needed(env, b"KEYFILE2" + name), _needed(env, b"CERTFILE2" + name))
+
+
+def _server_name(name: bytes) -> bytes:
+    return name[1:].lower().rstrip(b".")
 
 
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:

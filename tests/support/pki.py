@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import functools
 import os
+import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +74,19 @@ def pair(*names: str, by: str = "ours", rsa_key: bool = False) -> Pair:
 
 
 @functools.cache
-def pair_by_intermediate() -> Pair:
+def pss() -> Pair:
+    """A key that may make signatures of one kind only, RSA-PSS, and its certificate."""
+    with tempfile.TemporaryDirectory() as place:
+        words = "openssl req -x509 -newkey rsa-pss -pkeyopt rsa_keygen_bits:2048 -nodes -subj /CN=pss"
+        subprocess.run([*words.split(), "-keyout", "key", "-out", "crt"], cwd=place, check=True, capture_output=True)
+        return Pair(Path(place, "key").read_bytes(), Path(place, "crt").read_bytes())
+
+
+@functools.cache
+def pair_by_intermediate(rsa_key: bool = False) -> Pair:
     """A chain of two: the server's certificate and that of the authority between it and the root."""
-    issued = authority("ours").create_child_ca().issue_cert(SERVER)
+    kind = trustme.KeyType.RSA if rsa_key else trustme.KeyType.ECDSA
+    issued = authority("ours").create_child_ca().issue_cert(SERVER, key_type=kind)
     return Pair(issued.private_key_pem.bytes(), b"".join(blob.bytes() for blob in issued.cert_chain_pems))
 
 

@@ -17,7 +17,7 @@ from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.pki import Kind, Unusable, files, parsing
-from s6tls.pki.parsing import authorities, check_keypair, name_of, private_key, revocations, weakness
+from s6tls.pki.parsing import authorities, check_keypair, check_kinds, name_of, private_key, revocations, weakness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,13 +66,18 @@ def _uses(rule: Rule) -> Iterator[Uses]:
         kind, colon, server = variable.partition(b":")
         if variable == b"CADIR" and b"CAFILE" in env:
             yield Named(variable, path), Named(b"CAFILE", env[b"CAFILE"])
-        elif variable in (b"CADIR", b"CAFILE", b"CRLFILE") or (
-            kind in (b"KEYFILE", b"CERTFILE") and (server or not colon)
-        ):
+        elif variable in _OF_CLIENTS or (kind in _OF_PAIRS and (server or not colon)):
             yield (Named(variable, path),)
-        certificate = b"CERTFILE" + colon + server
-        if kind == b"KEYFILE" and certificate in env:
-            yield Named(variable, path), Named(certificate, env[certificate])
+        for other in _BESIDE.get(kind, ()):
+            beside = other + colon + server
+            if beside in env:
+                yield Named(variable, path), Named(beside, env[beside])
+
+
+_OF_CLIENTS = (b"CADIR", b"CAFILE", b"CRLFILE")
+_OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"KEYFILE2", b"CERTFILE2")
+_BESIDE = {b"KEYFILE": (b"CERTFILE",), b"KEYFILE2": (b"CERTFILE2", b"KEYFILE")}
+"""With what a key is compared: its certificate, and the first key, if it is the second."""
 
 
 class _Check:
@@ -104,12 +109,12 @@ class _Check:
             yield from self._authorities(named, found)
             return
         file = files.read(named.path)
-        if kind == b"KEYFILE":
+        if kind in (b"KEYFILE", b"KEYFILE2"):
             self._keys[named] = private_key(file.data)
             if file.mode & stat.S_IROTH:
                 message = f"{named} may be read by every user of this machine"
                 yield Finding("key-exposed", Severity.WARNING, message, "take that permission away")
-        elif kind == b"CERTFILE":
+        elif kind in (b"CERTFILE", b"CERTFILE2"):
             self._chains[named] = parsing.chain(file.data)
             yield from self._periods(named, self._chains[named])
         elif kind == b"CRLFILE":
@@ -117,10 +122,12 @@ class _Check:
         else:
             yield from self._authorities(named, authorities(file.data, which))
 
-    def _compare(self, key: Named, certificate: Named) -> None:
-        """Compare a key and a certificate that have been read, each by itself, before: rules name them first."""
-        if key in self._keys and certificate in self._chains:
-            check_keypair(self._keys[key], self._chains[certificate])
+    def _compare(self, key: Named, other: Named) -> None:
+        """Compare a key and a certificate, or two keys, which have been read, each by itself, before."""
+        if key in self._keys and other in self._chains:
+            check_keypair(self._keys[key], self._chains[other])
+        elif key in self._keys and other in self._keys:
+            check_kinds([self._keys[other], self._keys[key]])
 
     def _periods(self, named: Named, certificates: list[x509.Certificate]) -> Iterator[Finding]:
         for certificate in certificates:

@@ -10,8 +10,9 @@ another first context.  Sessions that resume by the key before begin in the cont
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -19,13 +20,13 @@ from OpenSSL import SSL
 
 from s6tls.accessrules.text import shown
 from s6tls.pki import Kind, Unusable
-from s6tls.pki.parsing import chain, private_key, use_keypair
+from s6tls.pki.parsing import Key, chain, check_kinds, private_key, use_keypair
 from s6tls.tls import policy
 from s6tls.tls.context.algorithms import Unknown, restrict
 from s6tls.tls.context.clients import Clients
 from s6tls.tls.context.errors import BadConfiguration, Mismatch
 from s6tls.tls.context.tickets import key_name
-from s6tls.tls.credentials import ClientCertificate, Credentials, SessionOptions
+from s6tls.tls.credentials import ClientCertificate, Credentials, Keypair, SessionOptions
 from s6tls.tls.policy import Predecessor, SessionPolicy
 
 _SESSION_NAME_LENGTH = 32
@@ -73,10 +74,8 @@ class _Maker:
             only=None if b"" in names else frozenset(names),
         )
         self._by_name: dict[bytes, SSL.Context] = {}
-        for server, key, certificates in credentials.keypairs:
-            context = self._by_name[server] = self._empty(self._policy)
-            which = shown(server)
-            use_keypair(context, private_key(key, which), chain(certificates, which), which)
+        for server, pairs in itertools.groupby(credentials.keypairs, lambda keypair: keypair.server_name):
+            self._by_name[server] = self._with(tuple(pairs))
 
     def first(self, predecessor: SSL.Context | None = None) -> SSL.Context:
         """Make a context for sessions to begin in.  Clients that ask for no name that we have stay in it."""
@@ -92,6 +91,17 @@ class _Maker:
             return Predecessor(context, key_name(context, self._options, name))
         except (SSL.Error, ValueError):  # so nobody resumes by it, and nobody is the worse for that
             return None
+
+    def _with(self, pairs: Sequence[Keypair]) -> SSL.Context:
+        """Make the context for a name, with its pair, or two of them: the library uses the one that the client can."""
+        context = self._empty(self._policy)
+        keys: list[Key] = []
+        for server, key, certificates in pairs:
+            which = shown(server) if not keys else f"the second pair for {shown(server)}".removesuffix(" for ")
+            keys.append(private_key(key, which))
+            check_kinds(keys, which)
+            use_keypair(context, keys[-1], chain(certificates, which), which, alone=len(pairs) == 1)
+        return context
 
     def _empty(self, session_policy: SessionPolicy) -> SSL.Context:
         """Make a context that has no certificate yet.  Raises Unknown or BadConfiguration."""

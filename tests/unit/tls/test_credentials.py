@@ -70,6 +70,21 @@ def test_pairs_for_no_name_at_all_do_not_stand_in_for_the_default() -> None:
     assert CredentialPaths.from_environment(env, SNI).keypairs == ((b"", b"/key", b"/cert"),)
 
 
+def test_a_second_pair_is_read_where_there_is_a_first() -> None:
+    env = BASE | {b"KEYFILE2": b"/k2", b"CERTFILE2": b"/c2"}
+    both = (b"", b"/key", b"/cert"), (b"", b"/k2", b"/c2")
+    assert CredentialPaths.from_environment(env, DEFAULT).keypairs == both
+    named = {b"%b:A" % name: path + b"a" for name, path in env.items()}
+    of_name = (b"a", b"/keya", b"/certa"), (b"a", b"/k2a", b"/c2a")
+    assert CredentialPaths.from_environment(env | named, SNI).keypairs == both + of_name
+    assert CredentialPaths.from_environment(env | named, ONLY_SNI).keypairs == of_name
+    for name in env:
+        rest = {known: path for known, path in env.items() if known != name}
+        assert refusal(lambda: CredentialPaths.from_environment(rest, DEFAULT)) == f"{name.decode()} not set"  # noqa: B023
+    del named[b"KEYFILE:A"]
+    assert refusal(lambda: CredentialPaths.from_environment(env | named, SNI)) == "KEYFILE:A not set"
+
+
 def test_asking_for_client_certificates_needs_an_authority() -> None:
     assert "CADIR or CAFILE" in refusal(lambda: CredentialPaths.from_environment(BASE, MANDATORY))
     both = CredentialPaths.from_environment(BASE | {b"CADIR": b"/d", b"CAFILE": b"/f"}, MANDATORY)
