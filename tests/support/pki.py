@@ -62,7 +62,9 @@ def replace(path: Path, data: bytes) -> None:
 
 @functools.cache
 def authority(name: str) -> trustme.CA:
-    return trustme.CA(organization_name=name)
+    """One of our authorities; `A/B` is one that A has issued."""
+    above, _, below = name.rpartition("/")
+    return authority(above).create_child_ca() if above else trustme.CA(organization_name=below)
 
 
 @functools.cache

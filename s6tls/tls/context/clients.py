@@ -1,12 +1,22 @@
-"""What clients' certificates are checked against: authorities, and their revocation lists."""
+"""What clients' certificates are checked against: authorities, and their revocation lists.
+
+An authority need not be a root.  The library has a flag for that (X509_V_FLAG_PARTIAL_CHAIN), but under it each chain
+ends at the first of our authorities, even where we have the root: neither the root's list nor its dates would count.
+So we leave the library its verdict, but where all that it lacks is something above an *end*: an authority whose own
+issuer we have not been given.
+"""
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 
 from s6tls.pki.parsing import authorities, reason, revocations
@@ -31,7 +41,10 @@ class Clients:
         trusted = dict.fromkeys(found for which, data in credentials.trusted for found in authorities(data, which))
         if not trusted:
             raise BadConfiguration("unable to check client certificates: there is no CA in CADIR")
-        return cls(list(trusted), [found for which, data in credentials.revoked for found in revocations(data, which)])
+        clients = cls(
+            list(trusted), [found for which, data in credentials.revoked for found in revocations(data, which)]
+        )
+        return cls([one for one in trusted if not clients._is_revoked_end(one)], clients.revoked)
 
     @property
     def valid_until(self) -> float:
@@ -60,27 +73,70 @@ class Clients:
                 if told:
                     context.add_client_ca(certificate)
             for crl in self.revoked:
-                store.add_crl(crl)
+                if crl.issuer not in self._above:  # it is about ends; and nobody is here to check its signature with
+                    store.add_crl(crl)
             if self.revoked:
                 store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
         except (SSL.Error, crypto.Error) as error:
             raise BadConfiguration(f"unable to use CA or CRL: {reason(error)}") from error
         mode = SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE
-        context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT if mandatory else mode, _explain)
+        ends = {one.public_bytes(Encoding.DER): _Validity.of(one) for one in self.authorities if self._is_end(one)}
+        context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT if mandatory else mode, _judge(ends))
+
+    def _is_revoked_end(self, authority: x509.Certificate) -> bool:
+        """Tell whether an end is in a list of its issuer: the library does not look at it."""
+        serial = authority.serial_number
+        lists = [crl for crl in self.revoked if crl.issuer == authority.issuer] if self._is_end(authority) else []
+        return any(crl.get_revoked_certificate_by_serial_number(serial) is not None for crl in lists)
+
+    def _is_end(self, authority: x509.Certificate) -> bool:
+        return authority.issuer in self._above
+
+    @functools.cached_property
+    def _above(self) -> set[x509.Name]:
+        """Who has issued an authority, and is none."""
+        return {one.issuer for one in self.authorities} - {one.subject for one in self.authorities}
 
 
+class _Validity(NamedTuple):
+    """The period of a certificate, in seconds since 1970."""
+
+    begins: float
+    ends: float
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> _Validity:
+        return cls(certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp())
+
+
+_CODES = SSL.X509VerificationCodes
+_NOTHING_ABOVE = frozenset({_CODES.ERR_UNABLE_TO_GET_ISSUER_CERT, _CODES.ERR_UNABLE_TO_GET_CRL})
+"""What the library says of a certificate of ours whose issuer it does not find, and whose issuer's list."""
 _VERIFY_ERRORS = {
     number: name.removeprefix("ERR_").replace("_", " ").lower()
-    for name, number in vars(SSL.X509VerificationCodes).items()
+    for name, number in vars(_CODES).items()
     if name.startswith("ERR_")
 }
 
 
-def _explain(connection: SSL.Connection, _certificate: crypto.X509, number: int, _depth: int, good: int) -> bool:
-    """Leave the library its verdict on a client's certificate; note what it does not tell but here.
+def _judge(ends: Mapping[bytes, _Validity]) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
+    """Return the check of a client's certificate: the library's verdict, but for what is missing above an end.
 
-    Nothing may be raised: pyOpenSSL looks for it at the context that serves the name, and it comes from the first.
+    It notes what the library does not tell but here.  Nothing may be raised: pyOpenSSL looks for it at the context that
+    serves the name, and it comes from the first.
     """
-    if not good:
+
+    def judge(connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, good: int) -> bool:
+        if good:
+            return True
+        if number in _NOTHING_ABOVE and depth > 0 and ends:
+            validity = ends.get(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+            if validity is not None:
+                now = time.time()
+                if validity.begins <= now <= validity.ends:
+                    return True
+                number = _CODES.ERR_CERT_HAS_EXPIRED if validity.ends < now else _CODES.ERR_CERT_NOT_YET_VALID
         connection.set_app_data(_VERIFY_ERRORS.get(number, f"error {number}"))
-    return bool(good)
+        return False
+
+    return judge

@@ -218,6 +218,7 @@ CASES: dict[str, tuple[bool, Change]] = {
     "a garbled name": (False, writes("CERTFILE", lambda: pki.garbled(der(pki.pair().chain)))),
     "a name in Latin 1": (True, writes("CERTFILE", lambda: old_fashioned(pki.pair().chain))),
     # Authorities
+    "a CA that is no root": (True, writes("CAFILE", lambda: pki.root("ours/issuing"))),
     "a CA in DER": (True, writes("CAFILE", lambda: der(pki.root()))),
     "a CA with a garbled name": (False, writes("CAFILE", lambda: pki.garbled(der(pki.root())))),
     "a CA with a name in Latin 1": (False, writes("CAFILE", lambda: old_fashioned(pki.root()))),
