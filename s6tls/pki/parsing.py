@@ -36,11 +36,11 @@ _OTHER_KEYS = "neither RSA, ECDSA nor Ed25519"
 def private_key(data: bytes, server: str = "") -> Key:
     """Return the private key in a file, which is for a server's name or for all.  Raises Unusable."""
     what = _what("private key", server)
-    key = _parsed(Kind.KEY, what, lambda: (load_pem_private_key if _PEM in data else load_der_private_key)(data, None))
+    key = parsed(Kind.KEY, what, lambda: (load_pem_private_key if _PEM in data else load_der_private_key)(data, None))
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise Unusable(Kind.KEY, what, _OTHER_KEYS)
     form = crypto.FILETYPE_PEM if _PEM in data else crypto.FILETYPE_ASN1
-    known = _parsed(Kind.KEY, what, lambda: crypto.load_privatekey(form, data))
+    known = parsed(Kind.KEY, what, lambda: crypto.load_privatekey(form, data))
     return known if known.type() == _RSA_PSS else key
 
 
@@ -58,7 +58,7 @@ def chain(data: bytes, server: str = "") -> list[x509.Certificate]:
     """Return the certificates in a file, that of the server first.  Raises Unusable."""
     what = _what("certificate", server)
     found = _certificates(data, what)
-    public = _parsed(Kind.CERTIFICATE, what, found[0].public_key)
+    public = parsed(Kind.CERTIFICATE, what, found[0].public_key)
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         raise Unusable(Kind.CERTIFICATE, what, _OTHER_KEYS)
     for certificate in found:  # of those that lead to the first, the library would say it to each client
@@ -79,7 +79,7 @@ def weakness(certificate: x509.Certificate) -> str:
 def authorities(data: bytes, which: str) -> list[x509.Certificate]:
     """Return the certificates of authorities in a file, which messages call `which`.  Raises Unusable."""
     found = _certificates(data, f"CA {which}")
-    _parsed(Kind.CERTIFICATE, f"CA {which}", lambda: [authority.subject.public_bytes() for authority in found])
+    parsed(Kind.CERTIFICATE, f"CA {which}", lambda: [authority.subject.public_bytes() for authority in found])
     return found
 
 
@@ -102,7 +102,7 @@ def revocations(data: bytes, which: str) -> list[x509.CertificateRevocationList]
             store.add_crl(crl)
         return found
 
-    return _parsed(Kind.CRL, what, parse)
+    return parsed(Kind.CRL, what, parse)
 
 
 def use_keypair(
@@ -126,7 +126,7 @@ def use_keypair(
         context.use_privatekey(key)
         context.check_privatekey()
 
-    _parsed(Kind.KEYPAIR, _what("keypair", server), use)
+    parsed(Kind.KEYPAIR, _what("keypair", server), use)
 
 
 def check_keypair(key: Key, certificates: Sequence[x509.Certificate]) -> None:
@@ -163,11 +163,14 @@ def _certificates(data: bytes, what: str) -> list[x509.Certificate]:
             crypto.X509.from_cryptography(certificate)
         return found
 
-    return _parsed(Kind.CERTIFICATE, what, parse)
+    return parsed(Kind.CERTIFICATE, what, parse)
 
 
-def _parsed(kind: Kind, what: str, parse: Callable[[], T]) -> T:
-    """Let a library parse; it warns of oddities that do no harm.  Raises Unusable for whatever it raises."""
+def parsed(kind: Kind, what: str, parse: Callable[[], T]) -> T:
+    """Let a library parse what messages call `what`; it warns of oddities that do no harm.
+
+    Raises Unusable for whatever it raises.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -74,12 +74,14 @@ class SessionOptions:
 class KeypairPaths(NamedTuple):
     """Where a key and its certificate chain are; the server name b"" is for the default pair.
 
-    A name may have a second pair, with a key of another kind: the client's algorithms decide.
+    A name may have a second pair, with a key of another kind: the client's algorithms decide.  `response` is where an
+    OCSP response is, or b"".
     """
 
     server_name: bytes
     key: bytes
     chain: bytes
+    response: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class CredentialPaths:
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
-        return tuple(_stamp(path) for path in self._paths())
+        responses = (pair.response for pair in self.keypairs if pair.response)
+        return (*(_stamp(path) for path in self._paths()), *map(_stamp_or_none, responses))
 
     def read(self) -> Credentials:
         """Read all files, each once: a key and its certificate may be in one.  Raises StageExit (96)."""
@@ -122,13 +125,16 @@ class CredentialPaths:
         revoked = [self.crl_file] if self.crl_file else []
         read = functools.cache(_read)
         return Credentials(
-            tuple(Keypair(name, read(key), read(chain)) for name, key, chain in self.keypairs),
+            tuple(
+                Keypair(pair.server_name, read(pair.key), read(pair.chain), _read_response(pair.response))
+                for pair in self.keypairs
+            ),
             tuple(NamedFile(shown(path), read(path)) for path in trusted),
             tuple(NamedFile(shown(path), read(path)) for path in revoked),
         )
 
     def _paths(self) -> list[bytes]:
-        paths = [path for _, key, chain in self.keypairs for path in (key, chain)]
+        paths = [path for pair in self.keypairs for path in (pair.key, pair.chain)]
         paths += [path for path in (self.ca_file, self.crl_file) if path]
         if self.ca_dir:
             paths += [self.ca_dir, *self._ca_dir_files()]
@@ -139,19 +145,20 @@ class CredentialPaths:
             return files.authorities_in(self.ca_dir) if self.ca_dir else []
 
 
-class Keypair(NamedTuple):
-    """The bytes of a key and of its certificate chain."""
-
-    server_name: bytes
-    key: bytes
-    chain: bytes
-
-
 class NamedFile(NamedTuple):
     """What messages call a file, and its bytes."""
 
     name: str
     data: bytes
+
+
+class Keypair(NamedTuple):
+    """The bytes of a key and of its certificate chain, and those of an OCSP response, if one is to be stapled."""
+
+    server_name: bytes
+    key: bytes
+    chain: bytes
+    response: NamedFile | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +210,7 @@ SESSION_VARIABLES = (
     b"SSL_SESSION_REUSED",
     b"SSL_ALPN",
 )
-_OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"KEYFILE2", b"CERTFILE2")
+_OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"OCSPFILE", b"KEYFILE2", b"CERTFILE2", b"OCSPFILE2")
 TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", *_OF_PAIRS, b"TLS_UID", b"TLS_GID")
 TLS_PREFIXES = tuple(name + b":" for name in _OF_PAIRS)
 ACCOUNT = "s6tls-engine"
@@ -212,10 +219,11 @@ ACCOUNT = "s6tls-engine"
 
 def _pairs(env: Mapping[bytes, bytes], name: bytes) -> Iterator[KeypairPaths]:
     """Yield the pair for a ``:name``, b"" for the default, and the second one if there is any."""
-    server = _server_name(name)
-    yield KeypairPaths(server, _needed(env, b"KEYFILE" + name), _needed(env, b"CERTFILE" + name))
-    if env.get(b"KEYFILE2" + name) or env.get(b"CERTFILE2" + name):
-        yield KeypairPaths(server, _needed(env, b"KEYFILE2" + name), _needed(env, b"CERTFILE2" + name))
+    for number in (b"", b"2"):
+        key, certificate = b"KEYFILE" + number + name, b"CERTFILE" + number + name
+        if not number or env.get(key) or env.get(certificate):
+            response = env.get(b"OCSPFILE" + number + name, b"")
+            yield KeypairPaths(_server_name(name), _needed(env, key), _needed(env, certificate), response)
 
 
 def _server_name(name: bytes) -> bytes:
@@ -261,6 +269,24 @@ def _stamp(path: bytes) -> Stamp:
             return stamp_of(os.stat(path))
         except (OSError, ValueError) as error:
             raise files.unreadable(path, error) from error
+
+
+def _stamp_or_none(path: bytes) -> Stamp:
+    """Return a file's stamp, or one that no file has."""
+    try:
+        return stamp_of(os.stat(path))
+    except (OSError, ValueError):
+        return (0, 0, 0, 0, 0)
+
+
+def _read_response(path: bytes) -> NamedFile | None:
+    """Read an OCSP response.  One that is not there is not stapled, and the pool says so."""
+    if not path:
+        return None
+    try:
+        return NamedFile(shown(path), files.read(path).data)
+    except Unusable:
+        return NamedFile(shown(path), b"")
 
 
 def _read(path: bytes) -> bytes:

@@ -40,7 +40,8 @@ class SessionPolicy:
     the names that may be asked for, if not all may; `valid_until` is when
     what is known about clients' certificates runs out, in seconds since 1970.
 
-    `predecessor` had the ticket key before, and `successor` makes the context that takes the place of one.
+    `predecessor` had the ticket key before, and `successor` makes the context that takes the place of one.  `stapled`
+    are the OCSP responses, by their files, and when each runs out.
     """
 
     serves: bool = True
@@ -48,6 +49,7 @@ class SessionPolicy:
     only: frozenset[bytes] | None = None
     predecessor: Predecessor | None = field(default=None, compare=False)
     successor: Callable[[SSL.Context], SSL.Context] | None = field(default=None, compare=False)
+    stapled: dict[str, float] = field(default_factory=dict, compare=False)
 
 
 def new_session(context: SSL.Context) -> SSL.Connection:

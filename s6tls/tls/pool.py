@@ -40,6 +40,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import TYPE_CHECKING
 
 from s6tls.posix.descriptors import raise_soft_limit
@@ -133,7 +134,7 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
 
 def _keep(control: socket.socket, parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> None:
     """Be the keeper: load the credentials, then have children wait on `control` until the server closes it."""
-    from s6tls.tls import engine
+    from s6tls.tls import engine, policy
     from s6tls.tls.context import renew
     from s6tls.tls.warmup import warm_up
 
@@ -152,7 +153,10 @@ def _keep(control: socket.socket, parameters: TlsParameters, credentials: Creden
             yield functools.partial(serve, context, options)
             context = renew(context)
 
-    _Keeper(control, wanted, generations(), options.ticket_lifetime_s).run()
+    keeper = _Keeper(control, wanted, generations(), options.ticket_lifetime_s)
+    for file, ends in policy.of(context).stapled.items():
+        keeper.warn_at(ends, f"OCSP response {file} has expired: it is left out")
+    keeper.run()
 
 
 _Serve = Callable[[socket.socket, int, int], None]
@@ -176,6 +180,11 @@ class _Keeper:
         self._pause_s = _RETRY_S
         self._calm_from = 0.0
         self._unable = Seldom(PROGRAM)
+
+    def warn_at(self, moment: float, message: str) -> None:
+        """Log a warning when this moment comes, in seconds since 1970; never, if it is infinite."""
+        if moment < inf:
+            self._reactor.after(moment - time.time(), lambda: log(PROGRAM, "warning", message))
 
     def run(self) -> None:
         """Go on until the server closes the control socket, and every connection has been taken from it."""

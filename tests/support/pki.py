@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 from s6tls.posix.identity import Identity
@@ -158,6 +159,38 @@ def parameters(options: SessionOptions | None = None, identity: Identity | None 
 def paths(place: Path, pair: Pair) -> CredentialPaths:
     """Write a pair's files and return where they are, as a rule would name them."""
     return CredentialPaths((KeypairPaths(b"", *pair.write(place)),))
+
+
+def ocsp_response(
+    about: Pair,
+    by: str = "ours/issuing",
+    status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
+    begins: float = -1,
+    days: float | None = 1,
+    signer: Pair | None = None,
+    told: bool = True,
+) -> bytes:
+    """What an authority says of a certificate by it, from some days from now until some days from now.
+
+    A `signer` signs in its place, and unless `told` its certificate is not in the response.
+    """
+    own, now = x509.load_pem_x509_certificates(about.chain)[0], datetime.datetime.now(datetime.UTC)
+    issuer = x509.load_pem_x509_certificate(root(by))
+    ends = None if days is None else now + datetime.timedelta(days=days)
+    revoked = now if status is ocsp.OCSPCertStatus.REVOKED else None
+    responder, key = (issuer, authority(by).private_key_pem.bytes())
+    if signer is not None:
+        responder, key = x509.load_pem_x509_certificates(signer.chain)[0], signer.key
+    builder = (
+        ocsp.OCSPResponseBuilder()
+        .add_response(own, issuer, hashes.SHA1(), status, now + datetime.timedelta(days=begins), ends, revoked, None)
+        .responder_id(ocsp.OCSPResponderEncoding.HASH, responder)
+    )
+    if signer is not None and told:
+        builder = builder.certificates([responder])
+    private = load_pem_private_key(key, None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+    return builder.sign(private, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def revocations(

@@ -17,6 +17,7 @@ from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.pki import Kind, Unusable, files, parsing
+from s6tls.pki.ocsp import staple
 from s6tls.pki.parsing import authorities, check_keypair, check_kinds, name_of, private_key, revocations, weakness
 
 if TYPE_CHECKING:
@@ -75,9 +76,14 @@ def _uses(rule: Rule) -> Iterator[Uses]:
 
 
 _OF_CLIENTS = (b"CADIR", b"CAFILE", b"CRLFILE")
-_OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"KEYFILE2", b"CERTFILE2")
-_BESIDE = {b"KEYFILE": (b"CERTFILE",), b"KEYFILE2": (b"CERTFILE2", b"KEYFILE")}
-"""With what a key is compared: its certificate, and the first key, if it is the second."""
+_OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"OCSPFILE", b"KEYFILE2", b"CERTFILE2", b"OCSPFILE2")
+_BESIDE = {
+    b"KEYFILE": (b"CERTFILE",),
+    b"KEYFILE2": (b"CERTFILE2", b"KEYFILE"),
+    b"OCSPFILE": (b"CERTFILE",),
+    b"OCSPFILE2": (b"CERTFILE2",),
+}
+"""With what a file is compared: a key with its certificate, and with the first key, if it is the second."""
 
 
 class _Check:
@@ -87,6 +93,7 @@ class _Check:
         self._now, self._soon = now, soon
         self._keys: dict[Named, Key] = {}
         self._chains: dict[Named, list[x509.Certificate]] = {}
+        self._responses: dict[Named, bytes] = {}
 
     def findings(self, uses: Uses) -> Iterator[Finding]:
         try:
@@ -117,14 +124,18 @@ class _Check:
         elif kind in (b"CERTFILE", b"CERTFILE2"):
             self._chains[named] = parsing.chain(file.data)
             yield from self._periods(named, self._chains[named])
+        elif kind in (b"OCSPFILE", b"OCSPFILE2"):
+            self._responses[named] = file.data
         elif kind == b"CRLFILE":
             yield from self._revocations(named, revocations(file.data, which))
         else:
             yield from self._authorities(named, authorities(file.data, which))
 
     def _compare(self, key: Named, other: Named) -> None:
-        """Compare a key and a certificate, or two keys, which have been read, each by itself, before."""
-        if key in self._keys and other in self._chains:
+        """Compare a key or a response with a certificate, or two keys, which have been read before."""
+        if key in self._responses and other in self._chains:
+            staple(self._responses[key], self._chains[other], shown(key.path))
+        elif key in self._keys and other in self._chains:
             check_keypair(self._keys[key], self._chains[other])
         elif key in self._keys and other in self._keys:
             check_kinds([self._keys[other], self._keys[key]])
@@ -180,7 +191,8 @@ def _faulty(uses: Uses, error: Unusable) -> Finding:
         why = f"does not go with {uses[1]}: {error.why}"
     else:
         why = f"unable to {'read' if error.kind is Kind.UNREADABLE else 'use'} it: {error.why}"
-    return Finding(code, Severity.ERROR, f"{uses[0]}: {why}", remedy)
+    severity = Severity.WARNING if uses[0].variable.startswith(b"OCSPFILE") else Severity.ERROR
+    return Finding(code, severity, f"{uses[0]}: {why}", remedy)
 
 
 _FAULTS = {
@@ -190,6 +202,7 @@ _FAULTS = {
     Kind.CERTIFICATE: ("bad-certificate", "replace it by PEM or DER certificates"),
     Kind.CRL: ("bad-crl", "replace it by PEM or DER revocation lists"),
     Kind.KEYPAIR: ("keypair-mismatch", "name the two that belong together"),
+    Kind.OCSP: ("bad-ocsp", "fetch a new response: until then none is stapled"),
 }
 
 

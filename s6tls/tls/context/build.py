@@ -25,6 +25,7 @@ from s6tls.tls import policy
 from s6tls.tls.context.algorithms import Unknown, restrict
 from s6tls.tls.context.clients import Clients
 from s6tls.tls.context.errors import BadConfiguration, Mismatch
+from s6tls.tls.context.stapling import Staples
 from s6tls.tls.context.tickets import key_name
 from s6tls.tls.credentials import ClientCertificate, Credentials, Keypair, SessionOptions
 from s6tls.tls.policy import Predecessor, SessionPolicy
@@ -96,11 +97,17 @@ class _Maker:
         """Make the context for a name, with its pair, or two of them: the library uses the one that the client can."""
         context = self._empty(self._policy)
         keys: list[Key] = []
-        for server, key, certificates in pairs:
-            which = shown(server) if not keys else f"the second pair for {shown(server)}".removesuffix(" for ")
-            keys.append(private_key(key, which))
+        staples = Staples()
+        for pair in pairs:
+            server = shown(pair.server_name)
+            which = server if not keys else f"the second pair for {server}".removesuffix(" for ")
+            keys.append(private_key(pair.key, which))
             check_kinds(keys, which)
-            use_keypair(context, keys[-1], chain(certificates, which), which, alone=len(pairs) == 1)
+            certificates = chain(pair.chain, which)
+            use_keypair(context, keys[-1], certificates, which, alone=len(pairs) == 1)
+            if pair.response is not None:
+                self._policy.stapled[pair.response.name] = staples.add(certificates, pair.response)
+        staples.serve(context)
         return context
 
     def _empty(self, session_policy: SessionPolicy) -> SSL.Context:

@@ -39,7 +39,9 @@ class Connection:
         self.client, self.stdin, self.stdout, self.notified = client, stdin, stdout, notified
         self.tls: SSL.Connection
 
-    def shake_hands(self, context: SSL.Context | None = None, session: SSL.Session | None = None) -> None:
+    def shake_hands(
+        self, context: SSL.Context | None = None, session: SSL.Session | None = None, stapled: bool = False
+    ) -> None:
         self.client.settimeout(None)
         self.tls = SSL.Connection(context or client_context(), self.client)
         self._states: list[str] = []
@@ -47,6 +49,8 @@ class Connection:
         self.tls.set_connect_state()
         if session is not None:
             self.tls.set_session(session)
+        if stapled:
+            self.tls.request_ocsp()
         self.tls.do_handshake()
 
     def ticket(self) -> SSL.Session:

@@ -1,9 +1,10 @@
-"""Keys of two kinds, groups, ciphers and versions, as ``openssl s_client`` meets them."""
+"""Keys of two kinds, OCSP responses, groups, ciphers and versions, as ``openssl s_client`` meets them."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.support import pki
 from tests.support.commands import run
 from tests.support.peers import s_client
 from tests.support.site import Env, Site
@@ -29,6 +30,26 @@ def test_the_client_s_algorithms_decide_between_two_keys(site: Site, version: st
             assert "got hello" in told and "Verify return code: 0 (ok)" in told
             (line,) = {line for line in told.splitlines() if line.startswith("Peer signature type: ")}
             assert kind in line.lower()
+
+
+def test_an_ocsp_response_is_stapled(site: Site) -> None:
+    """The authority's own certificate is in the chain, so that the server can check the response."""
+    pair, file = pki.pair("localhost", by="ours/issuing"), site.place / "response"
+    key, chain = pair.write(site.place)
+    env = {**site.env, "KEYFILE": key.decode(), "CERTFILE": chain.decode(), "OCSPFILE": str(file)}
+    ca = site.place / "root.pem"
+    ca.write_bytes(pki.root("ours"))
+    with site.serve(*PROGRAM, options=("-S",), env=env) as server:
+        assert "OCSP response: no response sent" in s_client(server, str(ca), "-status")
+        pki.replace(file, pki.ocsp_response(pair))
+        for version in ("-tls1_2", "-tls1_3"):
+            told = s_client(server, str(ca), "-status", version)
+            assert "OCSP Response Status: successful" in told and "Cert Status: good" in told and "got hello" in told
+        pki.replace(file, pki.ocsp_response(pki.pair("other.example", by="ours/issuing")))
+        assert "OCSP response: no response sent" in s_client(server, str(ca), "-status")
+        server.wait_log(
+            "^s6-tlsd-io: warning: unable to use OCSP response .*: about another certificate: it is left out$"
+        )
 
 
 def test_groups_are_few_and_others_can_be_named(site: Site) -> None:

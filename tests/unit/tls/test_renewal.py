@@ -1,4 +1,4 @@
-"""A key and a certificate are renewed, one after the other: until both are there, the last ones go on."""
+"""Keys and certificates are renewed, one after the other: until both are there, the last go on.  And OCSP responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from s6tls.tls.credentials import (
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
-from tests.support.tls.pools import Server, with_files
+from tests.support.tls.memory import client_context
+from tests.support.tls.pools import Server, eventually, with_files
 
 MISMATCH = (
     "s6-tlsd-io: warning: unable to use keypair: key values mismatch: going on with the last key and certificate\n"
@@ -149,3 +150,57 @@ def test_a_pair_in_one_file_is_read_at_one_moment(server: Server, tmp_path: Path
     assert renewed.serial() != connection.serial()
     server.connections.close()
     server.await_end(pool)
+
+
+# OCSP responses
+
+
+def test_a_response_is_read_anew_when_it_changes_and_refuses_nobody(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pair, file = pki.pair(by="ours/issuing"), tmp_path / "response"
+    (paths,) = pki.paths(tmp_path, pair).keypairs
+    parameters = TlsParameters(CredentialPaths((paths._replace(response=os.fsencode(file)),)), SessionOptions())
+
+    def stapled() -> bytes:
+        heard: list[bytes] = []
+        context = client_context()
+        context.set_ocsp_client_callback(lambda _, data, __: heard.append(data) or True)  # type: ignore[func-returns-value]
+        connection = server.connect(parameters)
+        connection.shake_hands(context, stapled=True)
+        assert connection.works()
+        return b"".join(heard)
+
+    def complaints() -> list[str]:
+        server.turn()
+        return capfd.readouterr().err.splitlines()
+
+    assert stapled() == stapled() == b""
+    left_out = f"s6-tlsd-io: warning: unable to use OCSP response {file}: "
+    assert complaints() == [f"{left_out}not there, not readable or empty: it is left out"]
+    for days in (1, 2):
+        response = pki.ocsp_response(pair, days=days)
+        pki.replace(file, response)
+        assert stapled() == stapled() == response
+    pki.replace(file, pki.ocsp_response(pair, days=-0.5))
+    assert stapled() == stapled() == b""
+    assert complaints() == [f"{left_out}expired: it is left out"]
+
+
+def test_a_response_that_runs_out_in_use_is_told_once(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pair, file = pki.pair(by="ours/issuing"), tmp_path / "response"
+    (paths,) = pki.paths(tmp_path, pair).keypairs
+    parameters = TlsParameters(CredentialPaths((paths._replace(response=os.fsencode(file)),)), SessionOptions())
+    pki.replace(file, pki.ocsp_response(pair, days=2 / 86400))
+    server.connect(parameters).shake_hands()
+    said = ""
+
+    def told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return bool(said)
+
+    eventually(told)
+    assert said == f"s6-tlsd-io: warning: OCSP response {file} has expired: it is left out\n"

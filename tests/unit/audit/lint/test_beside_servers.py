@@ -90,6 +90,15 @@ def second(make: Callable[[], pki.Pair]) -> Change:
     return change
 
 
+def response(make: Callable[[], bytes]) -> Change:
+    def change(place: Place) -> None:
+        both(lambda: pki.pair(by="ours/issuing"))(place)
+        place.env["OCSPFILE"] = os.fsencode(place.path / "OCSPFILE")
+        (place.path / "OCSPFILE").write_bytes(make())
+
+    return change
+
+
 def of(name: str, act: Callable[[Path], object]) -> Change:
     def change(place: Place) -> None:
         (place.path / name).unlink(missing_ok=True)
@@ -195,6 +204,11 @@ CASES: dict[str, tuple[bool, Change]] = {
     "a second key without a file": (False, lambda place: place.env.update(KEYFILE2=b"/none", CERTFILE2=b"/none")),
     "RSA too short": (False, both(lambda: self_made(rsa.generate_private_key(65537, 1024)))),
     "a curve too short": (False, both(lambda: self_made(ec.generate_private_key(ec.SECP192R1())))),
+    # OCSP responses, which no server needs
+    "a response": (True, response(lambda: pki.ocsp_response(pki.pair(by="ours/issuing")))),
+    "an old response": (True, response(lambda: pki.ocsp_response(pki.pair(by="ours/issuing"), days=-0.5))),
+    "noise for a response": (True, response(lambda: b"noise")),
+    "no response": (True, lambda place: place.env.update(OCSPFILE=b"/none")),
     # Files
     "no key": (False, of("KEYFILE", lambda path: None)),
     "a directory for a key": (False, of("KEYFILE", Path.mkdir)),

@@ -1,0 +1,55 @@
+"""OCSP stapling: with a certificate goes what its authority says of it, to clients that ask for that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL, crypto
+
+from s6tls.pki import Unusable
+from s6tls.tls.credentials import PROGRAM, NamedFile
+from s6tls.ucspi.log import log
+
+if TYPE_CHECKING:
+    from s6tls.pki.ocsp import Staple
+
+clock = time.time
+
+
+class Staples:
+    """What is stapled to which certificate."""
+
+    def __init__(self) -> None:
+        self._by_certificate: dict[bytes, Staple] = {}
+
+    def add(self, certificates: Sequence[x509.Certificate], response: NamedFile) -> float:
+        """Staple a response to the first certificate of its chain, and return when it runs out.
+
+        If no client would believe it, say so.
+        """
+        from s6tls.pki.ocsp import staple
+
+        try:
+            found = staple(response.data, certificates, response.name)
+        except Unusable as error:
+            log(PROGRAM, "warning", f"{error}: it is left out")
+            return inf
+        self._by_certificate[certificates[0].public_bytes(Encoding.DER)] = found
+        return found.ends
+
+    def serve(self, context: SSL.Context) -> None:
+        """Have a context staple, if there is anything, and while it counts."""
+        if self._by_certificate:
+            context.set_ocsp_server_callback(lambda connection, _: _response(connection, self._by_certificate))
+
+
+def _response(connection: SSL.Connection, staples: Mapping[bytes, Staple]) -> bytes:
+    """Return what goes with the certificate that the library has chosen, b"" for nothing."""
+    certificate = connection.get_certificate()
+    found = certificate and staples.get(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+    return found.response if found and found.counts(clock()) else b""
