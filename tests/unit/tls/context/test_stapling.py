@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 
@@ -12,8 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from OpenSSL import SSL
 
+from s6tls.pki import Unusable
+from s6tls.pki.ocsp import staple
 from s6tls.tls.context import build, renew
 from s6tls.tls.credentials import Credentials, Keypair, NamedFile, SessionOptions, SniLevel
 from s6tls.tls.pump import Pump
@@ -149,3 +154,12 @@ def test_one_that_has_expired_meanwhile_is_not_stapled_any_more(monkeypatch: pyt
     later = time.time() + 2 * 24 * 3600
     monkeypatch.setattr("s6tls.tls.context.stapling.clock", lambda: later)
     assert stapled(context) == b""
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, len(RESPONSE)), st.integers(0, 9), st.binary(max_size=9))
+def test_no_response_is_too_strange(at: int, cut: int, junk: bytes) -> None:
+    chain = x509.load_pem_x509_certificates(PAIR.chain)
+    with contextlib.suppress(Unusable):
+        damaged = RESPONSE[:at] + junk + RESPONSE[at + cut :]
+        assert staple(damaged, chain, "").response == damaged
