@@ -50,6 +50,22 @@ def test_a_ticket_resumes_until_its_key_has_been_renewed_twice(site: Site, proto
         assert changes == 1
 
 
+def test_no_client_is_lost_while_keys_are_renewed(site: Site) -> None:
+    """Engines leave, and others take their place, with connections under way at every moment."""
+    by = peers.context(site.authority.file)
+    with site.serve("cat", options=("--ticket-lifetime=1",)) as server, peers.crowd(8) as crowd:
+        until = time.monotonic() + 3.5
+
+        def come_again_and_again(_: int) -> int:
+            count = 0
+            while time.monotonic() < until:
+                assert peers.answer(server, by, b"in") == b"in"
+                count += 1
+            return count
+
+        assert min(crowd.map(come_again_and_again, range(8))) > 1
+
+
 def session(server: Server, by: ssl.SSLContext, source: str = "127.0.0.1") -> ssl.SSLSession:
     """Return the session of a new connection, its ticket received."""
     with peers.dial(server, by, source=source) as client:
