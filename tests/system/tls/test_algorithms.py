@@ -7,7 +7,7 @@ import pytest
 from tests.support import pki
 from tests.support.commands import run
 from tests.support.peers import s_client
-from tests.support.site import Env, Site
+from tests.support.site import Env, Site, allow
 
 PROGRAM = ("sh", "-c", "read line; echo got $line")
 EVERYTHING = "rsa_pss_rsae_sha256:rsa_pkcs1_sha256:ecdsa_secp256r1_sha256"
@@ -30,6 +30,14 @@ def test_the_client_s_algorithms_decide_between_two_keys(site: Site, version: st
             assert "got hello" in told and "Verify return code: 0 (ok)" in told
             (line,) = {line for line in told.splitlines() if line.startswith("Peer signature type: ")}
             assert kind in line.lower()
+
+
+def test_a_rule_may_name_the_second_pair(site: Site) -> None:
+    second = site.authority.issue("localhost", rsa_key=True)
+    rules = site.compile({"ip4/127.0.0.1_32": allow(KEYFILE2=second.key, CERTFILE2=second.certificate)})
+    with site.serve(*PROGRAM, options=("-S", "-x", rules)) as server:
+        told = s_client(server, site.authority.file, "-sigalgs", "rsa_pss_rsae_sha256")
+        assert "got hello" in told and "Peer signature type: RSA-PSS" in told
 
 
 def test_an_ocsp_response_is_stapled(site: Site) -> None:
