@@ -205,6 +205,7 @@ class Pump:
             if reason := policy.rejection_reason(self.connection, self._said):
                 raise TLSFailure(reason, during_handshake=True)
             self.established = True
+            self._said = b""
         while True:
             self.to_program.append(self.connection.recv(_RECORD))
 
