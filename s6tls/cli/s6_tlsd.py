@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import NoReturn
 
+from s6tls.accessrules.text import shown
 from s6tls.cli.frame.chain import Runtime, run_link
 from s6tls.cli.frame.options import (
     STALL_TIMEOUT,
@@ -14,9 +17,12 @@ from s6tls.cli.frame.options import (
     UsageError,
     stall_timeout_ms,
 )
+from s6tls.posix.process import fork
 from s6tls.stages.tlsd import Tlsd
 from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
+from s6tls.ucspi.spawn import exits
 
+_DAY_S = 24 * 3600
 ENGINE_OPTIONS = (
     Option(
         "S",
@@ -64,6 +70,33 @@ ENGINE_OPTIONS = (
     ),
     Option(
         "",
+        ("tls-min",),
+        "1.2|1.3",
+        "take no older version of TLS. Default 1.2",
+    ),
+    Option(
+        "",
+        ("ciphers",),
+        "list",
+        "take these ciphers, as `openssl ciphers` writes them; those of TLS 1.3 begin with `TLS_`. "
+        "See [s6-tlsd](s6-tlsd.md#algorithms)",
+    ),
+    Option(
+        "",
+        ("groups",),
+        "list",
+        "take these groups for the key exchange, separated by colons, the best first. "
+        "See [s6-tlsd](s6-tlsd.md#algorithms)",
+    ),
+    Option(
+        "",
+        ("ticket-lifetime",),
+        "seconds",
+        "make a new key for session tickets after so many seconds, 1 to 604800; tickets of the last key still count. "
+        "Default 86400, a day. See [s6-tlsd](s6-tlsd.md#resumption)",
+    ),
+    Option(
+        "",
         ("allow-root-engine",),
         None,
         "let `TLS_UID` or `TLS_GID` be 0: root then parses what strangers send. Otherwise 0 is refused (96)",
@@ -87,6 +120,10 @@ def engine_options(given: Given, patience_ms: int = 0) -> SessionOptions:
         stall_timeout_ms=stall_timeout_ms(given),
         alpn=_protocols(given.value("alpn")),
         allow_root=given.flag("allow-root-engine"),
+        tls13_only=given.choice("tls-min", "1.2") == "1.3",
+        ciphers=_known(given, "ciphers", lambda names: SessionOptions(ciphers=names)),
+        groups=_known(given, "groups", lambda names: SessionOptions(groups=names)),
+        ticket_lifetime_s=given.number("ticket-lifetime", _DAY_S, 1, 7 * _DAY_S),
     )
 
 
@@ -110,6 +147,27 @@ def _protocols(value: bytes | None) -> tuple[bytes, ...]:
     if not all(0 < len(name) < 256 for name in names):
         raise UsageError("invalid value for --alpn: names of 1 to 255 bytes, separated by commas, are expected")
     return names
+
+
+def _known(given: Given, name: str, said: Callable[[bytes], SessionOptions]) -> bytes:
+    """Read --ciphers or --groups.  Raises UsageError for what the TLS library does not know.
+
+    Only engines load that library, so a child asks it.
+    """
+    value = given.value(name)
+    if value is None:
+        return b""
+    pid = fork()
+    if pid == 0:
+        with exits():
+            from s6tls.tls.context.algorithms import are_known
+
+            raise SystemExit(0 if value and are_known(said(value)) else 1)
+    if os.waitpid(pid, 0)[1] != 0:
+        raise UsageError(
+            f"invalid value for --{name}: {shown(value)} (expected {name} of OpenSSL, with colons between)"
+        )
+    return value
 
 
 def stage(given: Given, runtime: Runtime) -> Tlsd:

@@ -1,49 +1,64 @@
 """From the bytes of files to keys, certificates and revocation lists that the TLS library takes.
 
-PEM or DER; keys are RSA, ECDSA or Ed25519, without a password.  Two libraries have a say.  One parses, some things only
-when asked for them: dates, names.  The other serves, and has its own opinion of names, of encodings and of keys that
-are too short.  What comes from here is good for both.
+PEM or DER; keys are RSA (for PSS only, too), ECDSA or Ed25519, without a password.  Two libraries have a say.  One
+parses, some things only when asked for them: dates, names.  The other serves, and has its own opinion of names, of
+encodings and of keys that are too short.  What comes from here is good for both.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key
 from OpenSSL import SSL, crypto
 
 from s6tls.pki import Kind, Unusable
 
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | crypto.PKey
+"""The last is for RSA-PSS: the other library forgets that such a key makes signatures of one kind only."""
 T = TypeVar("T")
 
 _PEM = b"-----BEGIN"
 _CERTIFICATE_BEGINS = b"-----BEGIN CERTIFICATE-----", b"-----BEGIN X509 CERTIFICATE-----"
 _CRL = b"-----BEGIN X509 CRL"
 _CRL_BEGINS, _CRL_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
+_RSA_PSS = 912
+"""EVP_PKEY_RSA_PSS of openssl/evp.h."""
 _OTHER_KEYS = "neither RSA, ECDSA nor Ed25519"
 
 
 def private_key(data: bytes, server: str = "") -> Key:
     """Return the private key in a file, which is for a server's name or for all.  Raises Unusable."""
     what = _what("private key", server)
-    key = _parsed(Kind.KEY, what, lambda: (load_pem_private_key if _PEM in data else load_der_private_key)(data, None))
+    key = parsed(Kind.KEY, what, lambda: (load_pem_private_key if _PEM in data else load_der_private_key)(data, None))
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise Unusable(Kind.KEY, what, _OTHER_KEYS)
-    _parsed(Kind.KEY, what, lambda: crypto.PKey.from_cryptography_key(key))
-    return key
+    form = crypto.FILETYPE_PEM if _PEM in data else crypto.FILETYPE_ASN1
+    known = parsed(Kind.KEY, what, lambda: crypto.load_privatekey(form, data))
+    return known if known.type() == _RSA_PSS else key
+
+
+def check_kinds(keys: Sequence[Key], server: str = "") -> None:
+    """Raise Unusable where two keys for one server are of one kind: the TLS library has room for one of each."""
+    if len({_kind(key) for key in keys}) < len(keys):
+        raise Unusable(Kind.KEY, _what("private key", server), "of the same kind as the first")
+
+
+def _kind(key: Key) -> int:
+    return key.type() if isinstance(key, crypto.PKey) else crypto.PKey.from_cryptography_key(key).type()
 
 
 def chain(data: bytes, server: str = "") -> list[x509.Certificate]:
     """Return the certificates in a file, that of the server first.  Raises Unusable."""
     what = _what("certificate", server)
     found = _certificates(data, what)
-    public = _parsed(Kind.CERTIFICATE, what, found[0].public_key)
+    public = parsed(Kind.CERTIFICATE, what, found[0].public_key)
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         raise Unusable(Kind.CERTIFICATE, what, _OTHER_KEYS)
     for certificate in found:  # of those that lead to the first, the library would say it to each client
@@ -64,7 +79,7 @@ def weakness(certificate: x509.Certificate) -> str:
 def authorities(data: bytes, which: str) -> list[x509.Certificate]:
     """Return the certificates of authorities in a file, which messages call `which`.  Raises Unusable."""
     found = _certificates(data, f"CA {which}")
-    _parsed(Kind.CERTIFICATE, f"CA {which}", lambda: [authority.subject.public_bytes() for authority in found])
+    parsed(Kind.CERTIFICATE, f"CA {which}", lambda: [authority.subject.public_bytes() for authority in found])
     return found
 
 
@@ -87,20 +102,31 @@ def revocations(data: bytes, which: str) -> list[x509.CertificateRevocationList]
             store.add_crl(crl)
         return found
 
-    return _parsed(Kind.CRL, what, parse)
+    return parsed(Kind.CRL, what, parse)
 
 
-def use_keypair(context: SSL.Context, key: Key, certificates: Sequence[x509.Certificate], server: str = "") -> None:
-    """Let a context serve with a key and the chain of its certificate.  Raises Unusable, as where they do not match."""
+def use_keypair(
+    context: SSL.Context, key: Key, certificates: Sequence[x509.Certificate], server: str = "", alone: bool = True
+) -> None:
+    """Let a context serve with a key and the chain of its certificate.  Raises Unusable, as where they do not match.
+
+    A context has one chain for all certificates, unless the chain comes in a file with its certificate.  So a pair that
+    is not `alone` in its context is put into a file in memory.
+    """
 
     def use() -> None:
-        context.use_certificate(certificates[0])
-        for certificate in certificates[1:]:
-            context.add_extra_chain_cert(certificate)
+        if alone:
+            context.use_certificate(certificates[0])
+            for certificate in certificates[1:]:
+                context.add_extra_chain_cert(certificate)
+        else:
+            with open(os.memfd_create("chain"), "wb", 0) as file:
+                file.write(b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates))
+                context.use_certificate_chain_file(f"/proc/self/fd/{file.fileno()}")
         context.use_privatekey(key)
         context.check_privatekey()
 
-    _parsed(Kind.KEYPAIR, _what("keypair", server), use)
+    parsed(Kind.KEYPAIR, _what("keypair", server), use)
 
 
 def check_keypair(key: Key, certificates: Sequence[x509.Certificate]) -> None:
@@ -137,11 +163,14 @@ def _certificates(data: bytes, what: str) -> list[x509.Certificate]:
             crypto.X509.from_cryptography(certificate)
         return found
 
-    return _parsed(Kind.CERTIFICATE, what, parse)
+    return parsed(Kind.CERTIFICATE, what, parse)
 
 
-def _parsed(kind: Kind, what: str, parse: Callable[[], T]) -> T:
-    """Let a library parse; it warns of oddities that do no harm.  Raises Unusable for whatever it raises."""
+def parsed(kind: Kind, what: str, parse: Callable[[], T]) -> T:
+    """Let a library parse what messages call `what`; it warns of oddities that do no harm.
+
+    Raises Unusable for whatever it raises.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -15,6 +15,8 @@ class ExitCode(IntEnum):
     """A PROXY header is malformed, or comes from a proxy that is not trusted."""
     UNSUPPORTED_HEADER = 2
 
+    KEYPAIR_MISMATCH = 95
+    """Of a pool of engines, told to its server only: a renewed key does not belong to its certificate."""
     BAD_TLS_CONFIGURATION = 96
     BAD_HANDSHAKE = 97
     BROKEN_SESSION = 98

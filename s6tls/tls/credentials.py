@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.identifiers import BadId, parse_id
@@ -60,7 +62,8 @@ class SessionOptions:
 
     `handshake_timeout_ms` and `stall_timeout_ms` are 0 for none.  `delayed` sessions begin with a command
     (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.  `allow_root` lets TLS_UID and
-    TLS_GID be 0.
+    TLS_GID be 0.  `ciphers` and `groups` are lists as OpenSSL has them, empty for the usual ones.  A ticket key seals
+    tickets for `ticket_lifetime_s`, and opens them for as long again.
     """
 
     close_notify: bool = False
@@ -72,6 +75,10 @@ class SessionOptions:
     delayed: bool = False
     alpn: tuple[bytes, ...] = ()
     allow_root: bool = False
+    tls13_only: bool = False
+    ciphers: bytes = b""
+    groups: bytes = b""
+    ticket_lifetime_s: int = 24 * 3600
 
     @property
     def silence_s(self) -> float:
@@ -80,11 +87,16 @@ class SessionOptions:
 
 
 class KeypairPaths(NamedTuple):
-    """Where a key and its certificate chain are; the server name b"" is for the default pair."""
+    """Where a key and its certificate chain are; the server name b"" is for the default pair.
+
+    A name may have a second pair, with a key of another kind: the client's algorithms decide.  `response` is where an
+    OCSP response is, or b"".
+    """
 
     server_name: bytes
     key: bytes
     chain: bytes
+    response: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -99,42 +111,46 @@ class CredentialPaths:
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> CredentialPaths:
         """Read the variables.  Raises StageExit (96) when one that is needed is missing."""
-        keypairs: list[KeypairPaths] = []
-        if options.sni_level is not SniLevel.MANDATORY:
-            keypairs.append(KeypairPaths(b"", _needed(env, b"KEYFILE"), _needed(env, b"CERTFILE")))
+        names = [] if options.sni_level is SniLevel.MANDATORY else [b""]
         if options.sni_level is not SniLevel.NONE:
-            for name in sorted(env):
-                prefix, _, server = name.partition(b":")
-                if prefix == b"KEYFILE" and server:
-                    chain = _needed(env, b"CERTFILE:" + server)
-                    keypairs.append(KeypairPaths(server.lower().rstrip(b"."), _needed(env, name), chain))
-        if not keypairs:
+            found = (name.partition(b":") for name in env)
+            names += sorted(
+                {b":" + server for kind, _, server in found if kind in (b"KEYFILE", b"KEYFILE2") and server}
+            )
+        if not names:
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
+        by_server = {_server_name(name): tuple(_pairs(env, name)) for name in names}
+        keypairs = tuple(itertools.chain.from_iterable(by_server.values()))
         if options.client_certificate is ClientCertificate.NONE:
-            return cls(tuple(keypairs))
+            return cls(keypairs)
         ca_dir, ca_file, crl_file = (env.get(name, b"") for name in (b"CADIR", b"CAFILE", b"CRLFILE"))
         if not (ca_dir or ca_file):
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
-        return cls(tuple(keypairs), ca_dir, ca_file, crl_file)
+        return cls(keypairs, ca_dir, ca_file, crl_file)
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
+        responses = (pair.response for pair in self.keypairs if pair.response)
         with _refusing():
-            return tuple(map(_stamp, self._paths()))
+            return (*map(_stamp, self._paths()), *map(_stamp_or_none, responses))
 
     def read(self) -> Credentials:
-        """Read all files.  Raises StageExit (96) when one cannot be read."""
+        """Read all files, each once: a key and its certificate may be in one.  Raises StageExit (96)."""
         trusted = [self.ca_file] if self.ca_file else []
         trusted += self._ca_dir_files()
         revoked = [self.crl_file] if self.crl_file else []
+        read = functools.cache(_read)
         return Credentials(
-            tuple(Keypair(name, _read(key), _read(chain)) for name, key, chain in self.keypairs),
-            _read_all(trusted),
-            _read_all(revoked),
+            tuple(
+                Keypair(pair.server_name, read(pair.key), read(pair.chain), _read_response(pair.response))
+                for pair in self.keypairs
+            ),
+            tuple(NamedFile(shown(path), read(path)) for path in trusted),
+            tuple(NamedFile(shown(path), read(path)) for path in revoked),
         )
 
     def _paths(self) -> list[bytes]:
-        paths = [path for _, key, chain in self.keypairs for path in (key, chain)]
+        paths = [path for pair in self.keypairs for path in (pair.key, pair.chain)]
         paths += [path for path in (self.ca_file, self.crl_file) if path]
         if self.ca_dir:
             paths += [self.ca_dir, *self._ca_dir_files()]
@@ -145,14 +161,6 @@ class CredentialPaths:
             return files.authorities_in(self.ca_dir) if self.ca_dir else []
 
 
-class Keypair(NamedTuple):
-    """The bytes of a key and of its certificate chain."""
-
-    server_name: bytes
-    key: bytes
-    chain: bytes
-
-
 class NamedFile(NamedTuple):
     """What messages call a file, and its bytes."""
 
@@ -160,13 +168,32 @@ class NamedFile(NamedTuple):
     data: bytes
 
 
+class Keypair(NamedTuple):
+    """The bytes of a key and of its certificate chain, and those of an OCSP response, if one is to be stapled."""
+
+    server_name: bytes
+    key: bytes
+    chain: bytes
+    response: NamedFile | None = None
+
+
 @dataclass(frozen=True)
 class Credentials:
-    """The files' bytes; `trusted` are those of authorities, `revoked` those of revocation lists."""
+    """The files' bytes; `trusted` are those of authorities, `revoked` those of revocation lists.
+
+    They are `renewed` when earlier ones are in use, with the same authorities and lists: these go on if a key does not
+    belong to its certificate yet.
+    """
 
     keypairs: tuple[Keypair, ...]
     trusted: tuple[NamedFile, ...] = ()
     revoked: tuple[NamedFile, ...] = ()
+    renewed: bool = field(default=False, compare=False)
+
+    @property
+    def judges(self) -> tuple[tuple[NamedFile, ...], ...]:
+        """What clients are judged by."""
+        return self.trusted, self.revoked
 
 
 @dataclass(frozen=True)
@@ -199,10 +226,24 @@ SESSION_VARIABLES = (
     b"SSL_SESSION_REUSED",
     b"SSL_ALPN",
 )
-TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", b"KEYFILE", b"CERTFILE", b"TLS_UID", b"TLS_GID")
-TLS_PREFIXES = (b"KEYFILE:", b"CERTFILE:")
+_OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"OCSPFILE", b"KEYFILE2", b"CERTFILE2", b"OCSPFILE2")
+TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", *_OF_PAIRS, b"TLS_UID", b"TLS_GID")
+TLS_PREFIXES = tuple(name + b":" for name in _OF_PAIRS)
 ACCOUNT = "s6tls-engine"
 """The account of the engines of a root that names none."""
+
+
+def _pairs(env: Mapping[bytes, bytes], name: bytes) -> Iterator[KeypairPaths]:
+    """Yield the pair for a ``:name``, b"" for the default, and the second one if there is any."""
+    for number in (b"", b"2"):
+        key, certificate = b"KEYFILE" + number + name, b"CERTFILE" + number + name
+        if not number or env.get(key) or env.get(certificate):
+            response = env.get(b"OCSPFILE" + number + name, b"")
+            yield KeypairPaths(_server_name(name), _needed(env, key), _needed(env, certificate), response)
+
+
+def _server_name(name: bytes) -> bytes:
+    return name[1:].lower().rstrip(b".")
 
 
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
@@ -245,13 +286,27 @@ def _stamp(path: bytes) -> Stamp:
         raise files.unreadable(path, error) from error
 
 
+def _stamp_or_none(path: bytes) -> Stamp:
+    """Return a file's stamp, or one that no file has."""
+    try:
+        return stamp_of(os.stat(path))
+    except (OSError, ValueError):
+        return (0, 0, 0, 0, 0)
+
+
+def _read_response(path: bytes) -> NamedFile | None:
+    """Read an OCSP response.  One that is not there is not stapled, and the pool says so."""
+    if not path:
+        return None
+    try:
+        return NamedFile(shown(path), files.read(path).data)
+    except Unusable:
+        return NamedFile(shown(path), b"")
+
+
 def _read(path: bytes) -> bytes:
     with _refusing():
         return files.read(path).data
-
-
-def _read_all(paths: Iterable[bytes]) -> tuple[NamedFile, ...]:
-    return tuple(NamedFile(shown(path), _read(path)) for path in paths)
 
 
 @contextlib.contextmanager

@@ -4,14 +4,15 @@ pyOpenSSL makes the contexts.  Its Connection is not used, because of what it co
 a process of its own: every "want read" is an exception, every read allocates 64 KiB, and each touches
 objects of which the process then has to copy the page.  The same calls are made here, in the same order.
 
-A context's callbacks are ours, too (`serve_names`, `serve_protocols`): those of pyOpenSSL look for a Connection.
-They are called within `Connection.shake_hands` and never later.
+A context's callbacks are ours, too (`serve_names`, `serve_protocols`, `serve_responses`, `judge_certificates`): those
+of pyOpenSSL look for a Connection.  They are called within `Connection.shake_hands` and never later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL, crypto
@@ -23,8 +24,10 @@ _binding = Binding()
 lib, _ffi = _binding.lib, _binding.ffi
 _WANT_READ, _SYSTEM_CALL, _ZERO_RETURN = lib.SSL_ERROR_WANT_READ, lib.SSL_ERROR_SYSCALL, lib.SSL_ERROR_ZERO_RETURN
 _HEARD_END: int = lib.SSL_RECEIVED_SHUTDOWN
-_OK, _REFUSED = 0, 2
-"""SSL_TLSEXT_ERR_OK and SSL_TLSEXT_ERR_ALERT_FATAL of openssl/tls1.h."""
+_OK, _REFUSED, _NOTHING = 0, 2, 3
+"""SSL_TLSEXT_ERR_OK, SSL_TLSEXT_ERR_ALERT_FATAL and SSL_TLSEXT_ERR_NOACK of openssl/tls1.h."""
+_BAD, _GOOD = 0, 1
+"""What a check of a certificate answers."""
 _MOST = 65536 + 8192
 
 _read, _write, _bio_read, _bio_write = lib.SSL_read, lib.SSL_write, lib.BIO_read, lib.BIO_write
@@ -32,8 +35,8 @@ _get_error, _null = lib.SSL_get_error, _ffi.NULL
 _room = _ffi.new("char[]", _MOST)
 _in_room = _ffi.buffer(_room)
 _shaking: Connection | None = None
-_callbacks: list[object] = []
-"""They live as long as the process, and so do the contexts of a pool."""
+_callbacks: WeakKeyDictionary[SSL.Context, list[object]] = WeakKeyDictionary()
+"""They live as long as their contexts."""
 
 
 class LibraryError(Exception):
@@ -47,10 +50,10 @@ class Closed(Exception):
 class Connection:
     """A session; `context` is the one whose certificate it serves."""
 
-    __slots__ = ("_from_us", "_ssl", "_to_us", "context")
+    __slots__ = ("_first", "_from_us", "_ssl", "_to_us", "context")
 
     def __init__(self, context: SSL.Context) -> None:
-        self.context = context
+        self.context = self._first = context  # the first has the ticket keys and the callbacks, to the end
         self._ssl = _ffi.gc(_made(lib.SSL_new(context._context)), lib.SSL_free)
         self._to_us, self._from_us = _made(lib.BIO_new(lib.BIO_s_mem())), _made(lib.BIO_new(lib.BIO_s_mem()))
         lib.SSL_set_bio(self._ssl, self._to_us, self._from_us)  # which then owns them
@@ -59,6 +62,10 @@ class Connection:
     def refuse_tickets(self) -> None:
         """Let no session resume here, and give no tickets."""
         lib.SSL_set_options(self._ssl, SSL.OP_NO_TICKET)
+
+    def ask_for_no_certificate(self) -> None:
+        """Take the client without one, whatever the context says."""
+        lib.SSL_set_verify(self._ssl, SSL.VERIFY_NONE, _null)
 
     def take(self, data: bytes) -> None:
         """Take in what has come from the network."""
@@ -172,7 +179,8 @@ def serve_names(context: SSL.Context, choose: Callable[[bytes], SSL.Context | No
             lib.SSL_set_SSL_CTX(ssl, chosen._context)
         return _OK
 
-    lib.SSL_CTX_set_tlsext_servername_callback(context._context, _callback("int(SSL *, int *, void *)", called))
+    callback = _callback(context, "int(SSL *, int *, void *)", called)
+    lib.SSL_CTX_set_tlsext_servername_callback(context._context, callback)
 
 
 def serve_protocols(context: SSL.Context, ours: Sequence[bytes]) -> None:
@@ -192,14 +200,58 @@ def serve_protocols(context: SSL.Context, ours: Sequence[bytes]) -> None:
         return _REFUSED
 
     kind = "int(SSL *, unsigned char **, unsigned char *, unsigned char *, unsigned int, void *)"
-    lib.SSL_CTX_set_alpn_select_cb(context._context, _callback(kind, called), _null)
+    lib.SSL_CTX_set_alpn_select_cb(context._context, _callback(context, kind, called), _null)
 
 
-def _callback(kind: str, called: Callable[..., int]) -> Any:
-    """Return a function that the library can call.  If `called` raises, the session is refused."""
-    callback = _ffi.callback(kind, called, error=_REFUSED, onerror=lambda *_: None)
-    _callbacks.append(callback)
+def serve_responses(context: SSL.Context, respond: Callable[[bytes], bytes]) -> None:
+    """Have `respond` say which OCSP response goes with a certificate of ours (in DER), b"" for none."""
+
+    def called(ssl: Any, _data: Any) -> int:
+        response = respond(_der(lib.SSL_get_certificate(ssl)))
+        if not response:
+            return _NOTHING
+        theirs = lib.OPENSSL_malloc(len(response))  # the library frees it
+        if theirs == _null:
+            return _NOTHING
+        _ffi.buffer(theirs, len(response))[:] = response
+        lib.SSL_set_tlsext_status_ocsp_resp(ssl, theirs, len(response))
+        return _OK
+
+    lib.SSL_CTX_set_tlsext_status_cb(context._context, _callback(context, "int(SSL *, void *)", called))
+
+
+def judge_certificates(context: SSL.Context, mode: int, forgive: Callable[[bytes, int, int], int]) -> None:
+    """Check clients' certificates: the verdict is the library's, but for what `forgive` says of what it finds wrong.
+
+    It is told a certificate of the chain (in DER), its depth and the error's number, and returns the number of an error
+    that stands, or 0.  `mode` is one of pyOpenSSL's.
+    """
+
+    def called(good: int, checked: Any) -> int:
+        if good:
+            return _GOOD
+        found, depth = lib.X509_STORE_CTX_get_error(checked), lib.X509_STORE_CTX_get_error_depth(checked)
+        left = forgive(_der(lib.X509_STORE_CTX_get_current_cert(checked)), depth, found)
+        lib.X509_STORE_CTX_set_error(checked, left)
+        return _BAD if left else _GOOD
+
+    callback = _callback(context, "int(int, X509_STORE_CTX *)", called, _BAD)
+    lib.SSL_CTX_set_verify(context._context, mode, callback)
+
+
+def _callback(context: SSL.Context, kind: str, called: Callable[..., int], refused: int = _REFUSED) -> Any:
+    """Return a function that the library can call for a context.  If `called` raises, the session is refused."""
+    callback = _ffi.callback(kind, called, error=refused, onerror=lambda *_: None)
+    _callbacks.setdefault(context, []).append(callback)
     return callback
+
+
+def _der(certificate: Any) -> bytes:
+    """Return a certificate in DER, b"" if there is none; the library keeps it."""
+    if certificate == _null:
+        return b""
+    lib.X509_up_ref(certificate)
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, crypto.X509._from_raw_x509_ptr(certificate))
 
 
 def _made(pointer: Any) -> Any:

@@ -11,10 +11,10 @@ In TLS 1.2 the library takes the session's name for the one that is asked for, s
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.tls import wire
 from s6tls.tls.library import Connection
@@ -26,31 +26,44 @@ clock = time.time
 _NOT_SERVED = "no certificate for the name that the peer asked for"
 
 
-@dataclass(frozen=True)
+class Predecessor(NamedTuple):
+    """A context whose tickets still count, and the name of their key: each of them begins with it."""
+
+    context: SSL.Context
+    key_name: bytes
+
+
+@dataclass
 class SessionPolicy:
     """Which sessions a context may hold.
 
     `serves` is false when the context is for clients that ask for no name that we have; `only` are
     the names that may be asked for, if not all may; `valid_until` is when
     what is known about clients' certificates runs out, in seconds since 1970.
+
+    `predecessor` had the ticket key before, and `successor` makes the context that takes the place of one.  `stapled`
+    are the OCSP responses, by their files, and when each runs out.
     """
 
     serves: bool = True
     valid_until: float = inf
     only: frozenset[bytes] | None = None
+    predecessor: Predecessor | None = field(default=None, compare=False)
+    successor: Callable[[SSL.Context], SSL.Context] | None = field(default=None, compare=False)
+    stapled: dict[str, float] = field(default_factory=dict, compare=False)
 
 
 def new_session(context: SSL.Context) -> Connection:
     """Make a server's session; one whose tickets do not count, if what they were issued on has run out."""
     connection = Connection(context)
-    if _policy_of(connection).valid_until <= clock():
+    if of(context).valid_until <= clock():
         connection.refuse_tickets()
     return connection
 
 
 def checks_names(connection: Connection) -> bool:
     """Tell whether `rejection_reason` must be told what the client said."""
-    return _policy_of(connection).only is not None
+    return of(connection.context).only is not None
 
 
 def rejection_reason(connection: Connection, said: bytes) -> str:
@@ -58,7 +71,7 @@ def rejection_reason(connection: Connection, said: bytes) -> str:
 
     `said` is what the client has said up to now, its first message at least; b"" will do if nobody `checks_names`.
     """
-    policy = _policy_of(connection)
+    policy = of(connection.context)
     if not policy.serves:
         return _NOT_SERVED
     if connection.resumed:
@@ -85,6 +98,7 @@ def _asks_for_one_of(names: Collection[bytes], said: bytes) -> bool:
         return False
 
 
-def _policy_of(connection: Connection) -> SessionPolicy:
-    found = connection.context.get_app_data()
+def of(context: SSL.Context) -> SessionPolicy:
+    """Return the policy of a context."""
+    found = context.get_app_data()
     return found if isinstance(found, SessionPolicy) else SessionPolicy()

@@ -79,6 +79,7 @@ class Pump:
     __slots__ = (
         "_boundaries",
         "_demand_close_notify",
+        "_predecessor",
         "_program_ended",
         "_said",
         "close_notify",
@@ -96,6 +97,7 @@ class Pump:
 
     def __init__(self, context: SSL.Context, close_notify: bool = False, demand_close_notify: bool = False) -> None:
         self.connection = policy.new_session(context)
+        self._predecessor = policy.of(context).predecessor
         self.close_notify = close_notify
         self._demand_close_notify = demand_close_notify
         self._boundaries = Boundaries()
@@ -126,15 +128,16 @@ class Pump:
         self.withheld = data[passed:]
         was_established = self.established
         try:
-            if not was_established and policy.checks_names(self.connection):
-                self._said += data[: min(passed, CHUNK - len(self._said))]
-            self.connection.take(data[:passed])
+            heard = data[:passed] if was_established else self._greeted(data[:passed])
+            self.connection.take(heard)
             events = self._take_in()
         except Closed:
             events = self._hear_end(Event.CLIENT_ENDED)
         except LibraryError as error:
             events = self._not_understood(error)
         self._collect()
+        if self.to_network:
+            self._predecessor = None
         return (Event.SHAKEN, *events) if self.established and not was_established else events
 
     def end_network(self, how: str) -> Events:
@@ -181,6 +184,22 @@ class Pump:
         """Remove `count` bytes from the front of `to_program`: it has them."""
         _consume(self.to_program, count)
 
+    def _greeted(self, data: bytes) -> bytes:
+        """Return what to give to the library, having looked at it.
+
+        A client that shows a ticket of the key before is served by the context before: we have not answered yet, so it
+        does not notice that we begin again.
+        """
+        before = self._predecessor
+        if before is not None or policy.checks_names(self.connection):
+            room = CHUNK - len(self._said)
+            self._said += data[:room]
+            if before is not None and len(data) <= room and before.key_name in self._said:
+                self._predecessor = None
+                self.connection = policy.new_session(before.context)
+                return self._said
+        return data
+
     def _take_in(self) -> Events:
         """Have the library do what it can.  Raises LibraryError, Closed."""
         connection = self.connection
@@ -190,6 +209,7 @@ class Pump:
             if reason := policy.rejection_reason(connection, self._said):
                 return self._fail(TLSFailure(reason, during_handshake=True))
             self.established = True
+            self._said = b""
         while data := connection.read():
             self.to_program.append(data)
         return ()

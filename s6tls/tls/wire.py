@@ -1,8 +1,9 @@
-"""What we read of TLS's own format: where records end, and the server name in a ClientHello.
+"""What we read of TLS's own format: where records end, and the server name and the ticket in a ClientHello.
 
 A record (RFC 8446, 5.1) has a header of five bytes, the last two of which say how long the rest is.  The library
 tells the name that a client asks for (RFC 8446, 4.1.2; RFC 6066, 3).  But when a TLS 1.2 session resumes, it tells the
-name of that session instead.  Nothing else is read here, and nothing is checked: the library does that.
+name of that session instead.  It shows no ticket (RFC 8446, 4.2.11).  Nothing else is read here, and nothing is
+checked: the library does that.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 
 _HEADER = 5
 _HANDSHAKE, _CLIENT_HELLO = 22, b"\1"
+_SERVER_NAME, _PRE_SHARED_KEY = b"\0\0", b"\0\x29"
 _HOST_NAME = 0
 
 
@@ -51,6 +53,25 @@ def server_name(said: bytes) -> bytes:
 
     Raises ValueError when there is no whole ClientHello.
     """
+    names = io.BytesIO(_listed(_extension(said, _SERVER_NAME)))
+    while entry := names.read(1):
+        name = _vector(names, 2)
+        if entry[0] == _HOST_NAME:
+            return name
+    return b""
+
+
+def ticket(said: bytes) -> bytes:
+    """Return the first ticket that a client of TLS 1.3 shows in its first bytes, b"" if there is none.
+
+    Raises ValueError when there is no whole ClientHello.
+    """
+    identities = _listed(_extension(said, _PRE_SHARED_KEY))
+    return _vector(io.BytesIO(identities), 2) if identities else b""
+
+
+def _extension(said: bytes, wanted: bytes) -> bytes:
+    """Return what a client says in an extension, b"" if it has none of that kind.  Raises ValueError."""
     message = io.BytesIO(_first_message(io.BytesIO(said)))
     message.read(2 + 32)  # version, random
     for length in (1, 2, 1):  # session id, cipher suites, compression methods
@@ -58,13 +79,14 @@ def server_name(said: bytes) -> bytes:
     extensions = io.BytesIO(_vector(message, 2)) if message.tell() < len(message.getvalue()) else io.BytesIO()
     while kind := extensions.read(2):
         data = _vector(extensions, 2)
-        if kind == b"\0\0":
-            names = io.BytesIO(_vector(io.BytesIO(data), 2))
-            while entry := names.read(1):
-                name = _vector(names, 2)
-                if entry[0] == _HOST_NAME:
-                    return name
+        if kind == wanted:
+            return data
     return b""
+
+
+def _listed(data: bytes) -> bytes:
+    """Return the list that an extension begins with.  Raises ValueError."""
+    return _vector(io.BytesIO(data), 2) if data else b""
 
 
 def _first_message(records: io.BytesIO) -> bytes:

@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import struct
+import subprocess
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -207,6 +208,19 @@ def crowd(size: int) -> Iterator[ThreadPoolExecutor]:
     """A pool of threads for clients at the same time; the first that fails fails the test."""
     with ThreadPoolExecutor(size) as pool:
         yield pool
+
+
+def s_client(server: Server, ca: str, *words: str) -> str:
+    """Say hello by ``openssl s_client`` and return what it says."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-CAfile", ca, *words]
+    done = subprocess.run(
+        [*command, "-verify_return_error", "-ign_eof"],
+        input=b"hello\n",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=PATIENCE,
+    )
+    return done.stdout.decode(errors="replace")
 
 
 def environment(text: bytes) -> dict[bytes, bytes]:

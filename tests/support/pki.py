@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import functools
 import os
+import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 from s6tls.posix.identity import Identity
@@ -60,7 +63,9 @@ def replace(path: Path, data: bytes) -> None:
 
 @functools.cache
 def authority(name: str) -> trustme.CA:
-    return trustme.CA(organization_name=name)
+    """One of our authorities; `A/B` is one that A has issued."""
+    above, _, below = name.rpartition("/")
+    return authority(above).create_child_ca() if above else trustme.CA(organization_name=below)
 
 
 @functools.cache
@@ -72,9 +77,19 @@ def pair(*names: str, by: str = "ours", rsa_key: bool = False) -> Pair:
 
 
 @functools.cache
-def pair_by_intermediate() -> Pair:
+def pss() -> Pair:
+    """A key that may make signatures of one kind only, RSA-PSS, and its certificate."""
+    with tempfile.TemporaryDirectory() as place:
+        words = "openssl req -x509 -newkey rsa-pss -pkeyopt rsa_keygen_bits:2048 -nodes -subj /CN=pss"
+        subprocess.run([*words.split(), "-keyout", "key", "-out", "crt"], cwd=place, check=True, capture_output=True)
+        return Pair(Path(place, "key").read_bytes(), Path(place, "crt").read_bytes())
+
+
+@functools.cache
+def pair_by_intermediate(rsa_key: bool = False) -> Pair:
     """A chain of two: the server's certificate and that of the authority between it and the root."""
-    issued = authority("ours").create_child_ca().issue_cert(SERVER)
+    kind = trustme.KeyType.RSA if rsa_key else trustme.KeyType.ECDSA
+    issued = authority("ours").create_child_ca().issue_cert(SERVER, key_type=kind)
     return Pair(issued.private_key_pem.bytes(), b"".join(blob.bytes() for blob in issued.cert_chain_pems))
 
 
@@ -144,6 +159,38 @@ def parameters(options: SessionOptions | None = None, identity: Identity | None 
 def paths(place: Path, pair: Pair) -> CredentialPaths:
     """Write a pair's files and return where they are, as a rule would name them."""
     return CredentialPaths((KeypairPaths(b"", *pair.write(place)),))
+
+
+def ocsp_response(
+    about: Pair,
+    by: str = "ours/issuing",
+    status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
+    begins: float = -1,
+    days: float | None = 1,
+    signer: Pair | None = None,
+    told: bool = True,
+) -> bytes:
+    """What an authority says of a certificate by it, from some days from now until some days from now.
+
+    A `signer` signs in its place, and unless `told` its certificate is not in the response.
+    """
+    own, now = x509.load_pem_x509_certificates(about.chain)[0], datetime.datetime.now(datetime.UTC)
+    issuer = x509.load_pem_x509_certificate(root(by))
+    ends = None if days is None else now + datetime.timedelta(days=days)
+    revoked = now if status is ocsp.OCSPCertStatus.REVOKED else None
+    responder, key = (issuer, authority(by).private_key_pem.bytes())
+    if signer is not None:
+        responder, key = x509.load_pem_x509_certificates(signer.chain)[0], signer.key
+    builder = (
+        ocsp.OCSPResponseBuilder()
+        .add_response(own, issuer, hashes.SHA1(), status, now + datetime.timedelta(days=begins), ends, revoked, None)
+        .responder_id(ocsp.OCSPResponderEncoding.HASH, responder)
+    )
+    if signer is not None and told:
+        builder = builder.certificates([responder])
+    private = load_pem_private_key(key, None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+    return builder.sign(private, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def revocations(

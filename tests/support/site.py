@@ -50,10 +50,11 @@ class Authority:
         self.file = str(place / "ca.pem")
         self._ca.cert_pem.write_to_path(self.file)
 
-    def issue(self, name: str) -> Pair:
+    def issue(self, name: str, rsa_key: bool = False) -> Pair:
         """Issue a certificate for a host or a person, with the same common name."""
-        issued = self._ca.issue_cert(name, common_name=name)
-        stem = name.replace("*", "any")
+        kind = trustme.KeyType.RSA if rsa_key else trustme.KeyType.ECDSA
+        issued = self._ca.issue_cert(name, common_name=name, key_type=kind)
+        stem = name.replace("*", "any") + (".rsa" if rsa_key else "")
         key, certificate = str(self._place / f"{stem}.key"), str(self._place / f"{stem}.pem")
         for path in (key, certificate):
             Path(path).touch(mode=0o600)

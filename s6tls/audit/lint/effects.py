@@ -77,4 +77,4 @@ def _half_pairs(rule: Rule) -> Iterator[Finding]:
             )
 
 
-_OTHER_HALF = {b"KEYFILE": b"CERTFILE", b"CERTFILE": b"KEYFILE"}
+_OTHER_HALF = {b"KEYFILE": b"CERTFILE", b"CERTFILE": b"KEYFILE", b"KEYFILE2": b"CERTFILE2", b"CERTFILE2": b"KEYFILE2"}

@@ -17,7 +17,8 @@ from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.pki import Kind, Unusable, files, parsing
-from s6tls.pki.parsing import authorities, check_keypair, name_of, private_key, revocations, weakness
+from s6tls.pki.ocsp import staple
+from s6tls.pki.parsing import authorities, check_keypair, check_kinds, name_of, private_key, revocations, weakness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,13 +67,23 @@ def _uses(rule: Rule) -> Iterator[Uses]:
         kind, colon, server = variable.partition(b":")
         if variable == b"CADIR" and b"CAFILE" in env:
             yield Named(variable, path), Named(b"CAFILE", env[b"CAFILE"])
-        elif variable in (b"CADIR", b"CAFILE", b"CRLFILE") or (
-            kind in (b"KEYFILE", b"CERTFILE") and (server or not colon)
-        ):
+        elif variable in _OF_CLIENTS or (kind in _OF_PAIRS and (server or not colon)):
             yield (Named(variable, path),)
-        certificate = b"CERTFILE" + colon + server
-        if kind == b"KEYFILE" and certificate in env:
-            yield Named(variable, path), Named(certificate, env[certificate])
+        for other in _BESIDE.get(kind, ()):
+            beside = other + colon + server
+            if beside in env:
+                yield Named(variable, path), Named(beside, env[beside])
+
+
+_OF_CLIENTS = (b"CADIR", b"CAFILE", b"CRLFILE")
+_OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"OCSPFILE", b"KEYFILE2", b"CERTFILE2", b"OCSPFILE2")
+_BESIDE = {
+    b"KEYFILE": (b"CERTFILE",),
+    b"KEYFILE2": (b"CERTFILE2", b"KEYFILE"),
+    b"OCSPFILE": (b"CERTFILE",),
+    b"OCSPFILE2": (b"CERTFILE2",),
+}
+"""With what a file is compared: a key with its certificate, and with the first key, if it is the second."""
 
 
 class _Check:
@@ -82,6 +93,7 @@ class _Check:
         self._now, self._soon = now, soon
         self._keys: dict[Named, Key] = {}
         self._chains: dict[Named, list[x509.Certificate]] = {}
+        self._responses: dict[Named, bytes] = {}
 
     def findings(self, uses: Uses) -> Iterator[Finding]:
         try:
@@ -104,23 +116,29 @@ class _Check:
             yield from self._authorities(named, found)
             return
         file = files.read(named.path)
-        if kind == b"KEYFILE":
+        if kind in (b"KEYFILE", b"KEYFILE2"):
             self._keys[named] = private_key(file.data)
             if file.mode & stat.S_IROTH:
                 message = f"{named} may be read by every user of this machine"
                 yield Finding("key-exposed", Severity.WARNING, message, "take that permission away")
-        elif kind == b"CERTFILE":
+        elif kind in (b"CERTFILE", b"CERTFILE2"):
             self._chains[named] = parsing.chain(file.data)
             yield from self._periods(named, self._chains[named])
+        elif kind in (b"OCSPFILE", b"OCSPFILE2"):
+            self._responses[named] = file.data
         elif kind == b"CRLFILE":
             yield from self._revocations(named, revocations(file.data, which))
         else:
             yield from self._authorities(named, authorities(file.data, which))
 
-    def _compare(self, key: Named, certificate: Named) -> None:
-        """Compare a key and a certificate that have been read, each by itself, before: rules name them first."""
-        if key in self._keys and certificate in self._chains:
-            check_keypair(self._keys[key], self._chains[certificate])
+    def _compare(self, key: Named, other: Named) -> None:
+        """Compare a key or a response with a certificate, or two keys, which have been read before."""
+        if key in self._responses and other in self._chains:
+            staple(self._responses[key], self._chains[other], shown(key.path))
+        elif key in self._keys and other in self._chains:
+            check_keypair(self._keys[key], self._chains[other])
+        elif key in self._keys and other in self._keys:
+            check_kinds([self._keys[other], self._keys[key]])
 
     def _periods(self, named: Named, certificates: list[x509.Certificate]) -> Iterator[Finding]:
         for certificate in certificates:
@@ -173,7 +191,8 @@ def _faulty(uses: Uses, error: Unusable) -> Finding:
         why = f"does not go with {uses[1]}: {error.why}"
     else:
         why = f"unable to {'read' if error.kind is Kind.UNREADABLE else 'use'} it: {error.why}"
-    return Finding(code, Severity.ERROR, f"{uses[0]}: {why}", remedy)
+    severity = Severity.WARNING if uses[0].variable.startswith(b"OCSPFILE") else Severity.ERROR
+    return Finding(code, severity, f"{uses[0]}: {why}", remedy)
 
 
 _FAULTS = {
@@ -183,6 +202,7 @@ _FAULTS = {
     Kind.CERTIFICATE: ("bad-certificate", "replace it by PEM or DER certificates"),
     Kind.CRL: ("bad-crl", "replace it by PEM or DER revocation lists"),
     Kind.KEYPAIR: ("keypair-mismatch", "name the two that belong together"),
+    Kind.OCSP: ("bad-ocsp", "fetch a new response: until then none is stapled"),
 }
 
 

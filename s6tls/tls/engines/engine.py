@@ -12,7 +12,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.reactor import Reactor
 from s6tls.tls import delayed, variables
-from s6tls.tls.context import BadConfiguration, build
+from s6tls.tls.context import BadConfiguration, Mismatch, build
 from s6tls.tls.credentials import (
     BAD_CONFIGURATION,
     BAD_HANDSHAKE,
@@ -40,7 +40,8 @@ _SHOWS = 3
 def confine_and_load(parameters: TlsParameters, credentials: Credentials) -> SSL.Context:
     """Give privileges up, then make the context from the files' bytes.
 
-    Raises StageExit: 111 when the ids cannot be taken, 96 when the files are no good.
+    Raises StageExit: 111 when the ids cannot be taken, 96 when the files are no good; 95, with a warning, when
+    a renewed key does not belong to its certificate.
     """
     if parameters.identity is not None:
         try:
@@ -49,6 +50,11 @@ def confine_and_load(parameters: TlsParameters, credentials: Credentials) -> SSL
             raise StageExit(PROGRAM, SYSTEM, f"unable to drop privileges: {error}") from error
     try:
         return build(credentials, parameters.options)
+    except Mismatch as error:
+        if not credentials.renewed:
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, str(error)) from error
+        message = f"{error}: going on with the last key and certificate"
+        raise StageExit(PROGRAM, ExitCode.KEYPAIR_MISMATCH, message, kind="warning") from error
     except BadConfiguration as error:
         raise StageExit(PROGRAM, BAD_CONFIGURATION, str(error)) from error
 

@@ -16,13 +16,17 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from math import inf
 from typing import TYPE_CHECKING
 
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
+from s6tls.tls import policy
+from s6tls.tls.context import renew
 from s6tls.tls.credentials import PROGRAM, Isolation, SessionOptions
 from s6tls.tls.ends import CONNECTION, Descriptors
 from s6tls.tls.engines import engine
@@ -48,37 +52,54 @@ _RETRY_S = 0.2
 """Seconds after which memory that the system refused is asked for again."""
 
 
-def main(pickled: bytes, control: int, loading: int | None = None) -> None:
-    """Load the credentials, close `loading`, then have children wait on `control` until the server closes it."""
+def main(pickled: bytes, number: int) -> None:
+    """Load the credentials, then have children wait on the control socket until the server closes it."""
     with exits():
         parameters, credentials, isolation = pickle.loads(pickled)
         context = engine.confine_and_load(parameters, credentials)
-        if loading is not None:
-            os.close(loading)
-        _keep(socket.socket(fileno=control), context, parameters.options, isolation)
+        control = socket.socket(fileno=number)
+        control.shutdown(socket.SHUT_WR)  # so the server knows that all is well; and nobody here has more to say to it
+        _keep(control, context, parameters.options, isolation)
 
 
 def _keep(control: socket.socket, context: SSL.Context, options: SessionOptions, isolation: Isolation) -> None:
     warm_up(context, options)
     gc.collect()
     gc.freeze()
+    control.setblocking(False)
+    generations = _generations(context, options, isolation)
+    keeper = _Keeper(control, _WAITING[isolation], generations, options.ticket_lifetime_s)
+    for file, ends in policy.of(context).stapled.items():
+        keeper.warn_at(ends, f"OCSP response {file} has expired: it is left out")
+    keeper.run()
+
+
+_Serve = Callable[[socket.socket, int, int], None]
+
+
+def _generations(context: SSL.Context, options: SessionOptions, isolation: Isolation) -> Iterator[_Serve]:
+    """Yield what children do: each time with another ticket key, and the one before."""
     serve = _serve_one if isolation is Isolation.CONNECTION else _serve_many
-    control.setblocking(isolation is Isolation.CONNECTION)
-    _Keeper(control, _WAITING[isolation], functools.partial(serve, context, options)).run()
+    while True:
+        yield functools.partial(serve, context, options)
+        context = renew(context)
 
 
 class _Keeper:
-    """Has children wait on the control socket; each is a fork that runs `serve(control, taken)`.
+    """Has children wait on the control socket; each is a fork that runs `serve(control, taken, leave)`.
 
     When fewer than the first number in `waiting` wait, there will be as many as the second one says.
-    A child that has taken a connection and waits no more writes its process id to `taken`.
+    A child that has taken a connection and waits no more writes its process id to `taken`.  After `lifetime_s`, those
+    of the next generation wait instead: it is `leave` that ends, and no child of the one before takes anything more.
     """
 
     def __init__(
-        self, control: socket.socket, waiting: tuple[int, int], serve: Callable[[socket.socket, int], None]
+        self, control: socket.socket, waiting: tuple[int, int], generations: Iterator[_Serve], lifetime_s: float
     ) -> None:
-        self._control, self._serve = control, serve
+        self._control, self._generations, self._lifetime_s = control, generations, lifetime_s
         self._fewest, self._most = waiting
+        self._serve = next(generations)
+        self._leave, self._stay = os.pipe2(os.O_CLOEXEC)
         self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._reactor = Reactor()
         self._waiting: set[int] = set()
@@ -87,13 +108,28 @@ class _Keeper:
         self._deaths = Deaths(PROGRAM, self._reactor.after)
         self._unable = Seldom(PROGRAM)
 
+    def warn_at(self, moment: float, message: str) -> None:
+        """Log a warning when this moment comes, in seconds since 1970; never, if it is infinite."""
+        if moment < inf:
+            self._reactor.after(moment - time.time(), lambda: log(PROGRAM, "warning", message))
+
     def run(self) -> None:
         """Go on until the server closes the control socket, and every connection has been taken from it."""
         self._reactor.watch_signals({signal.SIGCHLD: self._children_ended})
         self._reactor.watch(self._taken_out, READABLE, self._connections_taken)
         self._reactor.watch(self._control.fileno(), 0, lambda _: self._refill())
+        self._reactor.after(self._lifetime_s, self._begin_generation)
         self._refill()
         self._reactor.run()
+
+    def _begin_generation(self) -> None:
+        self._serve = next(self._generations)
+        for end in (self._leave, self._stay):
+            os.close(end)
+        self._leave, self._stay = os.pipe2(os.O_CLOEXEC)
+        self._waiting.clear()
+        self._reactor.after(self._lifetime_s, self._begin_generation)
+        self._refill()
 
     def _connections_taken(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -143,8 +179,8 @@ class _Keeper:
         pid = fork()
         if pid == 0:
             with exits():
-                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in})
-                self._serve(self._control, self._taken_in)
+                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, self._leave})
+                self._serve(self._control, self._taken_in, self._leave)
         return pid
 
 
@@ -156,69 +192,99 @@ def _is_drained(control: socket.socket) -> bool:
         return False
 
 
-def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
+def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int, leave: int) -> None:
     """Take one connection, and let go of everything else before its first byte is read."""
     gc.disable()
-    numbers = _receive(control)
+    numbers = _await_connection(control, leave)
     if numbers is None:
         return
     with contextlib.suppress(BrokenPipeError):  # a keeper that was killed needs no other child
         os.write(taken, _PID.pack(os.getpid()))
-    os.close(taken)
+    for fd in (taken, leave):
+        os.close(fd)
     control.close()
     fds = _whole(numbers)
     if fds is not None:
         raise SystemExit(engine.run(context, options, fds))
 
 
-def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
+def _await_connection(control: socket.socket, leave: int) -> array.array[int] | None:
+    """Return a connection's descriptors, or None when the server has closed the socket, or `leave` has ended.
+
+    The kernel wakes one process for a message.  So whoever leaves looks once more when it can be woken no more.
+    """
+    with select.epoll() as either:
+        either.register(control, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        either.register(leave, select.EPOLLIN)
+        while leave not in dict(either.poll()):
+            with contextlib.suppress(BlockingIOError):
+                return _receive(control)
+    with contextlib.suppress(BlockingIOError):
+        return _receive(control)
+    return None
+
+
+def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int, leave: int) -> None:
     """Take connections until the server closes the control socket, and hold all their sessions to their end."""
     os.close(taken)
     raise_soft_limit()
-    _Worker(context, options, control).run()
+    _Worker(context, options, control, leave).run()
 
 
 class _Worker:
     """Many sessions in one event loop."""
 
-    def __init__(self, context: SSL.Context, options: SessionOptions, control: socket.socket) -> None:
-        self._control = control
+    def __init__(self, context: SSL.Context, options: SessionOptions, control: socket.socket, leave: int) -> None:
+        self._control, self._leave = control, leave
         self._reactor = Reactor()
         self._engine = engine.Engine(self._reactor, context, options)
         self._sessions = 0
         self._closed = False
 
     def run(self) -> None:
-        """Go on until the server closes the control socket and the last session has ended."""
+        """Go on until the server closes the control socket, or `leave` ends, and the last session has ended."""
         self._reactor.watch(self._control.fileno(), READABLE | select.EPOLLEXCLUSIVE, self._take_one)
+        self._reactor.watch(self._leave, READABLE, self._leave_the_rest)
         self._reactor.run()
 
     def _take_one(self, _: int = 0) -> None:
-        if self._closed:
-            return
+        if not self._closed and self._took_one():
+            self._reactor.soon(self._take_one)
+
+    def _took_one(self) -> bool:
         try:
             numbers = _receive(self._control)
         except BlockingIOError:
-            return
+            return False
         except MemoryError:
             self._reactor.after(_RETRY_S, self._take_one)
-            return
+            return False
         except OSError:
             numbers = None
         if numbers is None:
             self._close()
-            return
-        self._reactor.soon(self._take_one)
+            return False
         fds = _whole(numbers)
         if fds is not None:
             self._sessions += 1
             self._engine.start_session(fds, "", self._session_ended)
+        return True
+
+    def _leave_the_rest(self, _: int) -> None:
+        """Take what the kernel may have told only this worker of, as `_await_connection` does, and nothing after it."""
+        self._reactor.forget(self._leave)
+        if not self._closed:
+            self._reactor.forget(self._control.fileno())
+            while self._took_one():
+                pass
+            self._close()
 
     def _close(self) -> None:
-        self._closed = True
-        self._reactor.forget(self._control.fileno())
-        self._control.close()
-        self._stop_if_done()
+        if not self._closed:
+            self._closed = True
+            self._reactor.forget(self._control.fileno())
+            self._control.close()
+            self._stop_if_done()
 
     def _session_ended(self, _code: int) -> None:
         self._sessions -= 1

@@ -16,6 +16,9 @@ nothing: it only keeps as many children waiting on the control socket as it shou
 - With `Isolation.WORKER` each child takes messages for ever and holds all its
   sessions in one event loop.
 
+The ticket key is renewed by replacing the children: the keeper makes the next context, which also takes tickets of the
+key before, and forks others.  Those who waited leave; those who hold sessions hold them to their end.
+
 An engine reports only on the pipe that came with its connection (`s6tls.tls.engines.account`).  So even an
 engine that an attacker controls cannot speak for another connection.  When the
 server closes the control socket (new parameters, or the server's end) the waiting
@@ -25,6 +28,8 @@ taken; sessions are held to their end.
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 
 from s6tls.posix import fresh
@@ -47,6 +52,24 @@ class EnginePool(DescriptorSender):
         """
         self.send(CONNECTION, fds.numbers)
 
+    def is_ready(self) -> bool:
+        """Tell whether the pool has been able to use its credentials."""
+        try:
+            return not self.control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+
+    def await_ready(self, most_s: float) -> None:
+        """Wait until the pool is ready, or has ended, but no longer than so many seconds.  Raises OSError."""
+        keeper = os.pidfd_open(self.pid)
+        try:
+            either = select.poll()
+            for fd in (self.control.fileno(), keeper):
+                either.register(fd, select.POLLIN)
+            either.poll(most_s * 1000)
+        finally:
+            os.close(keeper)
+
     def take_back(self) -> list[Descriptors]:
         """Return the connections that no engine has taken; they are the caller's again."""
         back = []
@@ -60,18 +83,14 @@ class EnginePool(DescriptorSender):
         self._far.close()
 
 
-def start(
-    parameters: TlsParameters, credentials: Credentials, isolation: Isolation, loading: int | None = None
-) -> EnginePool:
+def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> EnginePool:
     """Start a pool's keeper and return the server's end of it.
 
-    The keeper closes the descriptor `loading`, which it gets a copy of, when it has loaded the credentials.
     The keeper says on stderr what is wrong with the parameters, and ends.  Raises OSError.
     """
     ours, theirs = control_pair()
-    kept = (theirs.fileno(),) if loading is None else (theirs.fileno(), loading)
     try:
-        pid = fresh.start("s6tls.tls.engines.keeper", (parameters, credentials, isolation), *kept)
+        pid = fresh.start("s6tls.tls.engines.keeper", (parameters, credentials, isolation), theirs.fileno())
     except OSError:
         ours.close()
         theirs.close()

@@ -2,26 +2,37 @@
 
 The files of the parameters are checked for each connection, so that a new
 key or certificate serves the next client.  Sessions under the old one go on.
+
+Who renews a key and a certificate replaces one file after the other.  A server that looks in between finds two that do
+not belong together.  So the pool before stays as the predecessor of the new one until that is ready.  If it finds
+such a pair, its clients are given back to the predecessor, which then serves until the files change again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.stamp import is_stable
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import children, kill_child
-from s6tls.posix.reactor import WRITABLE, Reactor
+from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
-from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, Isolation, TlsParameters
+from s6tls.tls.credentials import (
+    BAD_CONFIGURATION,
+    BAD_HANDSHAKE,
+    PROGRAM,
+    CredentialPaths,
+    Credentials,
+    Isolation,
+    TlsParameters,
+)
 from s6tls.tls.ends import Descriptors, ToProgram
 from s6tls.tls.engines import pool
 from s6tls.ucspi.image import StageExit
@@ -37,14 +48,39 @@ _LAST_S = 60.0
 """How long a keeper may take to end that gets no more connections: longer than those it still has would wait for it."""
 
 
+class _Digest(NamedTuple):
+    """What tells credentials apart, without keeping them: all of them, and those by which clients are judged."""
+
+    all: int
+    judges: int
+
+    @classmethod
+    def of(cls, credentials: Credentials) -> _Digest:
+        return cls(hash(credentials), hash(credentials.judges))
+
+
+class _Reading(NamedTuple):
+    """What has been read of files, and whether every change after that will show in their stamps."""
+
+    stamps: tuple[Stamp, ...]
+    stable: bool
+    credentials: Credentials
+
+    @classmethod
+    def of(cls, paths: CredentialPaths, stamps: tuple[Stamp, ...]) -> _Reading:
+        stable = _are_stable(stamps)
+        return cls(stamps, stable, paths.read())
+
+
 @dataclass
 class _Entry:
     parameters: TlsParameters
     pool: pool.EnginePool
     watchdog: Watchdog
     stamps: tuple[Stamp, ...]
-    contents: int
     stable: bool
+    credentials: _Digest
+    predecessor: _Entry | None = None
     backoff: Backoff = field(default_factory=Backoff)
     failed: bool = False
     dead: bool = False
@@ -65,13 +101,9 @@ class EnginePools:
 
     def prepare(self, parameters: TlsParameters) -> None:
         """Have a pool ready, if that takes no longer than usual.  Raises StageExit when the files cannot be read."""
-        loaded, loading = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._entry(parameters, loading)
-        finally:
-            os.close(loading)
-            select.select([loaded], [], [], _LONGEST_LOAD_S)
-            os.close(loaded)
+        started = self._entry(parameters).pool
+        if started.pid in self._keepers:
+            started.await_ready(_LONGEST_LOAD_S)
 
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Send a connection to the pool of its parameters.
@@ -98,10 +130,16 @@ class EnginePools:
         connections that nobody has taken, and any other when it is needed.
         """
         was_keeper = self._keepers.pop(pid, None) is not None
-        entry = next((entry for entry in self._entries.values() if entry.pool.pid == pid), None)
-        if entry is not None:
+        for entry in list(self._entries.values()):
+            last = entry.predecessor
+            if pid not in (entry.pool.pid, last and last.pool.pid):
+                continue
             self._deaths.add(f"pool {pid} of TLS engines", status)
-            self._keeper_ended(entry, status)
+            if last is not None and last.pool.pid == pid:
+                entry.predecessor = None
+                self._hand_over(last, entry)
+            else:
+                self._keeper_ended(entry, status)
         return was_keeper
 
     def _keeper_ended(self, entry: _Entry, status: int) -> None:
@@ -110,7 +148,11 @@ class EnginePools:
             entry.watchdog.stop()
             self._reactor.after(entry.backoff.failed(), lambda: self._start_over(entry))
             return
-        if os.WEXITSTATUS(status) == BAD_CONFIGURATION:
+        code = os.WEXITSTATUS(status)
+        if code == ExitCode.KEYPAIR_MISMATCH and entry.predecessor is not None:
+            self._entries[entry.parameters] = self._fall_back(entry, entry.predecessor)
+            return
+        if code in (ExitCode.KEYPAIR_MISMATCH, BAD_CONFIGURATION):
             entry.failed = True
         else:
             del self._entries[entry.parameters]
@@ -121,28 +163,58 @@ class EnginePools:
         for parameters in list(self._entries):
             self._drop(parameters)
 
-    def _entry(self, parameters: TlsParameters, loading: int | None = None) -> _Entry:
+    def _entry(self, parameters: TlsParameters) -> _Entry:
         stamps = parameters.paths.stamps()
-        entry = self._entries.pop(parameters, None)
-        if entry is not None and not entry.dead and not _is_current(entry, parameters.paths, stamps):
-            self._retire(entry)
-            entry = None
+        entry = self._entries.get(parameters)
         if entry is None:
-            entry = self._start(parameters, stamps, loading)
+            entry = self._start(parameters, _Reading.of(parameters.paths, stamps))
             if len(self._entries) >= _MOST_POOLS:
                 self._drop(next(iter(self._entries)))
-        self._entries[parameters] = entry
+        elif not (entry.dead or _is_current(entry, parameters.paths, stamps)):
+            entry = self._renew(entry, stamps)
+        self._entries.pop(parameters, None)
+        self._entries[parameters] = entry  # the last one is the one that was used last
         return entry
 
-    def _start(self, parameters: TlsParameters, stamps: tuple[Stamp, ...], loading: int | None) -> _Entry:
-        stable = _are_stable(stamps)
-        credentials = parameters.paths.read()
-        started = pool.start(parameters, credentials, self._isolation, loading)
+    def _renew(self, entry: _Entry, stamps: tuple[Stamp, ...]) -> _Entry:
+        """Start a pool in place of one whose files have changed.  Raises StageExit when they cannot be read."""
+        last = entry if entry.predecessor is None else entry.predecessor
+        try:
+            read = _Reading.of(entry.parameters.paths, stamps)
+        except StageExit:
+            self._drop(entry.parameters)
+            raise
+        if last.failed or last.credentials.judges != _Digest.of(read.credentials).judges:
+            self._drop(entry.parameters)
+            return self._start(entry.parameters, read)
+        read = read._replace(credentials=replace(read.credentials, renewed=True))
+        successor = self._start(entry.parameters, read)
+        if last is not entry:
+            entry.predecessor = None
+            self._hand_over(entry, successor)
+        successor.predecessor = last
+        return successor
+
+    def _fall_back(self, entry: _Entry, last: _Entry) -> _Entry:
+        """Go on with the pool before: what it has read is taken for what the files hold, until they change."""
+        entry.predecessor = None
+        last.stamps, last.stable, last.credentials = entry.stamps, entry.stable, entry.credentials
+        self._hand_over(entry, last)
+        return last
+
+    def _start(self, parameters: TlsParameters, read: _Reading) -> _Entry:
+        started = pool.start(parameters, read.credentials, self._isolation)
         self._keepers[started.pid] = started
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
-        entry = _Entry(parameters, started, watchdog, stamps, hash(credentials), stable)
-        self._reactor.watch(entry.pool.control.fileno(), WRITABLE, lambda _: self._flush(entry))
+        entry = _Entry(parameters, started, watchdog, read.stamps, read.stable, _Digest.of(read.credentials))
+        self._reactor.watch(entry.pool.control.fileno(), READABLE | WRITABLE, lambda _: self._go_on(entry))
         return entry
+
+    def _go_on(self, entry: _Entry) -> None:
+        """Let go of the predecessor of a pool that is ready, and send what waits."""
+        if entry.predecessor is not None and entry.pool.is_ready():
+            self._retire_predecessor(entry)
+        self._flush(entry)
 
     def _flush(self, entry: _Entry) -> None:
         """Send what waits.  A pool that is gone is found in `reaped`."""
@@ -165,8 +237,13 @@ class EnginePools:
         if entry.closed:
             return
         waiting = entry.pool.take_back()
-        if self._entries.get(entry.parameters) is entry:
+        current = self._entries.get(entry.parameters)
+        if current is entry:
             del self._entries[entry.parameters]
+            if entry.predecessor is not None:  # which the next one needs as well
+                self._entries[entry.parameters], entry.predecessor = entry.predecessor, None
+        elif current is not None and current.predecessor is entry:
+            current.predecessor = None
         self._close(entry)
         try:
             other = self._entry(entry.parameters)
@@ -178,6 +255,15 @@ class EnginePools:
         other.backoff = entry.backoff
         if not entry.dead:
             other.watchdog.patience_s = entry.watchdog.next_patience_s
+        self._send(waiting, other)
+
+    def _hand_over(self, entry: _Entry, other: _Entry) -> None:
+        """Give the connections that a pool has not taken to another, and let go of it."""
+        waiting = entry.pool.take_back()
+        self._close(entry)
+        self._send(waiting, other)
+
+    def _send(self, waiting: list[Descriptors], other: _Entry) -> None:
         for fds in waiting:
             if ToProgram(fds.to_program).reader_is_gone():  # the server has given it up meanwhile
                 fds.close()
@@ -186,7 +272,8 @@ class EnginePools:
                 other.pool.send_connection(fds)
             except OSError:
                 fds.close()
-        other.watchdog.look()
+        if not other.dead:
+            other.watchdog.look()
 
     def _drop(self, parameters: TlsParameters) -> None:
         entry = self._entries.pop(parameters, None)
@@ -194,12 +281,19 @@ class EnginePools:
             self._retire(entry)
 
     def _retire(self, entry: _Entry) -> None:
-        """Give a pool no more connections than those that wait for it already."""
+        """Give a pool, and its predecessor, no more connections than those that wait for it already."""
+        self._retire_predecessor(entry)
         if not entry.closed:
             entry.retired = True
             self._flush(entry)
 
+    def _retire_predecessor(self, entry: _Entry) -> None:
+        if entry.predecessor is not None:
+            self._retire(entry.predecessor)
+            entry.predecessor = None
+
     def _close(self, entry: _Entry) -> None:
+        self._retire_predecessor(entry)
         if not entry.closed:
             entry.closed = True
             entry.watchdog.stop()
@@ -226,7 +320,7 @@ def _is_current(entry: _Entry, paths: CredentialPaths, stamps: tuple[Stamp, ...]
         return False
     if not entry.stable:
         stable = _are_stable(stamps)
-        if hash(paths.read()) != entry.contents:
+        if _Digest.of(paths.read()) != entry.credentials:
             return False
         entry.stable = stable
     return True

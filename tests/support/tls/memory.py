@@ -47,7 +47,10 @@ def client_context(
         context.set_verify(SSL.VERIFY_PEER)
     if certificate is not None:
         context.use_privatekey(load_pem_private_key(certificate.key, None))  # type: ignore[arg-type]
-        context.use_certificate(x509.load_pem_x509_certificate(certificate.chain))
+        own, *above = x509.load_pem_x509_certificates(certificate.chain)
+        context.use_certificate(own)
+        for one in above:
+            context.add_extra_chain_cert(one)
     return context
 
 

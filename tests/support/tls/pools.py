@@ -30,7 +30,9 @@ class Connection:
         self.client, self.stdin, self.stdout, self.notified = client, stdin, stdout, notified
         self.tls: SSL.Connection
 
-    def shake_hands(self, context: SSL.Context | None = None, session: SSL.Session | None = None) -> None:
+    def shake_hands(
+        self, context: SSL.Context | None = None, session: SSL.Session | None = None, stapled: bool = False
+    ) -> None:
         self.client.settimeout(None)
         self.tls = SSL.Connection(context or client_context(), self.client)
         self._states: list[str] = []
@@ -38,6 +40,8 @@ class Connection:
         self.tls.set_connect_state()
         if session is not None:
             self.tls.set_session(session)
+        if stapled:
+            self.tls.request_ocsp()
         self.tls.do_handshake()
 
     def ticket(self) -> SSL.Session:
@@ -122,12 +126,25 @@ class Server:
         deadline = time.monotonic() + PATIENCE
         while self.pool() == pid:
             assert time.monotonic() < deadline
-            self.reactor.after(0.05, lambda: None)
-            self.reactor.turn()
+            self.turn()
+
+    def await_end(self, pid: int) -> int:
+        """Go on until a pool that is let go of has ended, and return its status."""
+        deadline = time.monotonic() + PATIENCE
+        while (ended := os.waitpid(pid, os.WNOHANG))[0] != pid:
+            assert time.monotonic() < deadline
+            self.turn()
+        return ended[1]
+
+    def turn(self) -> None:
+        """Let the pools do what is to be done now."""
+        self.reactor.after(0.005, lambda: None)
+        self.reactor.turn()
 
     def close(self) -> None:
         """Let all go, and await their end: nothing survives the server and its sessions."""
-        pids = {entry.pool.pid for entry in self.pools._entries.values() if not entry.closed}
+        entries = [found for entry in self.pools._entries.values() for found in (entry, entry.predecessor) if found]
+        pids = {entry.pool.pid for entry in entries if not entry.closed}
         self.pools.close()
         self.connections.close()
         for pid in pids:

@@ -78,7 +78,10 @@ def test_without_a_server_name_there_is_no_variable_for_it(site: Site) -> None:
 
 @pytest.mark.parametrize(("options", "kept"), [((), False), (("-Z",), True), (("-Z", "-z"), False), (("-z",), False)])
 def test_Z_keeps_the_variables_about_keys(site: Site, options: tuple[str, ...], kept: bool) -> None:
-    keys = {**site.env, "CADIR": "/nowhere", "CAFILE": "/nowhere/either", "KEYFILE:x": "/k", "CERTFILE:x": "/c"}
+    second = site.authority.issue("localhost", rsa_key=True)
+    keys = {**site.env, "KEYFILE2": second.key, "CERTFILE2": second.certificate}
+    keys |= dict.fromkeys(("CADIR", "CAFILE", "CRLFILE", "OCSPFILE", "OCSPFILE2"), "/nowhere")
+    keys |= {f"{name}FILE{number}:x": "/x" for name in ("KEY", "CERT", "OCSP") for number in ("", "2")}
     with site.serve("env", "-0", options=options, env=keys) as server:
         got, port = env_of(server, peers.context(site.authority.file))
         assert got == {**base(server, port), **(keys if kept else {})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import ssl
 from pathlib import Path
@@ -120,11 +121,6 @@ def empty_certificate(pair: Pair) -> None:
     replace(pair.certificate, b"")
 
 
-def take_another_key(pair: Pair) -> None:
-    os.rename(pair.key, pair.key + ".old")
-    shutil.copy(pair.key.replace("localhost", "other.example"), pair.key)
-
-
 def remove_key(pair: Pair) -> None:
     os.unlink(pair.key)
 
@@ -144,7 +140,6 @@ def put_a_directory(pair: Pair) -> None:
     [
         (damage_key, "unable to read private key: ."),
         (empty_certificate, "unable to read certificate: ."),
-        (take_another_key, "unable to use keypair: ."),
         (remove_key, r"unable to read \S+localhost\.key: No such file or directory$"),
         (put_a_fifo, r"unable to read \S+localhost\.key: not a regular file$"),
         (put_a_directory, r"unable to read \S+localhost\.key: Is a directory$"),
@@ -152,7 +147,6 @@ def put_a_directory(pair: Pair) -> None:
 )
 def test_a_broken_key_or_certificate(site: Site, by: ssl.SSLContext, damage: object, complaint: str) -> None:
     """It serves nobody and says why; whole again, it serves again.  Sessions under the old one go on."""
-    site.authority.issue("other.example")
     with site.serve("cat") as server, peers.dial(server, by) as running:
         good = Pair(site.pair.key + ".good", site.pair.certificate + ".good")
         shutil.copy(site.pair.key, good.key)
@@ -168,6 +162,35 @@ def test_a_broken_key_or_certificate(site: Site, by: ssl.SSLContext, damage: obj
         site.pair.install(good)
         assert peers.answer(server, by, b"in") == b"in"
         assert echoes(running)
+
+
+@pytest.mark.parametrize("key_first", [True, False])
+def test_a_key_and_a_certificate_renewed_one_after_the_other(site: Site, by: ssl.SSLContext, key_first: bool) -> None:
+    """Nobody is refused in between, and the log says so once."""
+    newer = site.authority.issue("newer.example")
+    steps = [(site.pair.key, newer.key), (site.pair.certificate, newer.certificate)]
+    with site.serve("cat") as server, peers.crowd(8) as crowd:
+        assert shown(server, by) == "localhost"
+        for ours, theirs in steps if key_first else reversed(steps):
+            names = set(crowd.map(lambda _: shown(server, by), range(16)))
+            assert names == {"localhost"}
+            replace(ours, Path(theirs).read_bytes())
+        assert set(crowd.map(lambda _: shown(server, by), range(16))) == {"newer.example"}
+        server.wait_log("^s6-tlsd-io: warning: unable to use keypair: .*: going on with the last key and certificate$")
+        assert len(re.findall("unable to use keypair", server.log())) == 1
+
+
+def test_a_key_and_its_certificate_in_one_file(site: Site, by: ssl.SSLContext) -> None:
+    both = str(site.place / "both.pem")
+
+    def put(pair: Pair) -> None:
+        replace(both, Path(pair.key).read_bytes() + Path(pair.certificate).read_bytes())
+
+    put(site.pair)
+    with site.serve("cat", env={**site.env, "KEYFILE": both, "CERTFILE": both}) as server:
+        assert shown(server, by) == "localhost"
+        put(site.authority.issue("newer.example"))
+        assert [shown(server, by) for _ in range(4)] == ["newer.example"] * 4
 
 
 def test_a_server_that_starts_with_a_broken_key(site: Site, by: ssl.SSLContext) -> None:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
-import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support import peers
-from tests.support.servers import PATIENCE, Server
+from tests.support.peers import s_client
+from tests.support.servers import Server
 from tests.support.site import ALLOW, ENDED, Authority, Rules, Site, allow, of
 
 PROTOCOLS = {"tls1_2": "TLSv1.2", "tls1_3": "TLSv1.3"}
-
-
-def s_client(server: Server, site: Site, *words: str) -> str:
-    """Say hello by ``openssl s_client`` and return what it says."""
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-CAfile", site.authority.file, *words]
-    done = subprocess.run(
-        [*command, "-verify_return_error", "-ign_eof"],
-        input=b"hello\n",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=PATIENCE,
-    )
-    return done.stdout.decode(errors="replace")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -33,11 +22,48 @@ def test_openssl_resumes(site: Site, protocol: str) -> None:
     """With eight connections no process can be meant; in worker mode every worker gets some of them."""
     ticket = str(site.place / "session.pem")
     with site.serve("sh", "-c", "read line; echo got $line", options=("-S",)) as server:
-        said = s_client(server, site, f"-{protocol}", "-sess_out", ticket)
+        said = s_client(server, site.authority.file, f"-{protocol}", "-sess_out", ticket)
         assert f"New, {PROTOCOLS[protocol]}" in said and "got hello" in said
         for _ in range(8):
-            said = s_client(server, site, f"-{protocol}", "-sess_in", ticket)
+            said = s_client(server, site.authority.file, f"-{protocol}", "-sess_in", ticket)
             assert f"Reused, {PROTOCOLS[protocol]}" in said and "got hello" in said
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_ticket_resumes_until_its_key_has_been_renewed_twice(site: Site, protocol: str) -> None:
+    """Whenever it is asked, in no more than one place does the answer change from yes to no."""
+    tickets, program = str(site.place / "session.pem"), ("sh", "-c", "read line; echo got $line")
+    with site.serve(*program, options=("-S", "--ticket-lifetime=2")) as server:
+        began = time.monotonic()
+        assert f"New, {PROTOCOLS[protocol]}" in s_client(
+            server, site.authority.file, f"-{protocol}", "-sess_out", tickets
+        )
+        issued = time.monotonic()
+        answers = []
+        while (asked := time.monotonic()) < issued + 4.5:
+            said = s_client(server, site.authority.file, f"-{protocol}", "-sess_in", tickets)
+            assert "got hello" in said
+            answers.append((asked - began, time.monotonic() - issued, f"Reused, {PROTOCOLS[protocol]}" in said))
+        assert all(reused for latest, _, reused in answers if latest < 1)
+        assert not any(reused for _, earliest, reused in answers if earliest > 4)
+        changes = sum(one[2] != other[2] for one, other in itertools.pairwise(answers))
+        assert changes == 1
+
+
+def test_no_client_is_lost_while_keys_are_renewed(site: Site) -> None:
+    """Engines leave, and others take their place, with connections under way at every moment."""
+    by = peers.context(site.authority.file)
+    with site.serve("cat", options=("--ticket-lifetime=1",)) as server, peers.crowd(8) as crowd:
+        until = time.monotonic() + 3.5
+
+        def come_again_and_again(_: int) -> int:
+            count = 0
+            while time.monotonic() < until:
+                assert peers.answer(server, by, b"in") == b"in"
+                count += 1
+            return count
+
+        assert min(crowd.map(come_again_and_again, range(8))) > 1
 
 
 def session(server: Server, by: ssl.SSLContext, source: str = "127.0.0.1") -> ssl.SSLSession:

@@ -12,6 +12,7 @@ import pytest
 from s6tls.posix.identity import Identity, own_account
 from s6tls.tls.credentials import (
     CredentialPaths,
+    Keypair,
     KeypairPaths,
     SessionOptions,
     SniLevel,
@@ -49,8 +50,8 @@ def test_the_default_pair_is_needed_and_enough() -> None:
 def test_pairs_for_names_count_only_when_asked_for() -> None:
     env = BASE | {b"KEYFILE:A.example": b"/a", b"CERTFILE:A.example": b"/b"}
     assert len(CredentialPaths.from_environment(env, DEFAULT).keypairs) == 1
-    named = (b"a.example", b"/a", b"/b")
-    assert CredentialPaths.from_environment(env, SNI).keypairs == ((b"", b"/key", b"/cert"), named)
+    named = KeypairPaths(b"a.example", b"/a", b"/b")
+    assert CredentialPaths.from_environment(env, SNI).keypairs == (KeypairPaths(b"", b"/key", b"/cert"), named)
     assert CredentialPaths.from_environment(env, ONLY_SNI).keypairs == (named,)
 
 
@@ -65,7 +66,23 @@ def test_only_names_and_none_there_is_refused() -> None:
 
 def test_pairs_for_no_name_at_all_do_not_stand_in_for_the_default() -> None:
     env = BASE | {b"KEYFILE:": b"/a", b"CERTFILE:": b"/b"}
-    assert CredentialPaths.from_environment(env, SNI).keypairs == ((b"", b"/key", b"/cert"),)
+    assert CredentialPaths.from_environment(env, SNI).keypairs == (KeypairPaths(b"", b"/key", b"/cert"),)
+
+
+def test_a_second_pair_is_read_where_there_is_a_first() -> None:
+    env = BASE | {b"KEYFILE2": b"/k2", b"CERTFILE2": b"/c2"}
+    both = KeypairPaths(b"", b"/key", b"/cert"), KeypairPaths(b"", b"/k2", b"/c2", b"/o2")
+    env[b"OCSPFILE2"] = b"/o2"
+    assert CredentialPaths.from_environment(env, DEFAULT).keypairs == both
+    named = {b"%b:A" % name: path + b"a" for name, path in env.items()}
+    of_name = KeypairPaths(b"a", b"/keya", b"/certa"), KeypairPaths(b"a", b"/k2a", b"/c2a", b"/o2a")
+    assert CredentialPaths.from_environment(env | named, SNI).keypairs == both + of_name
+    assert CredentialPaths.from_environment(env | named, ONLY_SNI).keypairs == of_name
+    for name in env.keys() - {b"OCSPFILE2"}:
+        rest = {known: path for known, path in env.items() if known != name}
+        assert refusal(lambda: CredentialPaths.from_environment(rest, DEFAULT)) == f"{name.decode()} not set"  # noqa: B023
+    del named[b"KEYFILE:A"]
+    assert refusal(lambda: CredentialPaths.from_environment(env | named, SNI)) == "KEYFILE:A not set"
 
 
 def test_asking_for_client_certificates_needs_an_authority() -> None:
@@ -129,7 +146,7 @@ def test_ids_that_are_none_are_refused(name: bytes, bad: bytes) -> None:
 def test_files_are_read_as_they_are(tmp_path: Path) -> None:
     pair = pki.pair()
     credentials = pki.paths(tmp_path, pair).read()
-    assert credentials.keypairs == ((b"", pair.key, pair.chain),)
+    assert credentials.keypairs == (Keypair(b"", pair.key, pair.chain),)
     assert credentials.trusted == ()
 
 

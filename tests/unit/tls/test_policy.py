@@ -130,10 +130,12 @@ def test_a_client_does_not_resume_when_its_certificate_or_the_list_has_expired(
     )
     strict = strict_context(revoked=revocations(by="clients", end=end) if what == "CRL" else b"")
     held, spare = ticket(strict, client), ticket(strict, client)
-    assert connect(strict, client, session=spare).resumed
+    pump, again = Pump(strict), Client(client, session=spare)
+    shake_hands(pump, again)
+    assert again.resumed
     later = end + datetime.timedelta(seconds=1)
     monkeypatch.setattr("s6tls.tls.policy.clock", later.timestamp)
-    store = strict.get_cert_store()
+    store = pump.connection.context.get_cert_store()
     assert store is not None
     store.set_time(later)
     with pytest.raises(TLSFailure, match=rf"^certificate verify failed: {what} has expired$") as failure:
@@ -144,7 +146,7 @@ def test_a_client_does_not_resume_when_its_certificate_or_the_list_has_expired(
 def test_tickets_count_until_the_first_of_what_is_in_force_runs_out() -> None:
     root = x509.load_pem_x509_certificate(pki.root("clients"))
     strict = strict_context()
-    assert strict.get_app_data() == SessionPolicy(valid_until=root.not_valid_after_utc.timestamp())
+    assert strict.get_app_data() == SessionPolicy(False, valid_until=root.not_valid_after_utc.timestamp())
     lists = revocations(by="clients", days=-1) + revocations(by="clients", days=5) + revocations(by="others", days=7)
     valid_until = strict_context(revoked=lists).get_app_data().valid_until
     assert abs(valid_until - time.time() - 5 * 24 * 3600) < 60

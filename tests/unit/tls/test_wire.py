@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from s6tls.tls.wire import server_name
+from s6tls.tls.wire import server_name, ticket
 from tests.support.tls.memory import VERSIONS, Client, client_context
 
 
@@ -45,5 +45,10 @@ def test_a_part_of_one_is_none() -> None:
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_anything_else_is_a_name_or_an_error(junk: bytes, where: int) -> None:
     said = hello(SSL.TLS1_3_VERSION, b"a.example")
-    with contextlib.suppress(ValueError):
-        assert isinstance(server_name(said[:where] + junk + said[where + len(junk) :]), bytes)
+    for read in (server_name, ticket):
+        with contextlib.suppress(ValueError):
+            assert isinstance(read(said[:where] + junk + said[where + len(junk) :]), bytes)
+
+
+def test_without_a_session_there_is_no_ticket() -> None:
+    assert ticket(hello(SSL.TLS1_3_VERSION, b"a.example")) == b""

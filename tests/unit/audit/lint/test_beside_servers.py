@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import os
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +83,22 @@ def both(make: Callable[[], pki.Pair]) -> Change:
     return change
 
 
+def second(make: Callable[[], pki.Pair]) -> Change:
+    def change(place: Place) -> None:
+        place.env["KEYFILE2"], place.env["CERTFILE2"] = make().write(place.path, "second")
+
+    return change
+
+
+def response(make: Callable[[], bytes]) -> Change:
+    def change(place: Place) -> None:
+        both(lambda: pki.pair(by="ours/issuing"))(place)
+        place.env["OCSPFILE"] = os.fsencode(place.path / "OCSPFILE")
+        (place.path / "OCSPFILE").write_bytes(make())
+
+    return change
+
+
 def of(name: str, act: Callable[[Path], object]) -> Change:
     def change(place: Place) -> None:
         (place.path / name).unlink(missing_ok=True)
@@ -111,15 +124,6 @@ def empties(directory: str, *names: str) -> Change:
         without(*names)(place)
 
     return change
-
-
-@functools.cache
-def pss() -> pki.Pair:
-    """A key that may make signatures of one kind only, and its certificate."""
-    with tempfile.TemporaryDirectory() as place:
-        words = "openssl req -x509 -newkey rsa-pss -pkeyopt rsa_keygen_bits:2048 -nodes -subj /CN=pss"
-        subprocess.run([*words.split(), "-keyout", "key", "-out", "crt"], cwd=place, check=True, capture_output=True)
-        return pki.Pair(Path(place, "key").read_bytes(), Path(place, "crt").read_bytes())
 
 
 def self_made(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> pki.Pair:
@@ -186,9 +190,25 @@ CASES: dict[str, tuple[bool, Change]] = {
     "DSA": (False, writes("KEYFILE", lambda: plain(dsa.generate_private_key(1024)))),
     "Ed448": (False, both(of_another_kind)),
     "X25519": (False, writes("KEYFILE", lambda: plain(x25519.X25519PrivateKey.generate()))),
-    "RSA for PSS only": (False, both(pss)),
+    "RSA for PSS only": (True, both(pki.pss)),
+    "RSA for PSS only, with the certificate of another": (False, writes("KEYFILE", lambda: pki.pss().key)),
+    "a second pair": (True, second(lambda: pki.pair(rsa_key=True))),
+    "a second pair for PSS only": (True, second(pki.pss)),
+    "a second pair of the same kind": (False, second(lambda: pki.pair("another.example"))),
+    "a second key and another certificate": (
+        False,
+        second(lambda: pki.Pair(pki.pair(rsa_key=True).key, pki.pss().chain)),
+    ),
+    "noise for a second key": (False, second(lambda: pki.Pair(b"noise", pki.pair(rsa_key=True).chain))),
+    "noise for a second certificate": (False, second(lambda: pki.Pair(pki.pair(rsa_key=True).key, b"noise"))),
+    "a second key without a file": (False, lambda place: place.env.update(KEYFILE2=b"/none", CERTFILE2=b"/none")),
     "RSA too short": (False, both(lambda: self_made(rsa.generate_private_key(65537, 1024)))),
     "a curve too short": (False, both(lambda: self_made(ec.generate_private_key(ec.SECP192R1())))),
+    # OCSP responses, which no server needs
+    "a response": (True, response(lambda: pki.ocsp_response(pki.pair(by="ours/issuing")))),
+    "an old response": (True, response(lambda: pki.ocsp_response(pki.pair(by="ours/issuing"), days=-0.5))),
+    "noise for a response": (True, response(lambda: b"noise")),
+    "no response": (True, lambda place: place.env.update(OCSPFILE=b"/none")),
     # Files
     "no key": (False, of("KEYFILE", lambda path: None)),
     "a directory for a key": (False, of("KEYFILE", Path.mkdir)),
@@ -212,6 +232,7 @@ CASES: dict[str, tuple[bool, Change]] = {
     "a garbled name": (False, writes("CERTFILE", lambda: pki.garbled(der(pki.pair().chain)))),
     "a name in Latin 1": (True, writes("CERTFILE", lambda: old_fashioned(pki.pair().chain))),
     # Authorities
+    "a CA that is no root": (True, writes("CAFILE", lambda: pki.root("ours/issuing"))),
     "a CA in DER": (True, writes("CAFILE", lambda: der(pki.root()))),
     "a CA with a garbled name": (False, writes("CAFILE", lambda: pki.garbled(der(pki.root())))),
     "a CA with a name in Latin 1": (False, writes("CAFILE", lambda: old_fashioned(pki.root()))),

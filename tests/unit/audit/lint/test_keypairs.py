@@ -250,6 +250,22 @@ def test_several_revocation_lists_in_a_file(place: Place) -> None:
     ]
 
 
+def test_responses_that_clients_would_not_believe(place: Place) -> None:
+    """They are left out, so it is never an error."""
+    pair = pki.pair(by="ours/issuing")
+    files = place.pair(pair)
+
+    def found(response: bytes) -> list[str]:
+        return codes(keypair_findings(**files, OCSPFILE=place.file("response", response)))
+
+    assert found(pki.ocsp_response(pair)) == []
+    assert found(pki.ocsp_response(pair, days=-0.5)) == found(b"noise") == found(b"") == ["warning bad-ocsp"]
+    assert found(pki.ocsp_response(pki.pair("x.example", by="ours/issuing"))) == ["warning bad-ocsp"]
+    assert codes(keypair_findings(**files, OCSPFILE=place.path / "none")) == ["warning file-missing"]
+    other = {"KEYFILE2": place.file("2.key", pair.key), "CERTFILE2": place.file("2.crt", pair.chain)}
+    assert codes(keypair_findings(**other, OCSPFILE2=place.file("response", b"noise"))) == ["warning bad-ocsp"]
+
+
 @pytest.mark.parametrize("data", [b"", b"noise", b"-----BEGIN X509 CRL-----\n", pki.root()])
 def test_what_is_no_revocation_list(place: Place, data: bytes) -> None:
     assert codes(keypair_findings(CRLFILE=place.file("crl", data))) == ["error bad-crl"]

@@ -257,6 +257,8 @@ def test_families_that_no_server_looks_into() -> None:
         ({b"KEYFILE:a": b"/k", b"CERTFILE:b": b"/c"}, ["sets CERTFILE:b but not", "sets KEYFILE:a but not"]),
         ({b"KEYFILE:a": b"/k", b"CERTFILE:a": b"/c", b"KEYFILES": b"x", b"KEYFILE:": b""}, []),
         ({b"KEYFILE": None, b"CERTFILE": None}, []),
+        ({b"KEYFILE2": b"/k", b"CERTFILE2:a": b"/c"}, ["sets CERTFILE2:a but not", "sets KEYFILE2 but not CERTFILE2"]),
+        ({b"KEYFILE2": b"/k", b"CERTFILE2": b"/c"}, []),
     ],
 )
 def test_halves_of_keypairs(env: dict[bytes, bytes | None], expected: list[str]) -> None:

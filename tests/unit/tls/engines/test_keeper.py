@@ -7,9 +7,10 @@ from tests.support.reporter import report
 NEEDED = {
     "accessrules": "identifiers stamp text",
     "helper": "reply texts",
-    "pki": "files parsing",
+    "pki": "files ocsp parsing",
     "posix": "backoff descriptors exitcodes identity reactor stderr",
-    "tls": "context credentials delayed ends library owner policy pump session states variables wire",
+    "tls": "credentials delayed ends library owner policy pump session states variables wire",
+    "tls.context": "algorithms build clients errors stapling tickets",
     "tls.engines": "account engine keeper warmup",
     "ucspi": "image log minutely spawn",
 }

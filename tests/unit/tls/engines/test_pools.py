@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,12 +21,14 @@ from s6tls.tls.engines import pools
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
-from tests.support.processes import await_that
+from tests.support.processes import await_that, descriptors
 from tests.support.tls.memory import client_context
 from tests.support.tls.pools import Connection, Server, children, engine_of, with_files
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
+
+SHORT = SessionOptions(ticket_lifetime_s=2)
 
 
 # Sessions
@@ -88,6 +91,35 @@ def test_the_server_hears_of_a_session_until_it_has_ended(server: Server, parame
     assert connection.refused()
 
 
+# Ticket keys that change
+
+
+def test_a_ticket_outlives_one_change_of_keys_and_sessions_any(server: Server, parameters: TlsParameters) -> None:
+    parameters, context = replace(parameters, options=SHORT), client_context(SSL.TLS1_2_VERSION)
+    running = server.connect(parameters)
+    running.shake_hands()
+
+    def connect(session: SSL.Session | None = None) -> Connection:
+        connection = server.connect(parameters)
+        connection.shake_hands(context, session)
+        assert connection.works()
+        return connection
+
+    def await_change() -> None:
+        """The keeper has another pipe for each generation of its children."""
+        before = set(descriptors(server.pool()).values())
+        await_that(lambda: set(descriptors(server.pool()).values()) != before)
+
+    await_change()
+    time.sleep(SHORT.ticket_lifetime_s / 2)  # a ticket lasts as long as its key seals: this one, beyond the next change
+    held = connect().ticket()
+    await_change()
+    assert connect(held).resumed()
+    await_change()
+    assert not connect(held).resumed()
+    assert running.works()
+
+
 # Files that change
 
 
@@ -106,7 +138,7 @@ def test_a_changed_certificate_serves_the_next_client_and_old_sessions_live_on(s
     os.close(old.stdout)
     old.stdout = os.open("/dev/null", os.O_WRONLY)
     assert os.read(old.stdin, 1) == b""
-    assert os.WEXITSTATUS(os.waitpid(first_pool, 0)[1]) == 0
+    assert os.WEXITSTATUS(server.await_end(first_pool)) == 0
 
 
 def test_a_ticket_of_the_old_certificate_is_not_taken_by_the_new_one(server: Server, tmp_path: Path) -> None:
@@ -119,7 +151,7 @@ def test_a_ticket_of_the_old_certificate_is_not_taken_by_the_new_one(server: Ser
     new.shake_hands(context, session)
     assert not new.resumed()
     server.connections.close()
-    os.waitpid(old_pool, 0)
+    server.await_end(old_pool)
 
 
 def test_a_broken_key_refuses_with_96_until_the_files_change(
@@ -154,7 +186,7 @@ def test_a_missing_file_refuses_with_96_until_it_is_there(server: Server, tmp_pa
     assert connection.works() and first.works()
     if server.pool() != old_pool:  # the rename changed the file's ctime
         server.connections.close()
-        os.waitpid(old_pool, 0)
+        server.await_end(old_pool)
 
 
 def test_pools_that_nobody_used_for_long_make_room_for_new_ones(
@@ -170,7 +202,7 @@ def test_pools_that_nobody_used_for_long_make_room_for_new_ones(
     connection_server.connect(each[1]).shake_hands()
     connection_server.connect(each[2]).shake_hands()
     connection_server.connections.close()
-    assert os.waitpid(first, 0)[0] == first
+    connection_server.await_end(first)
 
 
 # More than a pool can take at once
@@ -200,7 +232,7 @@ def test_connections_that_wait_for_a_stopped_pool_are_served_in_the_end_even_und
         assert connection.works()
         assert connection.serial() == first.serial() != new.serial()
     connection_server.connections.close()
-    os.waitpid(pool, 0)
+    connection_server.await_end(pool)
 
 
 def start_handshake(connection: Connection) -> None:
@@ -236,7 +268,7 @@ def test_a_file_rewritten_within_one_tick_of_the_clock_shows(connection_server: 
     chain.write_bytes(chain.read_bytes() + b"\n")
     connection_server.pools.prepare(parameters)
     assert connection_server.pool() != first
-    os.waitpid(first, 0)
+    connection_server.await_end(first)
 
 
 def test_a_file_that_has_just_been_written_costs_no_pool_for_each_client(

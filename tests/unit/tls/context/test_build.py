@@ -59,9 +59,10 @@ def served_names(client: Client) -> list[str]:
         rsa_key(),
         ec.generate_private_key(ec.SECP256R1()),
         ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
         ed25519.Ed25519PrivateKey.generate(),
     ],
-    ids=["RSA", "P-256", "P-384", "Ed25519"],
+    ids=["RSA", "P-256", "P-384", "P-521", "Ed25519"],
 )
 @pytest.mark.parametrize("der", [False, True], ids=["PEM", "DER"])
 @EACH_VERSION
