@@ -5,8 +5,9 @@ root.  So it does not read them: it sends each request, with the client's socket
 rights, and gets a reply (see `s6tls.helper.reply`).  One helper serves all connections side by side (see
 `s6tls.helper.serving`), so that a name server that never answers delays only its own client.
 
-The helper is started with the first request, and again if it has ended.  It ends when its control socket closes, so
-it never outlives the server.  Of the server's descriptors it holds only stderr.
+The helper is started with the first request, and again if it has ended, or if a file that its jail lets it read has
+been replaced.  It ends when its control socket closes and nobody waits for what it has begun, so it never outlives the
+server.  Of the descriptors of a long-lived server it holds none.
 """
 
 from __future__ import annotations
@@ -16,19 +17,25 @@ import json
 import os
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from s6tls.accessrules.stamp import stamp_of
 from s6tls.helper.serving import serve
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import DescriptorSender, control_pair
 from s6tls.posix.identity import Identity
+from s6tls.posix.jail import LOOKUP_FILES, Jail, Level, Role, become
 from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
+from s6tls.ucspi.hearsay import Hearsay
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import exits
+
+if TYPE_CHECKING:
+    from s6tls.accessrules.stamp import Stamp
 
 _FIRST_ID = 0x70000000
 """Above what systems give out to accounts, services and containers."""
@@ -42,11 +49,16 @@ _SYSTEM = ExitCode.SYSTEM
 
 
 class LookupHelper:
-    """The server's end of the helper; `reactor`, if given, is the event loop that sends what it cannot take yet."""
+    """The server's end of the helper, which is jailed as far as `jail` says.
 
-    def __init__(self, reactor: Reactor | None = None) -> None:
-        self._reactor = reactor
+    `reactor`, if given, is the event loop that sends what the helper cannot take yet, and hears what it says.
+    """
+
+    def __init__(self, reactor: Reactor | None = None, jail: Level = Level.BEST) -> None:
+        self._reactor, self._jail = reactor, jail
+        self._stderr = Hearsay(reactor, "s6tls", "the lookup helper") if reactor is not None else None
         self._sender: DescriptorSender | None = None
+        self._stamps: tuple[Stamp | None, ...] = ()
         self._watchdog: Watchdog | None = None
 
     def look_up(self, program: str, lookup: dict[str, Any], timeout_ms: int, servers: list[str]) -> int:
@@ -95,7 +107,13 @@ class LookupHelper:
         return fds[0]
 
     def _send(self, kind: str, message: bytes, fds: list[int]) -> None:
-        """Send a request to the helper, or to a new one if it has ended.  Raises OSError."""
+        """Send a request to the helper, or to a new one if it has ended, or cannot read what is there now.
+
+        Raises OSError.
+        """
+        if self._stamps != (stamps := tuple(map(_stamp, LOOKUP_FILES))):
+            self.close()
+            self._stamps = stamps
         if self._sender is not None:
             try:
                 self._sender.send(message, fds)
@@ -120,7 +138,8 @@ class LookupHelper:
         ours, theirs = control_pair()
         with theirs:
             try:
-                _start(theirs, _NEEDS if self._reactor is not None else (kind,))
+                said = 2 if self._stderr is None else self._stderr.writing
+                _start(theirs, said, _NEEDS if self._reactor is not None else (kind,), self._jail)
             except OSError:
                 ours.close()
                 raise
@@ -138,7 +157,14 @@ class LookupHelper:
             self.close()
 
 
-def _start(control: socket.socket, kinds: Iterable[str]) -> None:
+def _stamp(path: str) -> Stamp | None:
+    try:
+        return stamp_of(os.stat(path))
+    except OSError:
+        return None
+
+
+def _start(control: socket.socket, stderr: int, kinds: Iterable[str], jail: Level) -> None:
     """Fork twice, so that the helper is not the caller's child, for which it would have to wait.
 
     Modules for requests of these kinds are imported ahead, because the helper may have no right to read their files.
@@ -147,12 +173,13 @@ def _start(control: socket.socket, kinds: Iterable[str]) -> None:
     if pid == 0:
         with exits():
             if fork() == 0:
+                os.dup2(stderr, 2)
                 _let_go_of_all_but(control)
                 for module in (module for kind in kinds for module in _NEEDS[kind]):
                     importlib.import_module(module)
                 if os.geteuid() == 0:
                     _take_an_id_of_its_own()
-                serve(control)
+                serve(control, Jail(Role.HELPER, jail, "s6tls"))
     os.waitpid(pid, 0)
 
 
@@ -160,10 +187,10 @@ def _take_an_id_of_its_own() -> None:
     """Run as what no account and no other process is, so that none can send signals to this one, or trace it."""
     own = _FIRST_ID + os.getpid()
     try:
-        Identity(own, own).take()
+        become(Identity(own, own))
     except OSError as error:
         log("s6tls", "warning", f"unable to give the lookup helper the id {own}: {error.strerror}; it runs as nobody")
-        Identity(_NOBODY, _NOBODY).take()
+        become(Identity(_NOBODY, _NOBODY))
 
 
 def _let_go_of_all_but(control: socket.socket) -> None:

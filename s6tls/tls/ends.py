@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import os
 import select
 import socket
-import stat
 import termios
 from collections import deque
 from collections.abc import Callable
@@ -122,9 +122,10 @@ class Network:
             _shut_down(self._out, socket.SHUT_WR)
         elif self.writing != self.reading:
             forget(self.writing)
-            null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(null, self.writing, inheritable=False)
-            os.close(null)
+            reading, broken = os.pipe2(os.O_CLOEXEC)  # no file can be opened in the jail
+            os.dup2(broken, self.writing, inheritable=False)
+            os.close(broken)
+            os.close(reading)
 
     def close(self) -> None:
         """End the connection."""
@@ -232,12 +233,23 @@ class Ends:
 
 
 def _is_socket(fd: int) -> bool:
-    return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    end = _socket(fd)
+    if end is not None:
+        end.detach()
+    return end is not None
 
 
 def _socket(fd: int) -> socket.socket | None:
-    """Return a socket object that is not asked for its family, and does not own the descriptor for long."""
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd) if _is_socket(fd) else None
+    """Return a socket object that is not asked for its family, and does not own the descriptor for long.
+
+    None is for what is no socket: the constructor finds that out, and not by fstat(2), for which the jail has no room.
+    """
+    try:
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+    except OSError as error:
+        if error.errno != errno.ENOTSOCK:
+            raise
+        return None
 
 
 def _write(fd: int, chunks: deque[bytes]) -> int:

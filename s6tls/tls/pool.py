@@ -41,10 +41,12 @@ from typing import TYPE_CHECKING
 
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.fdpass import DescriptorSender, control_pair
+from s6tls.posix.jail import Jail, Role
 from s6tls.posix.process import close_all_but, fork, redirect_to_null
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls.credentials import PROGRAM, Credentials, SessionOptions, TlsParameters
 from s6tls.tls.ends import Descriptors
+from s6tls.ucspi.hearsay import Hearsay
 from s6tls.ucspi.log import Seldom, log, log_death
 from s6tls.ucspi.spawn import exits
 
@@ -128,25 +130,34 @@ def _keep(control: socket.socket, parameters: TlsParameters, credentials: Creden
 
     context = engine.confine_and_load(parameters, credentials)
     warm_up(context, parameters.options)
+    options = parameters.options
+    if isolation is Isolation.CONNECTION:
+        roles, wanted, serve = (Role.POOL, Role.ENGINE), _WAITING_ENGINES, _serve_one
+    else:
+        roles, wanted, serve = (Role.POOL_OF_WORKERS, Role.WORKER), _WORKERS, _serve_many
+        control.setblocking(False)
+        raise_soft_limit()
+    with engine.jailing():
+        own, inner = (Jail(role, options.jail, PROGRAM, options.engine_uids) for role in roles)
+        own.enter()
     gc.collect()
     gc.freeze()
-    if isolation is Isolation.CONNECTION:
-        _Keeper(control, _WAITING_ENGINES, functools.partial(_serve_one, context, parameters.options)).run()
-    else:
-        control.setblocking(False)
-        _Keeper(control, _WORKERS, functools.partial(_serve_many, context, parameters.options)).run()
+    _Keeper(control, wanted, inner, functools.partial(serve, context, options)).run()
 
 
 class _Keeper:
-    """Has `wanted` children wait on the control socket; each is a fork that runs `serve(control, taken)`.
+    """Has `wanted` children wait on the control socket; each enters `jail`, then runs `serve(control, taken)`.
 
     A child that has taken a connection and waits no more writes its process id to `taken`.
     """
 
-    def __init__(self, control: socket.socket, wanted: int, serve: Callable[[socket.socket, int], None]) -> None:
-        self._control, self._wanted, self._serve = control, wanted, serve
+    def __init__(
+        self, control: socket.socket, wanted: int, jail: Jail, serve: Callable[[socket.socket, int], None]
+    ) -> None:
+        self._control, self._wanted, self._jail, self._serve = control, wanted, jail, serve
         self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._reactor = Reactor()
+        self._stderr = Hearsay(self._reactor, PROGRAM, "a TLS engine")
         self._waiting: set[int] = set()
         self._retry: Timer | None = None
         self._pause_s = _RETRY_S
@@ -162,13 +173,17 @@ class _Keeper:
         self._reactor.run()
 
     def _connections_taken(self, _: int) -> None:
+        self._strike_out_who_has_one()
+        self._refill()
+
+    def _strike_out_who_has_one(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 taken = os.read(self._taken_out, 64 * _PID.size)
                 self._waiting.difference_update(pid for (pid,) in _PID.iter_unpack(taken))
-        self._refill()
 
     def _children_ended(self) -> None:
+        self._strike_out_who_has_one()
         fell_while_waiting = False
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -176,7 +191,7 @@ class _Keeper:
                 if not pid:
                     break
                 log_death(PROGRAM, f"TLS engine {pid}", status)
-                fell_while_waiting |= pid in self._waiting and os.WIFSIGNALED(status)
+                fell_while_waiting |= pid in self._waiting and status != 0
                 self._waiting.discard(pid)
         if fell_while_waiting:
             self._refill_later()
@@ -211,7 +226,9 @@ class _Keeper:
         pid = fork()
         if pid == 0:
             with exits():
-                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in})
+                os.dup2(self._stderr.writing, 2)
+                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, *self._jail.descriptors})
+                self._jail.enter()
                 self._serve(self._control, self._taken_in)
         return pid
 
@@ -244,7 +261,6 @@ def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.so
 def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int) -> None:
     """Take connections until the server closes the control socket, and hold all their sessions to their end."""
     os.close(taken)
-    raise_soft_limit()
     _Worker(context, options, control).run()
 
 

@@ -16,6 +16,9 @@ from s6tls.cli.frame import chain
 from s6tls.cli.frame.options import Given, Option, UsageError
 from s6tls.helper.helper import LookupHelper
 from s6tls.posix.descriptors import raise_soft_limit
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.posix.jail import Level, lacking
+from s6tls.posix.linux.libc import hide
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
@@ -92,9 +95,9 @@ class LongLived:
     long_lived = True
     patience_ms = 30000
 
-    def __init__(self, argv: Sequence[bytes], isolation: str) -> None:
-        """Read the chain in `argv`; `isolation` is one of ISOLATION's words.  Raises UsageError."""
-        self._isolation = isolation
+    def __init__(self, argv: Sequence[bytes], isolation: str, jail: str) -> None:
+        """Read the chain in `argv`; `isolation` and `jail` are words of ISOLATION and JAIL.  Raises UsageError."""
+        self._isolation, self.jail = isolation, jail
         self._reactor = Reactor()
         self._pools: EnginePools | None = None
         self._lookup_helper: LookupHelper | None = None
@@ -112,7 +115,7 @@ class LongLived:
     def lookup_helper(self) -> LookupHelper:
         """One helper serves all connections."""
         if self._lookup_helper is None:
-            self._lookup_helper = LookupHelper(self._reactor)
+            self._lookup_helper = LookupHelper(self._reactor, Level(self.jail))
         return self._lookup_helper
 
     def serve(
@@ -122,6 +125,8 @@ class LongLived:
 
         Programs start with `env`.  `announced` writes the port to stdout when clients are accepted.
         """
+        log = Log(SERVER, verbosity)
+        self._look_to_the_jail(log)
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
         keep_from_programs()
@@ -129,7 +134,6 @@ class LongLived:
         for stage in self._stages:
             if isinstance(stage, Preparing):
                 _prepare(stage, env, verbosity)
-        log = Log(SERVER, verbosity)
         open_files, most_files = raise_soft_limit()
         if self._pools is not None or self._lookup_helper is not None:
             bounds = _within(most_files, bounds, log)
@@ -144,6 +148,17 @@ class LongLived:
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
         ).serve()
         return 0
+
+    def _look_to_the_jail(self, log: Log) -> None:
+        """See that there can be a jail, and keep who gets out of it from this process.  Raises StageExit (111)."""
+        level = Level(self.jail)
+        if level is Level.NONE:
+            return
+        hide()
+        if (self._pools is not None or self._lookup_helper is not None) and (walls := lacking()):
+            if level is Level.REQUIRED:
+                raise StageExit(SERVER, ExitCode.SYSTEM, f"unable to jail TLS engines: this system lacks {walls}")
+            log.warning(f"TLS engines and the lookup helper are jailed less well: this system lacks {walls}")
 
     def reaped(self, pid: int, status: int) -> None:
         """Take note of the end of a child that was no connection's program."""

@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from s6tls.ucspi.image import StageExit
 from tests.support.children import in_child
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
+from tests.support.site import replace
 
 CLIENT = "127.9.0.1"
 _CLONE_NEWUSER = 0x10000000
@@ -80,8 +82,38 @@ def test_questions_are_answered_side_by_side(helper: LookupHelper, puppet: Puppe
         fd = helper.look_up("test", lookup(remote=f"127.9.0.{number}"), 0, [puppet.address])
         assert found(fd) == {b"REMOTEHOST": b"n%d.test" % number}
     assert select.select([stuck], [], [], 0)[0] == []
-    helper.close()
-    assert read(stuck) == b""
+    os.close(stuck)
+
+
+def test_a_helper_that_is_let_go_finishes_what_it_has_begun(helper: LookupHelper) -> None:
+    let_go = threading.Event()
+
+    def script(asked: Asked) -> bytes:
+        let_go.wait(PATIENCE)
+        return asked.names("late.test")
+
+    with Puppet(script) as puppet:
+        fd = helper.look_up("test", lookup(), 0, [puppet.address])
+        puppet.await_question(CLIENT)
+        helper.close()
+        let_go.set()
+        assert found(fd) == {b"REMOTEHOST": b"late.test"}
+
+
+def test_a_file_of_lookups_that_is_replaced_can_be_read(
+    helper: LookupHelper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The jail knows files, not names."""
+    hosts = tmp_path / "hosts"
+    monkeypatch.setattr("s6tls.helper.lookup._HOSTS", str(hosts))
+    for module in ("s6tls.helper.helper", "s6tls.posix.jail"):
+        monkeypatch.setattr(f"{module}.LOOKUP_FILES", (str(hosts),))
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o711)
+    for name in ("one.test", "two.test"):
+        replace(str(hosts), f"{CLIENT} {name}\n".encode())
+        assert found(helper.look_up("test", lookup(hosts=True), 0, [])) == {b"REMOTEHOST": name.encode()}
 
 
 def test_what_takes_too_long_is_refused(helper: LookupHelper, puppet: Puppet) -> None:
