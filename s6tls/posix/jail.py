@@ -100,7 +100,9 @@ _SESSIONS: Calls = {
     "mmap": _NO_CODE,
     "mprotect": _NO_CODE,
     # The process itself, and its end.  It sends no signal, not even to itself.
-    **_always("getpid gettid getrandom rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack exit exit_group"),
+    **_always("getrandom rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack exit exit_group"),
+    # What cannot fail: nobody would see that it has.
+    **_always("getpid getppid gettid getuid geteuid getgid getegid"),
     "prlimit64": (_ONLY_ASKS,),
 }
 _FORKING: Calls = {
@@ -112,8 +114,8 @@ _FORKING: Calls = {
     **_always("fstat newfstatat landlock_restrict_self seccomp capset"),
     "prctl": tuple((Where(0, option, option), Where(1, 0, most)) for option, most in _PRCTLS),
     "prlimit64": (_OWN,),
-    # Who it is.
-    **_always("getuid geteuid getgid getegid getresuid getresgid getgroups"),
+    # Who it is, to be sure of it.
+    **_always("getresuid getresgid getgroups"),
 }
 _LOOKING_UP: Calls = {
     **_SESSIONS,
@@ -167,15 +169,18 @@ def become(identity: Identity, uids: IdRange | None = None) -> None:
 class Jail:
     """A role's jail, made ready for those who will enter; it logs as `program`.
 
-    Each engine or worker takes an id of its own from `uids`, if there are any: a pool keeps the right to do so.
+    Each engine or worker takes an id of its own from `uids`, if there are any: a pool keeps the right to do so.  Where
+    `outer` is the role that a process has until it enters, and whose jail it is in, only the difference is done.
     """
 
-    def __init__(self, role: Role, level: Level, program: str, uids: IdRange | None = None) -> None:
+    def __init__(
+        self, role: Role, level: Level, program: str, uids: IdRange | None = None, outer: Role | None = None
+    ) -> None:
         """Raise Unjailable."""
-        self._role, self._level, self._program, self._uids = role, level, program, uids
+        self._role, self._level, self._program, self._uids, self._outer = role, level, program, uids, outer
         self._machine = this_machine()
         self._rules: int | None = None
-        self._code = b""
+        self._filter: seccomp.Filter | None = None
         if level is Level.NONE:
             return
         if level is Level.REQUIRED and lacking():
@@ -186,8 +191,12 @@ class Jail:
             else:
                 self._rules = landlock.ruleset()
         if self._machine is not None:
-            refused = _REFUSED if role is not Role.ENGINE and role is not Role.WORKER else {}
-            self._code = seccomp.program(self._machine, self._calls(), refused)
+            calls = self._calls(role)
+            if outer is not None:
+                code = seccomp.narrower(self._machine, calls, self._calls(outer), _REFUSED)
+            else:
+                code = seccomp.program(self._machine, calls, {} if role is Role.ENGINE else _REFUSED)
+            self._filter = seccomp.Filter(self._machine, code)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -201,18 +210,21 @@ class Jail:
         if self._level is Level.NONE:
             return
         stderr.settle()
-        time.tzset()
         libc.hide()
-        libc.gain_nothing_by_exec()
-        self._empty_capabilities()
+        if self._outer is None:
+            time.tzset()
+            libc.gain_nothing_by_exec()
+            self._empty_capabilities()
+            _limit(resource.RLIMIT_CORE, 0)
         self._lower_limits()
         if self._rules is not None:
             with self._if_there_is("Landlock"):
                 landlock.restrict(self._rules)
-        if self._machine is not None:
+        if self._machine is not None and self._filter is not None:
             with self._if_there_is("seccomp"):
-                trap.install(self._machine, self._program)
-                seccomp.install(self._machine, self._code)
+                if self._outer is None:
+                    trap.install(self._machine, self._program)
+                self._filter.install()
 
     def _empty_capabilities(self) -> None:
         capabilities.bound()
@@ -220,7 +232,6 @@ class Jail:
         capabilities.retain(_TO_TAKE_IDS if keeps else ())
 
     def _lower_limits(self) -> None:
-        _limit(resource.RLIMIT_CORE, 0)
         if not stat.S_ISREG(os.fstat(2).st_mode):
             _limit(resource.RLIMIT_FSIZE, 0)
         if self._role in _FILES:
@@ -228,9 +239,9 @@ class Jail:
         if self._role in (Role.ENGINE, Role.WORKER):
             _limit(resource.RLIMIT_NPROC, 0)
 
-    def _calls(self) -> Calls:
-        calls = _CALLS[self._role]
-        if self._uids is None or self._role not in _FORKS:
+    def _calls(self, role: Role) -> Calls:
+        calls = _CALLS[role]
+        if self._uids is None or role not in _FORKS:
             return calls
         first, last = self._uids.first, self._uids.last
         ids = (tuple(Where(argument, first, last) for argument in range(3)),)

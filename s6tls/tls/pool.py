@@ -138,7 +138,8 @@ def _keep(control: socket.socket, parameters: TlsParameters, credentials: Creden
         control.setblocking(False)
         raise_soft_limit()
     with engine.jailing():
-        own, inner = (Jail(role, options.jail, PROGRAM, options.engine_uids) for role in roles)
+        own = Jail(roles[0], options.jail, PROGRAM, options.engine_uids)
+        inner = Jail(roles[1], options.jail, PROGRAM, options.engine_uids, outer=roles[0])
         own.enter()
     gc.collect()
     gc.freeze()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from s6tls.posix.linux.libc import syscall
@@ -56,34 +56,57 @@ def program(machine: Machine, allowed: Calls, refused: Mapping[str, int]) -> byt
 
     Calls that the machine does not have are left out.
     """
+    return _assembled(
+        machine,
+        {
+            **{name: _any_of(groups) for name, groups in allowed.items()},
+            **{name: [(_RETURN, 0, 0, _ERRNO | errno)] for name, errno in refused.items()},
+        },
+        _TRAP,
+    )
+
+
+def narrower(machine: Machine, allowed: Calls, outer: Calls, refused: Iterable[str]) -> bytes:
+    """Return a program that leaves `allowed` of what one leaves that is in force: `program` of `outer` and `refused`.
+
+    It is shorter, which a process that lives for one connection only is glad of.
+    """
+    taken = {name: _any_of(groups) for name, groups in allowed.items() if outer.get(name) != groups}
+    gone = {name: [(_RETURN, 0, 0, _TRAP)] for name in (outer.keys() | set(refused)) - allowed.keys()}
+    return _assembled(machine, taken | gone, _ALLOW)
+
+
+class Filter:
+    """A program, laid out as the kernel wants it: a process that lives for one connection only installs it."""
+
+    def __init__(self, machine: Machine, code: bytes) -> None:
+        self._number = machine.numbers["seccomp"]
+        self._code = ctypes.create_string_buffer(code, len(code))
+        self._header = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(self._code))
+
+    def install(self) -> None:
+        """Have the kernel run it from now on, in all threads.  Raises OSError."""
+        syscall(self._number, _SET_MODE_FILTER, _ALL_THREADS, self._header)
+
+
+def _assembled(machine: Machine, calls: Mapping[str, _Code], otherwise: int) -> bytes:
     code: _Code = [
         (_LOAD, 0, 0, _MACHINE_AT),
         (_JUMP_IF_EQUAL, 1, 0, machine.audit),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER_AT),
     ]
-    for name, groups in allowed.items():
-        code += _if_number(machine, name, _any_of(groups) if groups else [(_RETURN, 0, 0, _ALLOW)])
-    for name, errno in refused.items():
-        code += _if_number(machine, name, [(_RETURN, 0, 0, _ERRNO | errno)])
-    code.append((_RETURN, 0, 0, _TRAP))
+    for name, then in calls.items():
+        if name in machine.numbers:
+            code += [(_JUMP_IF_EQUAL, 0, len(then), machine.numbers[name]), *then]
+    code.append((_RETURN, 0, 0, otherwise))
     return b"".join(_INSTRUCTION.pack(*line) for line in code)
 
 
-def install(machine: Machine, code: bytes) -> None:
-    """Have the kernel run a program from now on, in all threads.  Raises OSError."""
-    lines = ctypes.create_string_buffer(code)
-    header = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(lines))
-    syscall(machine.numbers["seccomp"], _SET_MODE_FILTER, _ALL_THREADS, header)
-
-
-def _if_number(machine: Machine, name: str, then: _Code) -> _Code:
-    number = machine.numbers.get(name)
-    return [] if number is None else [(_JUMP_IF_EQUAL, 0, len(then), number), *then]
-
-
 def _any_of(groups: tuple[tuple[Where, ...], ...]) -> _Code:
-    """Allow if one group holds, else trap: the number has been overwritten, so nothing else can be tried."""
+    """Allow always, or if one group holds; else trap: the number has been overwritten, so nothing else can be tried."""
+    if not groups:
+        return [(_RETURN, 0, 0, _ALLOW)]
     code: _Code = []
     for group in groups:
         body = [line for where in group for line in _test(where)]

@@ -21,7 +21,7 @@ def main() -> None:
     assert machine is not None
     lacking = dict.fromkeys(sys.argv[1].split(","), errno.ENOSYS)
     there = {name: ALWAYS for name in machine.numbers if name not in lacking}
-    seccomp.install(machine, seccomp.program(machine, there, lacking))
+    seccomp.Filter(machine, seccomp.program(machine, there, lacking)).install()
     os.execvp(sys.argv[2], sys.argv[2:])
 
 

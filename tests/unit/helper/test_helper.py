@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,20 +101,17 @@ def test_a_helper_that_is_let_go_finishes_what_it_has_begun(helper: LookupHelper
         assert found(fd) == {b"REMOTEHOST": b"late.test"}
 
 
-def test_a_file_of_lookups_that_is_replaced_can_be_read(
-    helper: LookupHelper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_lookups_that_is_replaced_can_be_read(helper: LookupHelper, monkeypatch: pytest.MonkeyPatch) -> None:
     """The jail knows files, not names."""
-    hosts = tmp_path / "hosts"
-    monkeypatch.setattr("s6tls.helper.lookup._HOSTS", str(hosts))
-    for module in ("s6tls.helper.helper", "s6tls.posix.jail"):
-        monkeypatch.setattr(f"{module}.LOOKUP_FILES", (str(hosts),))
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o711)
-    for name in ("one.test", "two.test"):
-        replace(str(hosts), f"{CLIENT} {name}\n".encode())
-        assert found(helper.look_up("test", lookup(hosts=True), 0, [])) == {b"REMOTEHOST": name.encode()}
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o711)  # the helper is nobody's
+        hosts = f"{place}/hosts"
+        monkeypatch.setattr("s6tls.helper.lookup._HOSTS", hosts)
+        for module in ("s6tls.helper.helper", "s6tls.posix.jail"):
+            monkeypatch.setattr(f"{module}.LOOKUP_FILES", (hosts,))
+        for name in ("one.test", "two.test"):
+            replace(hosts, f"{CLIENT} {name}\n".encode())
+            assert found(helper.look_up("test", lookup(hosts=True), 0, [])) == {b"REMOTEHOST": name.encode()}
 
 
 def test_what_takes_too_long_is_refused(helper: LookupHelper, puppet: Puppet) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from s6tls.posix.identity import Identity
+from s6tls.posix.identity import Identity, IdRange
 from s6tls.tls.credentials import TlsParameters
 from s6tls.tls.pool import Isolation
 from tests.support import pki
+from tests.support.processes import status
 from tests.support.tls.pools import Server, children, engine_of, eventually, held, ids, with_files
 
 if TYPE_CHECKING:
@@ -51,6 +52,29 @@ def test_an_engine_that_was_killed_is_replaced(server: Server, parameters: TlsPa
         connection.shake_hands()
         assert connection.works()
     eventually(lambda: len(children(server.pool())) >= min(number, 2))
+
+
+def test_engines_that_fail_while_they_wait_are_forked_ever_more_slowly(
+    connection_server: Server, parameters: TlsParameters, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As when they cannot take the ids that they are to have."""
+    options = replace(parameters.options, engine_uids=IdRange(2**32 - 1, 2**32 - 1))
+    failing = replace(parameters, options=options, identity=Identity(64_001, 64_002))
+    connection = connection_server.connect(failing)
+    pool = connection_server.pool()
+    try:
+        eventually(lambda: "a TLS engine says: unable to go on" in capfd.readouterr().err)
+        before = turns(pool)
+        assert not select.select([connection.notified], [], [], 1)[0]
+        assert turns(pool) - before < 20
+    finally:
+        os.kill(pool, signal.SIGKILL)
+        connection_server.reap(pool)
+
+
+def turns(pid: int) -> int:
+    """Return how often a process has waited for something."""
+    return int(status(pid)["voluntary_ctxt_switches"])
 
 
 def test_a_pool_that_cannot_fork_tries_again(

@@ -79,11 +79,18 @@ def test_a_call_is_allowed_where_one_group_of_conditions_holds(machine: Machine)
     assert decided(program, machine, "read") == ALLOW
 
 
+def test_a_narrower_program_leaves_what_both_allow(machine: Machine) -> None:
+    outer = {"read": ALWAYS, "fork": ALWAYS, "clone": ALWAYS, "dup": ((Where(0),),)}
+    code = seccomp.narrower(machine, {"read": ALWAYS, "dup": ((Where(1),),)}, outer, ["clone3"])
+    assert [decided(code, machine, name) for name in ("read", "clone", "clone3")] == [ALLOW, TRAP, TRAP]
+    assert [decided(code, machine, "dup", *words) for words in [(5, 0), (0, 5)]] == [ALLOW, TRAP]
+
+
 @pytest.mark.parametrize("role", Role)
 def test_every_call_that_a_jail_names_is_one(role: Role) -> None:
     jail = Jail(role, Level.BEST, "test")
     known = {name for machine in MACHINES.values() for name in machine.numbers}
-    assert jail._calls().keys() <= known
+    assert jail._calls(role).keys() <= known
     for fd in jail.descriptors:
         os.close(fd)
 
