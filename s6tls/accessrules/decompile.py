@@ -1,7 +1,7 @@
 """From a cdb file to a directory tree.
 
 The file is untrusted.  Nothing in it can name a place outside the new directory, and what a
-tree cannot say is an error, so that compiling the tree gives the records again.
+tree cannot express is an error, so that compiling the tree gives the records again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""s6-connlimit: refuse a client that already has its maximum of connections."""
+"""s6-connlimit: refuse a client that comes too often, or already has its maximum of connections."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from s6tls.stages.connlimit import ConnLimit
 SYNOPSIS = Synopsis("s6-connlimit", (), "prog...")
 
 
-def stage(_given: Given, _: Runtime) -> ConnLimit:
+def stage(_given: Given, runtime: Runtime) -> ConnLimit:
     """Make the stage."""
-    return ConnLimit()
+    return ConnLimit(runtime.rule_rates())
 
 
 def main() -> NoReturn:

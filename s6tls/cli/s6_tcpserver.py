@@ -87,12 +87,17 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = 
     -U stands for s6-applyuidgid -Uz: programs do not see the variables that it read.
     """
     given = synopsis.read(argv)
-    bounds = limits(given)
-    server = LongLived(given.rest, given.choice("isolation", "connection"), given.choice("jail", "best"))
+    server = LongLived(
+        given.rest,
+        given.choice("isolation", "connection"),
+        given.choice("jail", "best"),
+        limits(given),
+        verbosity(given),
+    )
     drop = s6_applyuidgid.apply_ids(given, unexport=given.flag("U"))
     listener = listening_socket(given, family or given.last("4", "6"), reuse=not given.flag("D"))
     env = drop_privileges(drop)
-    return server.serve(listener, env, bounds, verbosity(given), announced=given.flag("1"))
+    return server.serve(listener, env, announced=given.flag("1"))
 
 
 def drop_privileges(stage: ApplyUidGid) -> dict[bytes, bytes]:

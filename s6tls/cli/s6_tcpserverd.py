@@ -33,12 +33,17 @@ def older(program: str) -> Synopsis:
 def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: int | None = None) -> int:
     """Serve until told to stop; a socket that is not of `family`, if given, is refused."""
     given = synopsis.read(argv)
-    verbosity = given.number("v", 1)
-    server = LongLived(given.rest, given.choice("isolation", "connection"), given.choice("jail", "best"))
+    server = LongLived(
+        given.rest,
+        given.choice("isolation", "connection"),
+        given.choice("jail", "best"),
+        limits(given),
+        given.number("v", 1),
+    )
     listener = _stdin()
     if family not in (None, listener.family):
         raise Failure(ExitCode.USAGE, "stdin is a socket of another address family")
-    return server.serve(listener, initial_environment(), limits(given), verbosity, announced=given.flag("1"))
+    return server.serve(listener, initial_environment(), announced=given.flag("1"))
 
 
 def _stdin() -> socket.socket:

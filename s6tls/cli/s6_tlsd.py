@@ -7,7 +7,16 @@ from typing import NoReturn
 from s6tls.accessrules.identifiers import parse_id
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import JAIL, UNUSED_VERBOSITY, Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.options import (
+    JAIL,
+    STALL_TIMEOUT,
+    UNUSED_VERBOSITY,
+    Given,
+    Option,
+    Synopsis,
+    UsageError,
+    stall_timeout_ms,
+)
 from s6tls.posix.identity import IdRange
 from s6tls.posix.jail import Level
 from s6tls.stages.tlsd import Tlsd
@@ -43,6 +52,7 @@ ENGINE_OPTIONS = (
         "end a handshake that takes longer than this many milliseconds; 0 is never. "
         "Default 30000 in a server, where it counts from acceptance; else 0",
     ),
+    STALL_TIMEOUT,
     Option(
         "k",
         ("sni-level", "snilevel"),
@@ -86,6 +96,7 @@ def engine_options(given: Given, patience_ms: int = 0, jail: str = "best") -> Se
         client_certificate=_client_certificate(given),
         sni_level=_sni_level(given),
         handshake_timeout_ms=given.number("K", patience_ms),
+        stall_timeout_ms=stall_timeout_ms(given),
         alpn=_protocols(given.value("alpn")),
         allow_root=given.flag("allow-root-engine"),
         engine_uids=_engine_uids(given.value("engine-uids")),

@@ -36,7 +36,7 @@ SYNOPSIS = Synopsis(
         *s6_tcpserver_access.ACCESS_OPTIONS,
         Option("e", (), None, "run the access stage in any case (an older option)"),
         "**TLS** ([s6-tlsd](s6-tlsd.md))",
-        *s6_tlsd.ENGINE_OPTIONS,
+        *(option for option in s6_tlsd.ENGINE_OPTIONS if option not in LIMIT_OPTIONS),
         *s6_tlsd.KEEP_OPTIONS,
         "**the program's ids** ([s6-applyuidgid](s6-applyuidgid.md))",
         *s6_tcpserver.IDENTITY_OPTIONS,
@@ -113,12 +113,14 @@ def body(argv: list[bytes]) -> int:
     given = SYNOPSIS.read(argv)
     bounds = limits(given)
     verbosity = s6_tcpserver.verbosity(given)
-    server = LongLived(chain_words(given), given.choice("isolation", "connection"), given.choice("jail", "best"))
+    server = LongLived(
+        chain_words(given), given.choice("isolation", "connection"), given.choice("jail", "best"), bounds, verbosity
+    )
     listener = s6_tcpserver.listening_socket(given, given.last("4", "6"), reuse=True)
     env = initial_environment()
     if verbosity >= 1 and _rules_judge_the_client(given) and given.value("trusted-proxies") is None:
         log(SYNOPSIS.program, "warning", "--rules-on=client without --trusted-proxies: clients can claim any address")
-    return server.serve(listener, env, bounds, verbosity, announced=given.flag("1"))
+    return server.serve(listener, env, announced=given.flag("1"))
 
 
 def main() -> NoReturn:

@@ -24,7 +24,7 @@ def __getattr__(command: str) -> Callable[[], None]:
             environment.isolate()
         except OSError as error:
             os.write(2, f"{command.replace('_', '-')}: fatal: unable to start again: {error.strerror}\n".encode())
-            sys.exit(111)
+            sys.exit(111)  # ExitCode.SYSTEM, whose module loads enum
         import importlib
 
         importlib.import_module(f"s6tls.cli.{command}").main()

@@ -32,6 +32,8 @@ MOST_REQUESTS = 2000
 """How many requests are under way at once: each may hold a PROXY header of 64 KiB."""
 MEMORY = 256 * 2**20
 """How much memory may be allocated beyond what the server had at the fork, in bytes."""
+BUSY_S = 1.0
+"""How often the server is told that requests have to wait because there are so many: this process does not hang."""
 _FOR_LAST_WORDS = 2**20
 _DESCRIPTORS_OF_A_REQUEST = 4
 _SYSTEM = ExitCode.SYSTEM
@@ -78,6 +80,7 @@ class _Service:
         self._resolvers: dict[tuple[str, ...], Resolver] = {}
         self._under_way = 0
         self._last = False
+        self._says_busy = False
         self._most = min(MOST_REQUESTS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_OF_A_REQUEST)
 
     def run(self) -> None:
@@ -104,6 +107,16 @@ class _Service:
                 os.close(fd)
         else:
             self._begin(json.loads(message), fds)
+            if not self._says_busy:
+                self._say_busy()
+
+    def _say_busy(self) -> None:
+        """Tell the server again and again while no more requests are taken."""
+        self._says_busy = self._under_way >= self._most
+        if self._says_busy:
+            with contextlib.suppress(OSError):
+                self._control.send(b"+", socket.MSG_DONTWAIT)
+            self._reactor.after(BUSY_S, self._say_busy)
 
     def _finish(self) -> None:
         """Take no more, and end with the last request that is under way."""

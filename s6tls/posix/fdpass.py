@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -13,6 +14,9 @@ from collections import deque
 from collections.abc import Sequence
 
 _CONTROL_BUFFER = 2**20
+_HELD = b"."
+_MOST_HEARD = 1000
+"""More messages than a control socket holds, unless its owner goes on sending."""
 
 
 def control_pair() -> tuple[socket.socket, socket.socket]:
@@ -60,6 +64,14 @@ class DescriptorSender:
             _close(fds)
         return True
 
+    def hear(self) -> bool:
+        """Take in what the other process says, a byte at a time; tell whether it has said anything."""
+        heard = False
+        with contextlib.suppress(OSError):
+            for _ in range(_MOST_HEARD):
+                heard = bool(self.control.recv(1, socket.MSG_DONTWAIT)) or heard
+        return heard
+
     @property
     def waits(self) -> bool:
         """Whether there is something that the other process has not taken."""
@@ -70,9 +82,9 @@ class DescriptorSender:
         """A measure of what the other process has taken so far."""
         return self._sent - _untaken(self.control)
 
-    def take_queue(self) -> list[tuple[int, ...]]:
-        """Give what still waits here, the descriptors of each message, to the caller."""
-        waiting = [fds for _, fds in self._queue]
+    def take_queue(self) -> list[tuple[bytes, tuple[int, ...]]]:
+        """Give what still waits here, messages with their descriptors, to the caller."""
+        waiting = list(self._queue)
         self._queue.clear()
         return waiting
 
@@ -81,6 +93,46 @@ class DescriptorSender:
         while self._queue:
             _close(self._queue.popleft()[1])
         self.control.close()
+
+
+def receive(control: socket.socket, length: int, most: int) -> tuple[bytes, list[int]] | None:
+    """Return the next message, of at most `length` bytes and `most` descriptors; None if there is none.
+
+    What has lost descriptors on its way, for want of room, is passed over.
+    """
+    room, at_once = socket.CMSG_LEN(most * array.array("i").itemsize), socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+    with contextlib.suppress(OSError):
+        while True:
+            message, ancillary, flags, _ = control.recvmsg(length, room, at_once)
+            fds = list(array.array("i", b"".join(data for _, _, data in ancillary)))
+            if not message:
+                break
+            if not flags & socket.MSG_CTRUNC:
+                return message, fds
+            _close(fds)
+    return None
+
+
+def put_away(fds: Sequence[int]) -> int:
+    """Return a descriptor that holds others, in the queue of a socket; they are closed here, and with it for good.
+
+    So whoever waits for long has one of them open, not many.  Raises OSError; they are then still as they were.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        socket.send_fds(theirs, [_HELD], fds)
+        _close(fds)
+        return ours.detach()
+
+
+def take_out(holder: int, count: int) -> list[int]:
+    """Return what was put away, so many descriptors, and close what held them.  Raises OSError; it is then open."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, holder) as ours:
+        received = receive(ours, len(_HELD), count)
+        if received is None:
+            ours.detach()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return received[1]
 
 
 @functools.cache

@@ -25,6 +25,22 @@ _HANDLED = tuple(
 RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
+def children(pid: int) -> list[int]:
+    """Return the children of a process, as far as the system tells."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as numbers:
+            return [int(number) for number in numbers.read().split()]
+    except OSError:
+        return []
+
+
+def kill_child(pid: int) -> None:
+    """Kill a child that has not been waited for; no other process."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        os.kill(pid, signal.SIGKILL)
+
+
 def redirect_to_null(*fds: int) -> None:
     """Open /dev/null in place of each of these descriptors, which may be closed; programs inherit it."""
     null = os.open(os.devnull, os.O_RDWR)

@@ -14,12 +14,21 @@ _LOOKS = 5
 
 
 class Watchdog:
-    """Calls `stalled`, once, when something has waited for `patience_s` and nothing was taken meanwhile."""
+    """Calls `stalled`, once, when something has waited for `patience_s` and nothing was taken meanwhile.
+
+    One that takes nothing because it has enough to do is given time as long as `is_busy` says so at each look.
+    """
 
     def __init__(
-        self, reactor: Reactor, sender: DescriptorSender, stalled: Callable[[], object], patience_s: float
+        self,
+        reactor: Reactor,
+        sender: DescriptorSender,
+        stalled: Callable[[], object],
+        patience_s: float,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._reactor, self._sender, self._stalled, self.patience_s = reactor, sender, stalled, patience_s
+        self._is_busy = is_busy
         self._taken = 0
         self._since = 0.0
         self._timer: Timer | None = None
@@ -49,7 +58,7 @@ class Watchdog:
         if not self._sender.waits:
             return
         taken, now = self._sender.taken, time.monotonic()
-        if taken != self._taken:
+        if self._is_busy() or taken != self._taken:
             self._taken, self._since = taken, now
         elif now - self._since >= self.patience_s:
             self._stalled()

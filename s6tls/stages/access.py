@@ -24,7 +24,7 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import Reply
 from s6tls.helper.variables import ERROR, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO, VARIABLES
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.stages.rulesource import Rules, check_rules
+from s6tls.stages.rulesource import Rules, check_rules, rule_name
 from s6tls.ucspi.image import Deadline, Image, StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import locate
@@ -78,10 +78,10 @@ class Access:
             self._send_banner(image)
         if self.nodelay:
             self._disable_nagle(image)
-        address = address_text(client_address(image.env[proto + b"REMOTEIP"]))
-        if b":" not in address:
-            image.env[proto + b"REMOTEIP"] = address
-        return _Check(self, image, proto, image.env[proto + b"REMOTEIP"]).by_address()
+        address = image.env[proto + b"REMOTEIP"]
+        if b":" in address and len(packed := client_address(address)) == 4:
+            image.env[proto + b"REMOTEIP"] = address = address_text(packed)
+        return _Check(self, image, proto, address).by_address()
 
     def _proto(self, env: Mapping[bytes, bytes]) -> bytes:
         """Return PROTO, having checked that we run under a UCSPI server."""
@@ -202,17 +202,21 @@ class _Check:
         return StageExit(self.options.program, _BROKEN, f"unable to look up {shown(self.address)}: {why}")
 
     def _denied(self) -> StageExit:
-        message = f"deny pid {os.getpid()} ip {shown(self.address)}" if self.options.verbosity >= 2 else ""
+        message = f"deny {self._what_was_decided(os.getpid())}" if self.options.verbosity >= 2 else ""
         return StageExit(self.options.program, _DENIED, message, kind="info")
+
+    def _what_was_decided(self, pid: int | str) -> str:
+        return f"pid {pid} ip {shown(self.address)} rule {rule_name(self.decision)}"
 
     def _admit(self, names: dict[bytes, bytes]) -> None:
         """Apply the rule that decided; then set those of the names that are there, and remove the others."""
         image, options = self.image, self.options
+        image.rule = rule_name(self.decision)
         image.env = self.decision.apply_env(image.env)
         if self.decision.exec:
             run_instead(image, self.decision.exec)
         if options.verbosity >= 1:
-            image.on_start.append((options.program, f"allow pid {{pid}} ip {shown(self.address)}"))
+            image.on_start.append((options.program, f"allow {self._what_was_decided('{pid}')}"))
         if options.local_name is not None:
             names = {**names, LOCAL_HOST: options.local_name}
         for name in (REMOTE_HOST, REMOTE_INFO, LOCAL_HOST):

@@ -12,7 +12,7 @@ from s6tls.accessrules.identifiers import BadId, parse_id
 from s6tls.accessrules.text import shown
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.access import run_instead
-from s6tls.stages.rulesource import Rules, check_rules
+from s6tls.stages.rulesource import Rules, check_rules, rule_name
 from s6tls.ucspi.image import Image, StageExit
 from s6tls.ucspi.log import log
 
@@ -42,13 +42,14 @@ class IpcAccess:
             raise StageExit(self.program, _USAGE, "PROTO not set")
         uid, gid = self._id(image, proto + b"REMOTEEUID"), self._id(image, proto + b"REMOTEEGID")
         decision = self._decide(uid, gid)
-        client = f"uid {uid} gid {gid}"
+        client, rule = f"uid {uid} gid {gid}", rule_name(decision)
         if decision.verdict is not Verdict.ALLOW:
             why = os.strerror(errno.EACCES if decision.verdict is Verdict.DENY else errno.ENOENT)
-            message = f"deny pid {os.getpid()} {client}: {why}" if self.verbosity >= 2 else ""
+            message = f"deny pid {os.getpid()} {client}: {why} rule {rule}" if self.verbosity >= 2 else ""
             raise StageExit(self.program, _DENIED, message, kind="info")
         if self.verbosity >= 1:
-            image.on_start.append((self.program, f"allow pid {{pid}} {client}"))
+            image.on_start.append((self.program, f"allow pid {{pid}} {client} rule {rule}"))
+        image.rule = rule
         image.env = decision.apply_env(image.env)
         if self.bare:
             image.unset([b"PROTO", *(proto + name for name in _VARIABLES)])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from s6tls.accessrules import Decision, RuleSet, RuleSetError, Verdict
 from s6tls.accessrules.stamp import is_stable, stamp_of
 from s6tls.accessrules.text import shown
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import StageExit
 
 if TYPE_CHECKING:
@@ -36,8 +37,13 @@ def check_rules(program: str, rules: Rules, probe: Probe) -> Decision:
     except OSError as error:
         decision = Decision(Verdict.ERROR, error=error.strerror or str(error))
     if decision.verdict is Verdict.ERROR:
-        raise StageExit(program, 111, f"unable to check rules in {shown(rules.path)}: {decision.error}")
+        raise StageExit(program, ExitCode.SYSTEM, f"unable to check rules in {shown(rules.path)}: {decision.error}")
     return decision
+
+
+def rule_name(decision: Decision) -> str:
+    """Return what the log calls the rule that decided: its key, or ``none``."""
+    return "none" if decision.rule is None else shown(decision.rule)
 
 
 class CdbSource:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from s6tls.helper.reply import RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.posix.fdpass import put_away, take_out
 from s6tls.tls.account import HANDSHAKE_TOO_LONG, Account, refusal
 from s6tls.tls.credentials import (
     BAD_HANDSHAKE,
@@ -65,6 +66,7 @@ class Tlsd:
         with contextlib.ExitStack() as unless_submitted:
             try:
                 ends = pipes(3, unless_submitted)
+                network = self._own(image.stdin, unless_submitted)
             except OSError as error:
                 raise StageExit(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             (app_in, to_app), (from_app, app_out), (notified, notify) = ends
@@ -74,9 +76,12 @@ class Tlsd:
             gone = self._starter.submit(parameters, fds, client)
             unless_submitted.pop_all()
         image.stdin, image.stdout = app_in, app_out
+        held = None if network is None else _Held.of(image, network)
         told: dict[bytes, bytes] = {}
 
         def established(variables: dict[bytes, bytes]) -> None:
+            if held is not None:
+                held.give_program()
             if not self._keep:
                 unset_parameters(image)
             image.unset(SESSION_VARIABLES)
@@ -84,7 +89,7 @@ class Tlsd:
             told.update(variables)
 
         def keep(fd: int, said: bytes) -> None:
-            image.session = Account(fd, said, client, told)
+            image.session = Account(fd, said, client, told, image.rule)
 
         return Reply(
             notified,
@@ -94,14 +99,56 @@ class Tlsd:
             gone,
             refuse=lambda refused: refusal(refused, client),
             keep=keep if self._starter.gives_accounts else None,
-            deadline=self._deadline(image, client),
+            deadline=self._deadline(image, client, held),
         )
 
-    def _deadline(self, image: Image, client: str) -> Deadline | None:
+    def _own(self, network: int, cleanup: contextlib.ExitStack) -> int | None:
+        """Return a descriptor of the client's connection for a server to keep.  Raises OSError."""
+        if not self._starter.gives_accounts:
+            return None
+        own = os.dup(network)
+        cleanup.callback(os.close, own)
+        return own
+
+    def _deadline(self, image: Image, client: str, held: _Held | None) -> Deadline | None:
         if not self._options.handshake_timeout_ms:
             return None
-        late = RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG)
-        return Deadline(image.since + self._options.handshake_timeout_ms / 1000, refusal(late, client))
+        late = refusal(RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG), client)
+        moment = image.since + self._options.handshake_timeout_ms / 1000
+        return Deadline(moment, late, None if held is None else held.give_network)
+
+
+class _Held:
+    """What a server keeps of a connection during its handshake, in one descriptor: there may be many such clients.
+
+    That is the ends of the program to come, and the network: the engine may not answer when the time is over.
+    """
+
+    def __init__(self, image: Image, holder: int) -> None:
+        self._image, self._holder = image, holder
+
+    @classmethod
+    def of(cls, image: Image, network: int) -> _Held | None:
+        """Put away what the image has, and `network`; if the system says no, the image keeps its own."""
+        try:
+            holder = put_away((image.stdin, image.stdout, network))
+        except OSError:
+            os.close(network)
+            return None
+        image.stdin = image.stdout = holder
+        return cls(image, holder)
+
+    def give_program(self) -> None:
+        """Let the image have the program's ends again.  Raises OSError."""
+        self._image.stdin, self._image.stdout, network = take_out(self._holder, 3)
+        os.close(network)
+
+    def give_network(self) -> None:
+        """Let the image have the network, which is to end.  Raises OSError."""
+        stdin, stdout, self._image.stdin = take_out(self._holder, 3)
+        self._image.stdout = self._image.stdin
+        os.close(stdin)
+        os.close(stdout)
 
 
 def unset_parameters(image: Image) -> None:

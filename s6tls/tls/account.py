@@ -22,8 +22,9 @@ from s6tls.ucspi.image import ClientFailure, StageExit
 from s6tls.ucspi.log import log
 
 HANDSHAKE_TOO_LONG = "the handshake took too long"
+_HANDSHAKE, _GO_ON = "complete the handshake", "go on"
 
-_IN, _OUT, _FAILURE = _NAMES = (b"in", b"out", b"failure")
+_IN, _OUT, _FAILURE, _FAULT = _NAMES = (b"in", b"out", b"failure", b"fault")
 _COUNT = re.compile(rb"[0-9]{1,20}")
 _SHOWN = (
     ("protocol", b"SSL_PROTOCOL"),
@@ -39,8 +40,8 @@ class Teller(Protocol):
     def unable(self, message: str) -> None:
         """There is no session, and that is not the client's doing."""
 
-    def failed(self, reason: str, during_handshake: bool) -> None:
-        """The client has failed, or left."""
+    def failed(self, reason: str, during_handshake: bool, ours: bool) -> None:
+        """The client has failed, or left; or we have, and it has done nothing wrong."""
 
     def ended(self, received: int, sent: int) -> None:
         """The session is over; the program got and wrote so many bytes.  Nothing more is told."""
@@ -56,9 +57,9 @@ class OnStderr:
         """See `Teller`."""
         log(PROGRAM, "fatal", message)
 
-    def failed(self, reason: str, during_handshake: bool) -> None:
+    def failed(self, reason: str, during_handshake: bool, ours: bool) -> None:
         """See `Teller`."""
-        log(PROGRAM, "fatal", _complaint("complete the handshake" if during_handshake else "go on", reason, self._peer))
+        log(PROGRAM, "fatal", _complaint(_HANDSHAKE if during_handshake else _GO_ON, reason, self._peer))
 
     def ended(self, received: int, sent: int) -> None:
         """An ordinary end needs no line."""
@@ -68,24 +69,27 @@ class OnPipe:
     """Tells the server; the descriptor is closed here, at the session's end."""
 
     def __init__(self, fd: int) -> None:
-        self._fd, self._failure = fd, ""
+        self._fd, self._failure, self._fault = fd, "", ""
         os.set_blocking(fd, False)
 
     def unable(self, message: str) -> None:
         """See `Teller`."""
         self._tell(reply.refusal(ExitCode.SYSTEM, message))
 
-    def failed(self, reason: str, during_handshake: bool) -> None:
+    def failed(self, reason: str, during_handshake: bool, ours: bool) -> None:
         """See `Teller`."""
         if during_handshake:
-            self._tell(reply.refusal(BAD_HANDSHAKE, reason))
+            refused = (ExitCode.SYSTEM, _complaint(_HANDSHAKE, reason)) if ours else (BAD_HANDSHAKE, reason)
+            self._tell(reply.refusal(*refused))
+        elif ours:
+            self._fault = reason
         else:
             self._failure = reason
 
     def ended(self, received: int, sent: int) -> None:
         """See `Teller`."""
-        failure = self._failure.encode("ascii", "backslashreplace").replace(b"\0", b"")
-        self._tell(reply.encode({_IN: b"%d" % received, _OUT: b"%d" % sent, _FAILURE: failure}))
+        reasons = {_FAILURE: _value(self._failure), _FAULT: _value(self._fault)}
+        self._tell(reply.encode({_IN: b"%d" % received, _OUT: b"%d" % sent, **reasons}))
         os.close(self._fd)
 
     def _tell(self, record: bytes) -> None:
@@ -96,12 +100,13 @@ class OnPipe:
 class Account:
     """The server's end of such a pipe once the reply has come (an `OpenSession`); `said` is what came with the reply.
 
-    `peer` names the client, and `variables` are those of the reply: none if there was no handshake.
+    `peer` names the client, and `variables` are those of the reply: none if there was no handshake.  `rule` names the
+    rule that let the client in, "" if none were asked.
     """
 
-    def __init__(self, fd: int, said: bytes, peer: str, variables: Mapping[bytes, bytes]) -> None:
+    def __init__(self, fd: int, said: bytes, peer: str, variables: Mapping[bytes, bytes], rule: str = "") -> None:
         self.fd = fd
-        self._said, self._peer, self._variables = said, peer, variables
+        self._said, self._peer, self._variables, self._rule = said, peer, variables, rule
         os.set_blocking(fd, False)
 
     def resume(self) -> bool:
@@ -118,18 +123,24 @@ class Account:
 
     @property
     def failure(self) -> StageExit | None:
-        """What has gone wrong after the reply; that is the handshake, where there was none before the reply."""
-        first, _, _ = self._said.partition(b"\0\0")
-        try:
-            reply.parse(first + b"\0\0", _NAMES)
-        except reply.RefusalReply as refused:
-            return refusal(refused, self._peer)
-        except ValueError:
-            return None
-        reason = self._told().get(_FAILURE, b"")
-        if not reason:
-            return None
-        return ClientFailure(PROGRAM, ExitCode.BROKEN_SESSION, _complaint("go on", shown(reason), self._peer))
+        """What has gone wrong after the reply; that is the handshake, where there was none before the reply.
+
+        It is a warning if it was not the client's doing.
+        """
+        if not self._variables:
+            first, _, _ = self._said.partition(b"\0\0")
+            try:
+                reply.parse(first + b"\0\0", _NAMES)
+            except reply.RefusalReply as refused:
+                return refusal(refused, self._peer)
+            except ValueError:
+                return None
+        told = self._told()
+        if fault := told.get(_FAULT):
+            return StageExit(PROGRAM, ExitCode.SYSTEM, _complaint(_GO_ON, shown(fault), self._peer), kind="warning")
+        if reason := told.get(_FAILURE):
+            return ClientFailure(PROGRAM, ExitCode.BROKEN_SESSION, _complaint(_GO_ON, shown(reason), self._peer))
+        return None
 
     def __str__(self) -> str:
         """Return what the log says of the session's end: nothing if there was none."""
@@ -138,7 +149,10 @@ class Account:
             return ""
         words = [f"{name.decode()} {told[name].decode()}" for name in (_IN, _OUT) if told]
         words += [f"{word} {shown(self._variables[name])}" for word, name in _SHOWN if name in self._variables]
-        return " ".join([*words, "broken" if told.get(_FAILURE) else "ended" if told else "its engine has died"])
+        words += [f"rule {self._rule}"] if self._rule else []
+        return " ".join(
+            [*words, "broken" if told.get(_FAILURE) or told.get(_FAULT) else "ended" if told else "its engine has died"]
+        )
 
     def _told(self) -> dict[bytes, bytes]:
         """Return the last record, if it is an account."""
@@ -154,9 +168,13 @@ class Account:
 def refusal(refused: reply.RefusalReply, peer: str) -> StageExit:
     """Return how a connection ends whose engine refuses it."""
     if refused.code == BAD_HANDSHAKE:
-        return ClientFailure(PROGRAM, BAD_HANDSHAKE, _complaint("complete the handshake", str(refused), peer))
+        return ClientFailure(PROGRAM, BAD_HANDSHAKE, _complaint(_HANDSHAKE, str(refused), peer))
     return StageExit(PROGRAM, refused.code, str(refused))
 
 
-def _complaint(aim: str, reason: str, peer: str) -> str:
+def _value(reason: str) -> bytes:
+    return reason.encode("ascii", "backslashreplace").replace(b"\0", b"")
+
+
+def _complaint(aim: str, reason: str, peer: str = "") -> str:
     return f"unable to {aim}{' with ' + peer if peer else ''}: {reason}"

@@ -50,7 +50,7 @@ class SniLevel(enum.IntEnum):
 class SessionOptions:
     """How sessions are to be held, from the command line of s6-tlsd.
 
-    `handshake_timeout_ms` is 0 for none.  `delayed` sessions begin with a command
+    `handshake_timeout_ms` and `stall_timeout_ms` are 0 for none.  `delayed` sessions begin with a command
     (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.  `allow_root` lets TLS_UID and
     TLS_GID be 0.  Of `engine_uids` each engine takes one.  `jail` is how much there must be of the engines' jail.
     """
@@ -60,6 +60,7 @@ class SessionOptions:
     client_certificate: ClientCertificate = ClientCertificate.NONE
     sni_level: SniLevel = SniLevel.NONE
     handshake_timeout_ms: int = 0
+    stall_timeout_ms: int = 0
     delayed: bool = False
     alpn: tuple[bytes, ...] = ()
     allow_root: bool = False

@@ -17,7 +17,7 @@ import socket
 import termios
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from s6tls.posix.process import close_all_but
@@ -26,6 +26,7 @@ from s6tls.posix.reactor import READABLE, WRITABLE
 _PIECES = 16
 _SIOCOUTQNSD = 0x894B
 """Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
+_SO_COOKIE = 57
 _TCP_CLOSE = 7
 """The state of a connection that is gone, in the kernel's struct tcp_info (include/net/tcp_states.h)."""
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
@@ -52,6 +53,14 @@ class Descriptors:
         """All of them, in the order of the fields."""
         ends = self.net_in, self.net_out, self.from_program, self.to_program, self.notify, self.account
         return tuple(fd for fd in ends if fd is not None)
+
+    def with_one_network(self) -> Descriptors:
+        """Return the same, but with a single descriptor of a connection that arrived twice."""
+        cookie = _cookie(self.net_in)
+        if self.net_in == self.net_out or cookie is None or cookie != _cookie(self.net_out):
+            return self
+        os.close(self.net_out)
+        return replace(self, net_out=self.net_in)
 
     def close(self) -> None:
         """Close them all."""
@@ -218,7 +227,7 @@ class Ends:
 
     def __init__(self, fds: Descriptors, shared: bool = False) -> None:
         for fd in {fds.net_in, fds.net_out, fds.from_program, fds.to_program}:
-            if not _is_socket(fd):
+            if _cookie(fd) is None:
                 os.set_blocking(fd, False)
         self.network = Network(fds.net_in, fds.net_out, shared)
         self.from_program, self.to_program = FromProgram(fds.from_program), ToProgram(fds.to_program)
@@ -232,11 +241,15 @@ class Ends:
                 end.close()
 
 
-def _is_socket(fd: int) -> bool:
+def _cookie(fd: int) -> bytes | None:
+    """Return what the kernel tells this socket from others by, None for what is no socket."""
     end = _socket(fd)
-    if end is not None:
+    if end is None:
+        return None
+    try:
+        return end.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8)
+    finally:
         end.detach()
-    return end is not None
 
 
 def _socket(fd: int) -> socket.socket | None:

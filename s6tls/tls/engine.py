@@ -80,8 +80,12 @@ class Engine:
         It is told on `fds.account`, or else on stderr, where `peer` names the client.  A delayed session begins when
         the program says so.
         """
-        teller: Teller = OnStderr(peer) if fds.account is None else OnPipe(fds.account)
-        fds = replace(fds, account=None)
+        teller: Teller
+        if fds.account is None:
+            teller = OnStderr(peer)
+        else:
+            teller = OnPipe(fds.account)
+            fds = replace(fds.with_one_network(), account=None)
 
         def ended_early(code: int) -> None:
             if code:
@@ -100,8 +104,8 @@ class Engine:
 
         def failed(failure: TLSFailure) -> None:
             nonlocal code
-            code = BAD_HANDSHAKE if failure.during_handshake else BROKEN
-            teller.failed(str(failure), failure.during_handshake)
+            code = SYSTEM if failure.ours else BAD_HANDSHAKE if failure.during_handshake else BROKEN
+            teller.failed(str(failure), failure.during_handshake, failure.ours)
 
         def over() -> None:
             teller.ended(ends.to_program.count, ends.from_program.count)
@@ -121,6 +125,7 @@ class Engine:
                 over,
                 handshake_timeout=options.handshake_timeout_ms / 1000,
                 close_notify=options.close_notify,
+                stall_timeout=options.stall_timeout_ms / 1000,
             )
         except (Unwatchable, MemoryError, OSError, SSL.Error) as error:
             teller.unable(str(error) or "out of memory")

@@ -99,7 +99,7 @@ class EnginePool(DescriptorSender):
                 if fds is None:
                     break
                 back.append(fds)
-        return back + [Descriptors(*numbers) for numbers in self.take_queue()]
+        return back + [Descriptors(*numbers) for _, numbers in self.take_queue()]
 
     def close(self) -> None:
         """See `DescriptorSender`."""

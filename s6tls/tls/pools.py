@@ -11,23 +11,28 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.stamp import is_stable
+from s6tls.posix.backoff import Backoff
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.posix.process import children, kill_child
 from s6tls.posix.reactor import WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.tls import pool
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, TlsParameters
 from s6tls.tls.ends import Descriptors, ToProgram
 from s6tls.ucspi.image import StageExit
-from s6tls.ucspi.log import log, log_death
+from s6tls.ucspi.log import log
+from s6tls.ucspi.minutely import Deaths
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
 
 _MOST_POOLS = 64
+_LAST_S = 60.0
+"""How long a keeper may take to end that gets no more connections: longer than those it still has would wait for it."""
 
 
 @dataclass
@@ -38,7 +43,9 @@ class _Entry:
     stamps: tuple[Stamp, ...]
     contents: int
     stable: bool
+    backoff: Backoff = field(default_factory=Backoff)
     failed: bool = False
+    dead: bool = False
     retired: bool = False
     closed: bool = False
 
@@ -51,6 +58,8 @@ class EnginePools:
     def __init__(self, reactor: Reactor, isolation: pool.Isolation) -> None:
         self._reactor, self._isolation = reactor, isolation
         self._entries: dict[TlsParameters, _Entry] = {}
+        self._keepers: dict[int, pool.EnginePool] = {}
+        self._deaths = Deaths(PROGRAM, reactor.after)
 
     def prepare(self, parameters: TlsParameters) -> None:
         """Have a pool ready.  Raises StageExit when the files cannot be read."""
@@ -69,26 +78,35 @@ class EnginePools:
             entry.pool.send_connection(fds if fds.account is not None else replace(fds, account=fds.notify))
         except OSError as error:
             raise StageExit(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
-        entry.watchdog.look()
+        if not entry.dead:
+            entry.watchdog.look()
         return lambda: BAD_HANDSHAKE
 
     def reaped(self, pid: int, status: int) -> bool:
         """Take note that a child has ended; tell whether it was a pool.
 
         A pool that could not use its files is remembered until they change, so that a broken
-        key costs no fork for each client.  Any other is started again when it is needed.
+        key costs no fork for each client.  One that a signal has ended is started again, after a rest, with the
+        connections that nobody has taken, and any other when it is needed.
         """
-        for parameters, entry in self._entries.items():
-            if entry.pool.pid == pid:
-                log_death(PROGRAM, f"pool {pid} of TLS engines", status)
-                if os.WIFEXITED(status) and os.WEXITSTATUS(status) == BAD_CONFIGURATION:
-                    entry.failed = True
-                    self._close(entry)
-                else:
-                    del self._entries[parameters]
-                    self._close(entry)
-                return True
-        return False
+        was_keeper = self._keepers.pop(pid, None) is not None
+        entry = next((entry for entry in self._entries.values() if entry.pool.pid == pid), None)
+        if entry is not None:
+            self._deaths.add(f"pool {pid} of TLS engines", status)
+            self._keeper_ended(entry, status)
+        return was_keeper
+
+    def _keeper_ended(self, entry: _Entry, status: int) -> None:
+        if os.WIFSIGNALED(status):
+            entry.dead = True
+            entry.watchdog.stop()
+            self._reactor.after(entry.backoff.failed(), lambda: self._start_over(entry))
+            return
+        if os.WEXITSTATUS(status) == BAD_CONFIGURATION:
+            entry.failed = True
+        else:
+            del self._entries[entry.parameters]
+        self._close(entry)
 
     def close(self) -> None:
         """Give no pool any more connections; each ends when those it has are done."""
@@ -98,7 +116,7 @@ class EnginePools:
     def _entry(self, parameters: TlsParameters) -> _Entry:
         stamps = parameters.paths.stamps()
         entry = self._entries.pop(parameters, None)
-        if entry is not None and not _is_current(entry, parameters.paths, stamps):
+        if entry is not None and not entry.dead and not _is_current(entry, parameters.paths, stamps):
             self._retire(entry)
             entry = None
         if entry is None:
@@ -112,6 +130,7 @@ class EnginePools:
         stable = _are_stable(stamps)
         credentials = parameters.paths.read()
         started = pool.start(parameters, credentials, self._isolation)
+        self._keepers[started.pid] = started
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
         entry = _Entry(parameters, started, watchdog, stamps, hash(credentials), stable)
         self._reactor.watch(entry.pool.control.fileno(), WRITABLE, lambda _: self._flush(entry))
@@ -130,12 +149,17 @@ class EnginePools:
         """Give the connections that a pool does not take to another, and end its keeper; its sessions go on."""
         seconds = entry.watchdog.patience_s
         log(PROGRAM, "warning", f"pool {entry.pool.pid} of TLS engines takes nothing for {seconds:g} s: replacing it")
+        self._start_over(entry)
+        self._end_keeper(entry.pool)
+
+    def _start_over(self, entry: _Entry) -> None:
+        """Give the connections that a pool has not taken to another."""
+        if entry.closed:
+            return
         waiting = entry.pool.take_back()
         if self._entries.get(entry.parameters) is entry:
             del self._entries[entry.parameters]
         self._close(entry)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(entry.pool.pid, signal.SIGKILL)
         try:
             other = self._entry(entry.parameters)
         except (StageExit, OSError) as error:
@@ -143,7 +167,9 @@ class EnginePools:
             for fds in waiting:
                 fds.close()
             return
-        other.watchdog.patience_s = entry.watchdog.next_patience_s
+        other.backoff = entry.backoff
+        if not entry.dead:
+            other.watchdog.patience_s = entry.watchdog.next_patience_s
         for fds in waiting:
             if ToProgram(fds.to_program).reader_is_gone():  # the server has given it up meanwhile
                 fds.close()
@@ -171,6 +197,16 @@ class EnginePools:
             entry.watchdog.stop()
             self._reactor.forget(entry.pool.control.fileno())
             entry.pool.close()
+            self._reactor.after(_LAST_S, lambda: self._end_keeper(entry.pool))
+
+    def _end_keeper(self, ended: pool.EnginePool) -> None:
+        """Kill a keeper that has not ended, which holds no session, and let stopped children of it go on."""
+        if self._keepers.get(ended.pid) is ended:
+            engines = children(ended.pid)
+            kill_child(ended.pid)
+            for engine in engines:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(engine, signal.SIGCONT)
 
 
 def _is_current(entry: _Entry, paths: CredentialPaths, stamps: tuple[Stamp, ...]) -> bool:

@@ -54,11 +54,17 @@ Events = tuple[Event, ...]
 
 
 class TLSFailure(Exception):
-    """The session broke; the message says how, `during_handshake` when."""
+    """The session broke; the message says how, `during_handshake` when, and `ours` that the client did not do it."""
 
-    def __init__(self, message: str, during_handshake: bool) -> None:
+    def __init__(self, message: str, during_handshake: bool, ours: bool = False) -> None:
         super().__init__(message)
-        self.during_handshake = during_handshake
+        self.during_handshake, self.ours = during_handshake, ours
+
+
+def fault(error: Exception, during_handshake: bool) -> TLSFailure:
+    """Return the failure that an exception of ours is to its session."""
+    reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+    return TLSFailure(reason, during_handshake, ours=True)
 
 
 class Pump:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
-from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure
+from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure, fault
 from s6tls.tls.states import (
     DELIVERS,
     HAS_SAID_ALL,
@@ -33,10 +33,8 @@ from s6tls.tls.states import (
 )
 
 _ROUNDS = 8
-LINGER = 30.0
-"""Seconds after which something must have moved towards a client that is all there is to wait for."""
-LINGER_REFUSED = 5.0
-"""The same where the handshake has failed: all that such a client has to read is an alert."""
+_REFUSED_STALL_TIMEOUT = 5.0
+"""Seconds where the handshake has failed: all that such a client has to read is an alert."""
 
 
 class Unwatchable(Exception):
@@ -63,6 +61,7 @@ class Session:
         "_pump",
         "_reactor",
         "_report",
+        "_stall_timeout",
         "_timer",
         "_unmoved",
         "_waiting_turn",
@@ -78,27 +77,28 @@ class Session:
         ended: Callable[[], object],
         handshake_timeout: float = 0,
         close_notify: bool = False,
+        stall_timeout: float = 0,
     ) -> None:
-        """Start.  `report` makes the notification; `handshake_timeout` is in seconds, 0 for none.
+        """Start.  `report` makes the notification; the timeouts are in seconds, 0 for none.
 
+        Each `stall_timeout` something must move towards a client that is all there is to wait for.
         `failed` is called at most once, before `ended`.  With `close_notify` the program's end ends both directions.
         Raises Unwatchable, and then the ends are still the caller's.
         """
         self._reactor, self._pump, self._ends = reactor, pump, ends
         self._report, self._failed, self._ended = report, failed, ended
-        self._close_notify = close_notify
+        self._close_notify, self._stall_timeout = close_notify, stall_timeout
         self._inbound, self._outbound = Inbound.OPEN, Outbound.SHAKING
         self._held: set[object] = {ends.network, ends.from_program, ends.to_program, ends.notify}
         self._failure: TLSFailure | None = None
         self._net_readable = self._net_writable = self._program_readable = self._program_writable = True
-        self._waiting_turn = False
-        self._unmoved = -1
+        self._waiting_turn, self._unmoved = False, -1
         self._timer: Timer | None = None
         for fd, events in ends.network.directions.items():
             self._watch(fd, events, self._net_changed)
         self._watch(ends.from_program.fd, READABLE, self._from_program_changed)
         self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
-        self._deadline = self._after(handshake_timeout, self._out_of_time) if handshake_timeout else None
+        self._deadline = self._after(handshake_timeout, self._out_of_time)
         self.advance()
 
     def _watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
@@ -124,8 +124,8 @@ class Session:
         self._program_writable = True
         self.advance(Event.PROGRAM_DEAF if events & BROKEN else None)
 
-    def _after(self, seconds: float, act: Callable[[], None]) -> Timer:
-        """Do so in a while; what goes wrong then ends this session and no other."""
+    def _after(self, seconds: float, act: Callable[[], None]) -> Timer | None:
+        """Do so in a while, or never if that is 0; what goes wrong then ends this session and no other."""
 
         def call() -> None:
             try:
@@ -133,14 +133,14 @@ class Session:
             except Exception as error:
                 self._break_off(error)
 
-        return self._reactor.after(seconds, call)
+        return self._reactor.after(seconds, call) if seconds else None
 
     def _out_of_time(self) -> None:
         self._fail(TLSFailure("the handshake took too long", during_handshake=True))
         self.advance(Event.ABANDONED)
 
-    def _look_later(self) -> Timer:
-        return self._after(LINGER if self._pump.established else LINGER_REFUSED, self._look_again)
+    def _look_later(self) -> Timer | None:
+        return self._after(self._stall_timeout if self._pump.established else _REFUSED_STALL_TIMEOUT, self._look_again)
 
     def _look_again(self) -> None:
         """See whether a client that is waited for has taken anything since the last look."""
@@ -381,8 +381,7 @@ class Session:
         except Exception as another:
             error = error or another
         if error is not None:
-            reason = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
-            self._fail(TLSFailure(reason, not self._pump.established))
+            self._fail(fault(error, during_handshake=not self._pump.established))
         self._ended()
 
     def _let_go(self, end: ToProgram | FromProgram | Notify | None) -> None:

@@ -77,10 +77,10 @@ class Acceptor:
 
     def _accept(self) -> None:
         """Accept what is there, giving way to the connections under way every so often."""
+        if self._retry is not None or not self._is_open:
+            return
         near_limit = descriptors.most() - _FAR
         for _ in range(_ACCEPTS_A_TURN):
-            if self._retry is not None or not self._is_open:
-                return
             if self._ledger.is_full:
                 self._held_up = True
                 self._ledger.log_full()

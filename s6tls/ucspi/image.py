@@ -9,10 +9,11 @@ the stage's business.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -42,11 +43,23 @@ class ClientFailure(StageExit):
     """
 
 
+class Shortage(StageExit):
+    """The system has no process or memory to spare for a connection.  Strangers who use them up meet this often."""
+
+
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM)
+"""What fork(2) and posix_spawn(3) fail with then."""
+
+
 class Deadline(NamedTuple):
-    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done."""
+    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done.
+
+    `give_back`, if any, lets the image have the client's connection again, so that the server can end it.
+    """
 
     moment: float
     refusal: StageExit
+    give_back: Callable[[], object] | None = None
 
 
 class Waiting(Protocol):
@@ -69,15 +82,15 @@ class Waiting(Protocol):
 class OpenSession(Protocol):
     """What goes on behind a connection, whether or not its program does: it ends when `resume` returns True.
 
-    Call `resume` whenever `fd` is readable.  Then `failure` is what the client has done wrong, and the text of this is
-    what the log says of it.
+    Call `resume` whenever `fd` is readable.  Then `failure` is what has gone wrong, and the text of this is what the
+    log says of it.
     """
 
     fd: int
 
     @property
     def failure(self) -> StageExit | None:
-        """What the client has done wrong."""
+        """What has gone wrong: a `ClientFailure`, or a warning."""
 
     def resume(self) -> bool:
         """Take in what `fd` holds; tell whether the session is over."""
@@ -108,6 +121,7 @@ class Image:
     `on_start` holds (program, text) log lines to write when the program starts; ``{pid}`` in a
     text becomes its process id.  `extra` holds the program's other descriptors under the numbers that they have
     there (see `hand`).  `open_files` is its soft limit of descriptors (RLIMIT_NOFILE), None for the process's own.
+    `rule` names the rule that let the client in, as the log does; "" if none were asked.
     `session` is what counts for the connection beside its program.  `since` is the moment from
     which the client's time counts: of its acceptance, but put off by what it had to wait for us.
     """
@@ -123,6 +137,7 @@ class Image:
     on_start: list[tuple[str, str]] = field(default_factory=list)
     extra: dict[int, int] = field(default_factory=dict)
     open_files: int | None = None
+    rule: str = ""
     session: OpenSession | None = None
     since: float = field(default_factory=time.monotonic)
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Limits:
     """What clients may have: connections at once, in all and each, and how often; how long SIGTERM lets them finish.
 
-    The IPv6 addresses that have their first `prefix` bits in common are one client.
+    The IPv6 addresses that have their first `prefix` bits in common are one client.  One that takes nothing for
+    `stall_ms` loses its connection, unless that is 0.
     """
 
     total: int = 40
@@ -29,6 +30,7 @@ class Limits:
     drain_s: float = 0.0
     prefix: int = 64
     rate: Rate | None = None
+    stall_ms: int = 0
 
 
 class Client(NamedTuple):
@@ -59,7 +61,7 @@ class Ledger:
         self.limits, self.log = limits, log
         self._tells_all = log.verbosity >= 2
         self.count = 0
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
         self._in_handshake: Counter[str] = Counter()
         self._logged_count = -1
         self._logged_full = False
@@ -67,7 +69,7 @@ class Ledger:
         self._full = Minutely(after, self._tell_full)
         self._rejects = Refusals(log, after, "over -C", lambda network: f", which has {self._holding(network)}")
         self._rate_rejects = Refusals(log, after, f"over --rate={limits.rate}")
-        self._buckets = Buckets(limits.rate) if limits.rate else None
+        self._buckets = Buckets()
         self._clock_ns = clock_ns
 
     @property
@@ -78,15 +80,16 @@ class Ledger:
     def admit(self, client: Client) -> int | None:
         """Give a client a slot; return how many it held already, or None when it may have no more."""
         network = self._network(client)
-        if self._buckets is not None and not self._buckets.take(network, self._clock_ns()):
-            self._rate_rejects.add(f"reject {client} rate {self.limits.rate}", network)
+        rate = self.limits.rate
+        if rate is not None and not self._buckets.take(network, rate, self._clock_ns()):
+            self._rate_rejects.add(f"reject {client} rate {rate}", network)
             return None
-        held = self._held[network]
+        held = self._held.get(network, 0)
         if held >= self.limits.per_client:
             self._log_reject(client, network)
             return None
         self.count += 1
-        self._held[network] += 1
+        self._held[network] = held + 1
         return held
 
     def release(self, client: Client) -> None:
@@ -133,13 +136,14 @@ class Ledger:
 
     def log_session(self, client: Client, pid: int, seconds: float, session: OpenSession) -> None:
         """Log what is to be said of a session that has ended, and whose it was."""
-        if told := str(session):
+        if self._tells_all and (told := str(session)):
             self.log.info(f"session {client} pid {pid} seconds {seconds:.3f} {told}")
 
     def log_status(self) -> None:
         """Log how many slots are taken."""
         self._logged_count = self.count
-        self.log.info(f"status: {self.count}/{self.limits.total}")
+        if self._tells_all:
+            self.log.info(f"status: {self.count}/{self.limits.total}")
 
     def log_rest(self) -> None:
         """Log what would be told at the end of the minute."""
@@ -151,10 +155,10 @@ class Ledger:
         return client.network(self.limits.prefix) if ":" in address else address
 
     def _share(self, network: str) -> str:
-        return f"{self._held[network]}/{self.limits.per_client}"
+        return f"{self._held.get(network, 0)}/{self.limits.per_client}"
 
     def _holding(self, network: str) -> str:
-        return f"{self._held[network]} connections, {self._in_handshake[network]} of them in a handshake"
+        return f"{self._held.get(network, 0)} connections, {self._in_handshake[network]} of them in a handshake"
 
     def _log_reject(self, client: Client, network: str) -> None:
         line = f"reject {client} count {self._share(network)}"
@@ -173,7 +177,7 @@ class Ledger:
         return self._logged_full
 
 
-def _decrement(counter: Counter[str], network: str) -> None:
+def _decrement(counter: dict[str, int], network: str) -> None:
     counter[network] -= 1
     if not counter[network]:
         del counter[network]

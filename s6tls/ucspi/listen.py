@@ -10,6 +10,9 @@ from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.keys import address_text, client_address, parse_address
 from s6tls.accessrules.text import shown
 
+_QUESTIONS = 6
+"""How many questions may go unanswered."""
+
 
 @dataclass(frozen=True)
 class Binding:
@@ -46,6 +49,23 @@ def bind(binding: Binding) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def end_stalled(listener: socket.socket, stall_ms: int) -> None:
+    """Have the kernel end each accepted connection whose client acknowledges nothing for so long, or has vanished.
+
+    Who vanishes from an idle connection is found by questions (keepalive), which whoever is there answers.  Accepted
+    sockets inherit all this from a listening one.
+    """
+    idle_s = max(1, stall_ms // 1000)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_USER_TIMEOUT, stall_ms),
+        (socket.TCP_KEEPIDLE, idle_s),
+        (socket.TCP_KEEPINTVL, max(1, idle_s // _QUESTIONS)),
+        (socket.TCP_KEEPCNT, _QUESTIONS),
+    ):
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def endpoint(name: tuple[Any, ...]) -> tuple[str, int]:

@@ -59,12 +59,18 @@ class Seldom:
             log(self._program, "warning", message)
 
 
+def death(what: str, status: int) -> str:
+    """Return what is to be said of one of our processes that was ended by a signal; nothing of any other end."""
+    if not os.WIFSIGNALED(status):
+        return ""
+    number = os.WTERMSIG(status)
+    return f"{what} was ended by {signal.Signals(number).name if number in _NAMED else f'signal {number}'}"
+
+
 def log_death(program: str, what: str, status: int) -> None:
     """Warn that one of our processes was ended by a signal, if that is what a status of wait(2) says."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        name = signal.Signals(number).name if number in _NAMED else f"signal {number}"
-        log(program, "warning", f"{what} was ended by {name}")
+    if said := death(what, status):
+        log(program, "warning", said)
 
 
 def log_exit(stage_exit: StageExit) -> None:
@@ -76,4 +82,4 @@ def log_exit(stage_exit: StageExit) -> None:
 def log_start(image: Image, pid: int) -> None:
     """Write the lines that waited for the program's process id."""
     for program, text in image.on_start:
-        log(program, "info", text.format(pid=pid))
+        log(program, "info", text.replace("{pid}", str(pid)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from s6tls.ucspi.log import Log
+from s6tls.ucspi.log import Log, death, log
 
 _MINUTE_S = 60.0
 _MOST_NETWORKS = 1000
@@ -33,6 +33,28 @@ class Minutely:
         self._resting = self._say()
         if self._resting:
             self._after(_MINUTE_S, self._turn)
+
+
+class Deaths:
+    """Warns of our processes that signals end: of the first by its name, of the others in sum, once a minute."""
+
+    def __init__(self, program: str, after: After) -> None:
+        self._program, self._count, self._last = program, 0, ""
+        self._minutely = Minutely(after, self._tell)
+
+    def add(self, what: str, status: int) -> None:
+        """Take note of an end, as a status of wait(2) tells it; only one by a signal counts."""
+        if said := death(what, status):
+            self._count += 1
+            self._last = said
+            self._minutely.ask()
+
+    def _tell(self) -> bool:
+        count, self._count = self._count, 0
+        if count:
+            others = f", and so were {count - 1} before it within a minute" if count > 1 else ""
+            log(self._program, "warning", self._last + others)
+        return bool(count)
 
 
 class Refusals:

@@ -20,7 +20,7 @@ from s6tls.posix.descriptors import set_soft_limit, soft_limit
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
 from s6tls.posix.process import RESETTABLE, default_signals, fork, search
-from s6tls.ucspi.image import SERVER, Image, StageExit
+from s6tls.ucspi.image import SERVER, SHORTAGES, Image, Shortage, StageExit
 from s6tls.ucspi.log import log, log_exit
 
 
@@ -125,9 +125,10 @@ def _exec_failure(image: Image, error: OSError | ValueError) -> StageExit:
     else:
         code = ExitCode.SYSTEM
     what = f"{shown(image.argv[0])}: {error.strerror if isinstance(error, OSError) else error}"
+    failure = Shortage if number in SHORTAGES else StageExit
     if image.link == SERVER:
-        return StageExit(SERVER, code, f"unable to spawn {what}", kind="warning")
-    return StageExit(image.link, code, f"unable to exec {what}")
+        return failure(SERVER, code, f"unable to spawn {what}", kind="warning")
+    return failure(image.link, code, f"unable to exec {what}")
 
 
 class exits:

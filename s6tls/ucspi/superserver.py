@@ -12,18 +12,31 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.acceptor import Acceptor
 from s6tls.ucspi.failures import ClientFailures
-from s6tls.ucspi.image import SERVER, Chain, ClientFailure, Image, OpenSession, StageExit, Waiting
+from s6tls.ucspi.image import (
+    SERVER,
+    SHORTAGES,
+    Chain,
+    ClientFailure,
+    Deadline,
+    Image,
+    OpenSession,
+    Shortage,
+    StageExit,
+    Waiting,
+)
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
-from s6tls.ucspi.log import log, log_exit, log_start
+from s6tls.ucspi.log import Seldom, log, log_exit, log_start
 from s6tls.ucspi.spawn import exits, spawn
 
 _AFTERLIFE_S = 60.0
@@ -76,6 +89,7 @@ class SuperServer:
         self._waiting: set[_Connection] = set()
         self._programs: dict[int, _Connection] = {}
         self._failures = ClientFailures(reactor, self._log.verbosity)
+        self._shortages = Seldom(SERVER)
         self._finishing = False
 
     def serve(self) -> None:
@@ -138,7 +152,8 @@ class SuperServer:
             self._refuse(connection, refused)
         except OSError as error:
             message = f"unable to serve {connection.client}: {error.strerror or error}"
-            self._refuse(connection, StageExit(image.link, 111, message))
+            failure = Shortage if error.errno in SHORTAGES else StageExit
+            self._refuse(connection, failure(image.link, ExitCode.SYSTEM, message))
 
     def _wait(self, connection: _Connection, waiting: Waiting) -> None:
         connection.waiting = waiting
@@ -149,7 +164,7 @@ class SuperServer:
         deadline = waiting.deadline
         if deadline is not None:
             seconds = deadline.moment - time.monotonic()
-            connection.timer = self._reactor.after(seconds, lambda: self._cut_off(connection, deadline.refusal))
+            connection.timer = self._reactor.after(seconds, lambda: self._cut_off(connection, deadline))
 
     def _has_heard(self, connection: _Connection) -> bool:
         """Tell whether a connection need not wait, or not any longer."""
@@ -188,19 +203,25 @@ class SuperServer:
         When the server cannot start the program itself, there was no process and a warning says all.
         """
         if refused.kind == "warning":
-            if self._log.verbosity >= 1:
-                log_exit(refused)
+            self._log_exit(refused)
             self._drop(connection)
             return
         self._log_accept(connection)
         self._log_exit(refused)
         self._drop(connection, f"exitcode {refused.code}")
 
-    def _cut_off(self, connection: _Connection, late: StageExit) -> None:
+    def _cut_off(self, connection: _Connection, deadline: Deadline) -> None:
         """End a connection that has no program in time, whoever it waits for; that may have the socket open, too."""
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.image.stdin)) as network:
-            network.shutdown(socket.SHUT_RDWR)
-        self._refuse(connection, late)
+        if deadline.give_back is not None:
+            with contextlib.suppress(OSError):
+                deadline.give_back()
+        fd = connection.image.stdin
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            network = socket.socket(fileno=fd)
+            with contextlib.suppress(OSError):
+                network.shutdown(socket.SHUT_RDWR)
+            network.detach()
+        self._refuse(connection, deadline.refusal)
 
     def _log_accept(self, connection: _Connection) -> None:
         self._ledger.log_accept(connection.client, connection.pid)
@@ -209,7 +230,9 @@ class SuperServer:
     def _log_exit(self, stage_exit: StageExit) -> None:
         if isinstance(stage_exit, ClientFailure):
             self._failures.log(stage_exit)
-        else:
+        elif isinstance(stage_exit, Shortage):
+            self._shortages.warning(str(stage_exit))
+        elif stage_exit.kind != "warning" or self._log.verbosity >= 1:
             log_exit(stage_exit)
 
     # Ends

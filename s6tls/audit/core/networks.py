@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class InexactName(AddressError):
     """The name of a rule means a network, but is not the text that lookups ask for, which is `exact`.
 
-    `host_bits` tells that bits are set behind the prefix.
+    `host_bits` tells that bits are set beyond the prefix.
     """
 
     def __init__(self, exact: str, host_bits: bool) -> None:
@@ -145,7 +145,7 @@ def parse_address_number(text: str | bytes) -> tuple[Family, int]:
 def parse_cidr(text: str) -> Network:
     """Return the network that ``ADDRESS/LENGTH`` or a lone ``ADDRESS`` stands for.
 
-    Raises AddressError, also when bits are set behind the prefix: who writes that may mean something else.
+    Raises AddressError, also when bits are set beyond the prefix: who writes that may mean something else.
     """
     address, slash, digits = text.partition("/")
     family, number = parse_address_number(address)
@@ -157,7 +157,7 @@ def parse_cidr(text: str) -> Network:
     rest = family.bits - length
     if number >> rest << rest != number:
         raise AddressError(
-            f"bits are set behind the prefix: {text} (write it as {Network(family, number >> rest << rest, length)})"
+            f"bits are set beyond the prefix: {text} (write it as {Network(family, number >> rest << rest, length)})"
         )
     return Network(family, number, length)
 

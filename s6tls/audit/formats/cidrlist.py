@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from s6tls.audit.core.networks import Family, cidrs
 from s6tls.audit.formats.entries import (
-    BadText,
-    Diagnostic,
     Parsed,
     Statement,
     clean,
@@ -29,7 +27,6 @@ __all__ = ["parse", "write"]
 def parse(data: bytes, *, allow: bool = True) -> Parsed:
     """Read a list whose networks are all allowed, or all denied.  Raises BadText."""
     statements: list[Statement] = []
-    faults: list[Diagnostic] = []
     rule = plain_rule(allow)
 
     def take(number: int, line: str) -> None:
@@ -37,9 +34,7 @@ def parse(data: bytes, *, allow: bool = True) -> Parsed:
         if text.strip():
             statements.append(Statement(network(text.strip()), rule, number, clean(note)))
 
-    each_line(data, take, faults)
-    if faults:
-        raise BadText(faults)
+    each_line(data, take)
     widest_first = sorted(statements, key=lambda said: said.network.length)
     return first_match(widest_first)
 

@@ -89,13 +89,21 @@ class Parsed:
         return [(entry.key, entry.rule) for entry in self.entries]
 
 
-def each_line(data: bytes, take: Callable[[int, str], None], faults: list[Diagnostic], *, file: int = 0) -> None:
-    """Hand the lines of a text to `take`, with their numbers; note the LineError or AddressError that it raises."""
+def each_line(data: bytes, take: Callable[[int, str], None]) -> None:
+    """Hand the lines of a text to `take`, with their numbers.  Raises BadText with all that `take` objects to."""
+    if faults := faults_of(data, take):
+        raise BadText(faults)
+
+
+def faults_of(data: bytes, take: Callable[[int, str], None], *, file: int = 0) -> list[Diagnostic]:
+    """Hand the lines of a text to `take`; return the faults: each LineError or AddressError that it raises."""
+    faults: list[Diagnostic] = []
     for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n") if data else (), 1):
         try:
             take(number, _decoded(raw))
         except (LineError, AddressError) as error:
             faults.append(Diagnostic(number, str(error), file))
+    return faults
 
 
 def _decoded(raw: bytes) -> str:

@@ -16,8 +16,6 @@ from s6tls.audit.core.networks import Family, Network, joined, parse_cidr, prefi
 from s6tls.audit.formats import cidrlist
 from s6tls.audit.formats.entries import (
     MAPPED,
-    BadText,
-    Diagnostic,
     LineError,
     Parsed,
     Statement,
@@ -43,7 +41,6 @@ _SIX_TO_FOUR, _COMPATIBLE = parse_cidr("2002::/16"), parse_cidr("::/96")
 def parse(data: bytes, *, allow: bool = True) -> Parsed:
     """Read a file whose networks are all allowed, or all denied.  Raises BadText."""
     statements: list[Statement] = []
-    faults: list[Diagnostic] = []
     rule = plain_rule(allow)
 
     def take(number: int, line: str) -> None:
@@ -59,9 +56,7 @@ def parse(data: bytes, *, allow: bool = True) -> Parsed:
         for at, why in _matched(network(text)):
             statements.append(Statement(at, rule, number, why, implied=bool(why)))
 
-    each_line(data, take, faults)
-    if faults:
-        raise BadText(faults)
+    each_line(data, take)
     return first_match(sorted(statements, key=lambda said: (said.network.length, said.implied)))
 
 

@@ -20,7 +20,7 @@ from s6tls.audit.formats.entries import (
     LineError,
     Parsed,
     Statement,
-    each_line,
+    faults_of,
     first_match,
     network,
     networks_of,
@@ -53,7 +53,7 @@ def parse(allow: bytes, deny: bytes = b"", *, daemon: str | None = None) -> Pars
     reader = _Reader(daemon)
     faults: list[Diagnostic] = []
     for file, (data, verdict) in enumerate(((allow, True), (deny, False))):
-        each_line(data, partial(reader.take, file, verdict), faults, file=file)
+        faults += faults_of(data, partial(reader.take, file, verdict), file=file)
         if data and not data.endswith(b"\n"):
             faults.append(Diagnostic(data.count(b"\n") + 1, "no newline ends the line, so no reader takes it", file))
     faults += reader.check_names()
@@ -92,7 +92,7 @@ class _Reader:
             raise LineError("more than one option")
         for option in parts[2:]:
             if option.lower() not in ("allow", "deny"):
-                raise LineError(f"rules cannot say this option: {option!r}")
+                raise LineError(f"rules cannot express this option: {option!r}")
             verdict = option.lower() == "allow"
         daemons, clients = (_words(part) for part in parts[:2])
         if self._applies(daemons):
@@ -183,7 +183,7 @@ def _clients(words: list[str]) -> tuple[list[str], list[Network]]:
         return names, networks
     more_names, without = _clients(rest)
     if names or more_names:
-        raise LineError("rules cannot say EXCEPT with names")
+        raise LineError("rules cannot express EXCEPT with names")
     return [], [piece for at in networks for piece in _cut(at, without)]
 
 
@@ -220,7 +220,7 @@ def _networks(word: str) -> list[Network]:
         return [network(word)]
     name = word.removeprefix(".").lower().encode()
     if word in _KEYWORDS or normalised(name) != name:
-        raise LineError(f"rules cannot say this pattern: {word!r}")
+        raise LineError(f"rules cannot express this pattern: {word!r}")
     return []
 
 

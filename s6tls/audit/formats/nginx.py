@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from s6tls.audit.core.networks import Network, parse_cidr
 from s6tls.audit.formats.entries import (
     EVERYTHING,
-    BadText,
-    Diagnostic,
     LineError,
     Parsed,
     Statement,
@@ -35,7 +33,6 @@ def parse(data: bytes) -> Parsed:
     Whoever none of them matches is allowed, and so by the rules, through networks of length 0.
     """
     statements: list[Statement] = []
-    faults: list[Diagnostic] = []
 
     def take(number: int, line: str) -> None:
         found, note = _directives(line.strip(" \t"))
@@ -43,9 +40,7 @@ def parse(data: bytes) -> Parsed:
             rule = plain_rule(verdict == "allow")
             statements.extend(Statement(at, rule, number, note) for at in _networks(what))
 
-    each_line(data, take, faults)
-    if faults:
-        raise BadText(faults)
+    each_line(data, take)
     return first_match([*statements, *(Statement(at, plain_rule(True)) for at in EVERYTHING)])
 
 

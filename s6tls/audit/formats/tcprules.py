@@ -2,7 +2,7 @@
 
 tcpserver looks for a rule of the whole address, then of its first three, two and one numbers, then of none; of several
 with one address the first counts, and with none at all the client is allowed.  It knows IPv4 only.
-Between these it asks for ``USER@``, ``=HOST`` and ``=.DOMAIN``, which rules of ours cannot say: a name is asked for
+Between these it asks for ``USER@``, ``=HOST`` and ``=.DOMAIN``, which rules of ours cannot express: a name is asked for
 only when no network decides, and matches what is below it too.
 """
 
@@ -17,8 +17,6 @@ from s6tls.accessrules.rule import Rule
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, Network, prefixes
 from s6tls.audit.formats.entries import (
-    BadText,
-    Diagnostic,
     LineError,
     Parsed,
     Statement,
@@ -52,7 +50,6 @@ def parse(data: bytes) -> Parsed:
     Whoever none of them matches is allowed, and so by the rules, through 0.0.0.0/0.
     """
     lines: list[_Line] = []
-    faults: list[Diagnostic] = []
 
     def take(number: int, line: str) -> None:
         line = line.rstrip(" \t")
@@ -65,9 +62,7 @@ def parse(data: bytes) -> Parsed:
         level, networks = _networks(address)
         lines.append(_Line(level, [Statement(network, rule, number) for network in networks]))
 
-    each_line(data, take, faults)
-    if faults:
-        raise BadText(faults)
+    each_line(data, take)
     lines.sort(key=lambda line: -line.level)
     return first_match([*(said for line in lines for said in line.statements), _NOTHING_MATCHES])
 

@@ -31,7 +31,7 @@ from s6tls.accessrules.errors import UsageProblem
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, family_name, parse_cidr, split_key
-from s6tls.audit.formats.entries import BadText, Diagnostic, Entry, LineError, Parsed, Provenance, clean, each_line
+from s6tls.audit.formats.entries import Entry, LineError, Parsed, Provenance, clean, each_line
 from s6tls.audit.lint.names import unmatchable
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 def parse(data: bytes) -> Parsed:
     """Read a text.  Raises BadText with all that is wrong."""
     reader = _Reader()
-    faults: list[Diagnostic] = []
-    each_line(data, reader.take, faults)
-    if faults:
-        raise BadText(faults)
+    each_line(data, reader.take)
     return Parsed(list(reader.entries.values()), tuple(reader.comments))
 
 

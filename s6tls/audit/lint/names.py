@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from s6tls.audit.core.loaded import LoadedRules
 
+_MAPPED = b"ip6/::ffff:"
+"""What all rules within ``::ffff:0:0/96`` (RFC 4291, 2.5.5.2) begin with, and few others."""
+_MAPPED_LENGTH = 96
 _FAMILIES = (b"ip4", b"ip6", b"reversedns", b"uid", b"gid")
 
 
@@ -29,14 +32,30 @@ def findings(loaded: LoadedRules, can_match: Collection[bytes] = (), progress: P
     """
     strangers: Counter[bytes] = Counter()
     for key in counted(loaded.rules, "names looked at", progress):
-        if key in can_match:
+        if found := unheard_of(key):
+            yield found.at(key)
+        elif key in can_match:
             continue
-        if found := unmatchable(key):
+        elif found := unmatchable(key):
             yield found.at(key)
         elif family_name(key) not in _FAMILIES:
             strangers[family_name(key)] += 1
     for family, count in strangers.items():
         yield _unknown(family, count)
+
+
+def unheard_of(key: bytes) -> Finding | None:
+    """Return why no server asks for a rule, although its name is that of a network: no client has such an address."""
+    if not key.startswith(_MAPPED):
+        return None
+    try:
+        number, length = Family.IP6.parse_name(split_key(key)[1])
+    except AddressError:
+        return None
+    if length < _MAPPED_LENGTH or number >> 32 != 0xFFFF:
+        return None
+    name = Family.IP4.key(number & 0xFFFFFFFF, length - _MAPPED_LENGTH).decode()
+    return _never("mapped-network", "whoever has such an address is an IPv4 client", f"name it {name}")
 
 
 def unmatchable(key: bytes) -> Finding | None:
@@ -62,7 +81,7 @@ def _network(family: Family, name: bytes) -> Finding | None:
         family.parse_name(name)
     except InexactName as error:
         if error.host_bits:
-            return _never("host-bits", "bits are set behind the prefix", str(error))
+            return _never("host-bits", "bits are set beyond the prefix", str(error))
         return _never("not-canonical", "it is not the text that lookups ask for", str(error))
     except AddressError as error:
         return _never("not-a-network", str(error), "name it ADDRESS_LENGTH, after a network, or remove it")

@@ -9,7 +9,7 @@ from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, family_name, split_key
 from s6tls.audit.core.partition import NO_RULE
 from s6tls.audit.lint.findings import Finding, Severity
-from s6tls.audit.lint.names import unmatchable
+from s6tls.audit.lint.names import unheard_of, unmatchable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +42,8 @@ def _within(partition: Partition, decided: list[int]) -> Iterator[Finding]:
     equal = [parent != NO_RULE and rules[parent] == rule for parent, rule in zip(parents, rules, strict=True)]
     repeated = {parent for parent, same in zip(parents, equal, strict=True) if same}
     for index, key in enumerate(partition.keys):
+        if unheard_of(key):
+            continue
         if not decided[index]:
             remedy = "remove it, or those of them that only repeat it" if index in repeated else "remove it"
             yield Finding(

@@ -61,7 +61,7 @@ def body(argv: list[bytes]) -> int:
             refused = [{"rule": decoded(key), "message": why} for key, why in unsayable.reasons]
             say_json({"refused": refused})
         lost = count(len(unsayable.reasons), "rule")
-        raise Failure(ExitCode.USAGE, f"unable to export {shown(rules)}: {format_} cannot say {lost}") from None
+        raise Failure(ExitCode.USAGE, f"unable to export {shown(rules)}: {format_} cannot express {lost}") from None
     write_text(made, out, contents.mode)
     if as_json and out is not None:
         say_json({"out": decoded(out), "format": format_, "rules": len(contents.rules)})

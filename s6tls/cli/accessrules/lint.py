@@ -56,7 +56,7 @@ def body(argv: list[bytes]) -> int:
 
 
 def _tell(findings: list[Finding]) -> None:
-    table = Table("severity", "finding", "rule", "what is so", "remedy")
+    table = Table("severity", "finding", "rule", "message", "remedy")
     table.add(findings, _row)
     table.show()
     if findings:

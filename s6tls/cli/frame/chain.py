@@ -27,6 +27,7 @@ from s6tls.ucspi.spawn import execute
 
 if TYPE_CHECKING:
     from s6tls.stages.tlsd import EngineStarter
+    from s6tls.ucspi.rulerates import RuleRates
 
 _LINKS = {
     b"proxy-server": "s6tls.cli.proxy_server",
@@ -62,6 +63,9 @@ class Runtime(Protocol):
     def lookup_helper(self) -> LookupHelper:
         """Return what parses untrusted input ahead of TLS."""
 
+    def rule_rates(self) -> RuleRates | None:
+        """Return what knows how often clients have connected, None if nobody does."""
+
 
 @dataclass(frozen=True)
 class OneShot:
@@ -80,6 +84,10 @@ class OneShot:
     def lookup_helper(self) -> LookupHelper:
         """A helper that ends when this process becomes the next program."""
         return LookupHelper()
+
+    def rule_rates(self) -> RuleRates | None:
+        """One connection is all that there is."""
+        return None
 
 
 MakeStage = Callable[[Given, Runtime], Stage]

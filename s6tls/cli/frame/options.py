@@ -15,6 +15,7 @@ from typing import overload
 from s6tls.accessrules.text import shown
 
 MOST = 2**32 - 1
+_LONGEST_STALL_MS = 8 * 3600 * 1000
 
 
 class UsageError(Exception):
@@ -59,6 +60,13 @@ JAIL = Option(
     "(`required`), or let it be (`none`). See [design.md](design.md#the-jail)",
 )
 UNUSED_VERBOSITY = Option("v", ("verbosity",), "verbosity", "accepted, and without effect")
+STALL_TIMEOUT = Option(
+    "",
+    ("stall-timeout",),
+    "milliseconds",
+    "end a connection whose client takes nothing of what there is for it, or does not close its end, for this long; "
+    "0 is never. Default 60000. See [s6-tcpserverd](s6-tcpserverd.md#limits)",
+)
 
 
 @dataclass(frozen=True)
@@ -300,6 +308,11 @@ def number(name: str, value: bytes, lowest: int = 0, highest: int = MOST) -> int
     if not (value.isdigit() and len(value) <= 20 and lowest <= int(value) <= highest):
         raise UsageError(f"invalid value for {name}: {shown(value)} (expected {lowest} to {highest})")
     return int(value)
+
+
+def stall_timeout_ms(given: Given) -> int:
+    """Read STALL_TIMEOUT, in milliseconds.  Raises UsageError."""
+    return given.number(STALL_TIMEOUT.name, 60_000, 0, _LONGEST_STALL_MS)
 
 
 def file_mode(given: Given, default: int) -> int:

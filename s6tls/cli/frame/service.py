@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame import chain
-from s6tls.cli.frame.options import Given, Option, UsageError
+from s6tls.cli.frame.options import STALL_TIMEOUT, Given, Option, UsageError, stall_timeout_ms
 from s6tls.helper.helper import LookupHelper
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.exitcodes import ExitCode
@@ -24,8 +23,10 @@ from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import SERVER, Chain, StageExit
 from s6tls.ucspi.ledger import Ledger, Limits
+from s6tls.ucspi.listen import end_stalled
 from s6tls.ucspi.log import Log, log_exit
 from s6tls.ucspi.rate import Rate
+from s6tls.ucspi.rulerates import RuleRates
 from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
 _OWN_FILES = 128
-_FILES_OF_A_CLIENT = 4
-"""What a client in its handshake has, here (3) or in a worker that has all sessions."""
-_RATE = re.compile(rb"(\d{1,9})/(\d{1,9})(?:,(\d{1,9}))?")
+_FILES_OF_A_CLIENT = {"connection": 2, "worker": 5}
+"""What a client in its handshake has open: here, or in a worker, which may have all sessions."""
 LIMIT_OPTIONS = (
     Option(
         "1",
@@ -61,16 +61,17 @@ LIMIT_OPTIONS = (
         "",
         ("client-prefix",),
         "length",
-        "for `-C`, `--rate` and `TCPCONNNUM`, take IPv6 addresses for one client when their first bits, this many, are "
-        "the same. Default 64; 128 tells all addresses apart",
+        "for `-C`, `--rate` and `TCPCONNNUM`, take IPv6 addresses that share this many first bits for one client. "
+        "Default 64; 128 tells all addresses apart",
     ),
     Option(
         "",
         ("rate",),
         "number/seconds[,burst]",
-        "let one client connect this often, and `burst` times at once (as `number`, by default); others are "
+        "let one client connect this often, and `burst` times at once (by default, `number` times); others are "
         "disconnected. See [s6-tcpserverd](s6-tcpserverd.md#limits)",
     ),
+    STALL_TIMEOUT,
     Option(
         "",
         ("drain",),
@@ -95,12 +96,14 @@ class LongLived:
     long_lived = True
     patience_ms = 30000
 
-    def __init__(self, argv: Sequence[bytes], isolation: str, jail: str) -> None:
+    def __init__(self, argv: Sequence[bytes], isolation: str, jail: str, bounds: Limits, verbosity: int) -> None:
         """Read the chain in `argv`; `isolation` and `jail` are words of ISOLATION and JAIL.  Raises UsageError."""
-        self._isolation, self.jail = isolation, jail
+        self._isolation, self.jail, self._bounds = isolation, jail, bounds
+        self._log = Log(SERVER, verbosity)
         self._reactor = Reactor()
         self._pools: EnginePools | None = None
         self._lookup_helper: LookupHelper | None = None
+        self._rule_rates: list[RuleRates] = []
         self._stages, self._words = chain.parse(argv, self)
 
     def engine_starter(self) -> EngineStarter:
@@ -118,25 +121,30 @@ class LongLived:
             self._lookup_helper = LookupHelper(self._reactor, Level(self.jail))
         return self._lookup_helper
 
-    def serve(
-        self, listener: socket.socket, env: dict[bytes, bytes], bounds: Limits, verbosity: int, announced: bool
-    ) -> int:
+    def rule_rates(self) -> RuleRates:
+        """Clients are remembered, for each stage that asks: a client that passes two must not count twice in one."""
+        self._rule_rates.append(RuleRates(self._bounds.prefix, self._log, self._reactor.after))
+        return self._rule_rates[-1]
+
+    def serve(self, listener: socket.socket, env: dict[bytes, bytes], announced: bool) -> int:
         """Serve a listening socket until told to stop; return the exit code.
 
         Programs start with `env`.  `announced` writes the port to stdout when clients are accepted.
         """
-        log = Log(SERVER, verbosity)
-        self._look_to_the_jail(log)
+        self._look_to_the_jail()
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
         keep_from_programs()
         redirect_to_null(0)
         for stage in self._stages:
             if isinstance(stage, Preparing):
-                _prepare(stage, env, verbosity)
+                _prepare(stage, env, self._log.verbosity)
+        bounds = self._bounds
+        if bounds.stall_ms:
+            end_stalled(listener, bounds.stall_ms)
         open_files, most_files = raise_soft_limit()
         if self._pools is not None or self._lookup_helper is not None:
-            bounds = _within(most_files, bounds, log)
+            bounds = _within(most_files, _FILES_OF_A_CLIENT[self._isolation], bounds, self._log)
         if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
@@ -144,12 +152,12 @@ class LongLived:
             self._reactor,
             listener,
             Chain(programs, self._stages, self._words, open_files),
-            Ledger(bounds, log, self._reactor.after),
+            Ledger(bounds, self._log, self._reactor.after),
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
         ).serve()
         return 0
 
-    def _look_to_the_jail(self, log: Log) -> None:
+    def _look_to_the_jail(self) -> None:
         """See that there can be a jail, and keep who gets out of it from this process.  Raises StageExit (111)."""
         level = Level(self.jail)
         if level is Level.NONE:
@@ -158,12 +166,19 @@ class LongLived:
         if (self._pools is not None or self._lookup_helper is not None) and (walls := lacking()):
             if level is Level.REQUIRED:
                 raise StageExit(SERVER, ExitCode.SYSTEM, f"unable to jail TLS engines: this system lacks {walls}")
-            log.warning(f"TLS engines and the lookup helper are jailed less well: this system lacks {walls}")
+            self._log.warning(f"TLS engines and the lookup helper are jailed less well: this system lacks {walls}")
+
+    def log_rest(self) -> None:
+        """Log what would be told at the end of the minute."""
+        for rates in self._rule_rates:
+            rates.log_rest()
 
     def reaped(self, pid: int, status: int) -> None:
         """Take note of the end of a child that was no connection's program."""
         if self._pools is not None:
             self._pools.reaped(pid, status)
+        if self._lookup_helper is not None:
+            self._lookup_helper.reaped(pid, status)
 
     def close(self) -> None:
         """Let the processes that serve all connections end when they have nothing left to do."""
@@ -192,6 +207,7 @@ class _Lifecycle:
         self.server.reaped(pid, status)
 
     def stopping(self) -> None:
+        self.server.log_rest()
         systemd.notify(self.env, "STOPPING=1")
 
     def close(self) -> None:
@@ -212,24 +228,22 @@ def limits(given: Given) -> Limits:
     per_client = max(1, given.number("C", 40))
     drain = given.number("drain", 0, 0, _LONGEST_DRAIN)
     prefix = given.number("client-prefix", 64, 1, 128)
-    return Limits(total, min(per_client, total), drain / 1000, prefix, _rate(given))
+    return Limits(total, min(per_client, total), drain / 1000, prefix, _rate(given), stall_timeout_ms(given))
 
 
 def _rate(given: Given) -> Rate | None:
     value = given.value("rate")
     if value is None:
         return None
-    match = _RATE.fullmatch(value)
-    number, seconds, burst = (int(digits) for digits in match.groups(match[1])) if match else (0, 0, 0)
-    if not (number and seconds and burst):
-        expected = "number/seconds[,burst], none of them 0"
-        raise UsageError(f"invalid value for --rate: {shown(value)} (expected {expected})")
-    return Rate(number, seconds, burst)
+    try:
+        return Rate.parse(value)
+    except ValueError as error:
+        raise UsageError(f"invalid value for --rate: {shown(value)} ({error})") from error
 
 
-def _within(files: int, bounds: Limits, log: Log) -> Limits:
+def _within(files: int, of_a_client: int, bounds: Limits, log: Log) -> Limits:
     """Return limits that this many descriptors are enough for, with a warning when they are lower."""
-    most = max(1, (files - _OWN_FILES) // _FILES_OF_A_CLIENT)
+    most = max(1, (files - _OWN_FILES) // of_a_client)
     if most >= bounds.total:
         return bounds
     log.warning(f"limit -c lowered from {bounds.total} to {most}: only {files} descriptors may be open (RLIMIT_NOFILE)")

@@ -7,7 +7,7 @@ import os
 import cdbx
 from hypothesis import strategies as st
 
-from s6tls.accessrules import Rule, cdbfile
+from s6tls.accessrules import Rule, cdb, cdbfile
 
 Rules = dict[bytes, Rule]
 
@@ -30,6 +30,14 @@ def write_tree(root: bytes, rules: Rules) -> None:
 def write(path: bytes, contents: bytes) -> None:
     with open(path, "wb") as file:
         file.write(contents)
+
+
+def write_form(form: str, path: str, rules: Rules, mode: int = cdb.DEFAULT_MODE) -> None:
+    """Write `rules` as a "tree", or as a "cdb" with this mode."""
+    if form == "tree":
+        write_tree(os.fsencode(path), rules)
+    else:
+        cdb.write_cdb(path, rules.items(), mode=mode)
 
 
 def read_tree(root: bytes) -> dict[bytes, bytes | None]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from s6tls.tls.session import LINGER
 from tests.support.simulation.actors import Wrong
-from tests.support.simulation.plans import FOREVER
+from tests.support.simulation.plans import FOREVER, STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from tests.support.simulation.world import Outcome, World
 
 _MAY_FAIL = ("network.read", "network.write", "to_program.write", "pump.sent", "pump.delivered")
-_LONGEST = 4 * LINGER
+_LONGEST = 4 * STALL_TIMEOUT
 """Seconds that a session may go on when everybody else has done everything."""
 
 
@@ -72,6 +71,8 @@ def after_all(world: World) -> None:
     ordinary = world.plan.error is OSError and world.calls.faulty in _MAY_FAIL
     if world.calls.faulty and world.plan.fault <= outcome.calls and not (world.failures or ordinary):
         raise Wrong(f"{world.calls.faulty} failed, and nobody says so")
+    if any(failure.ours for failure in world.failures) and not world.calls.faulty:
+        raise Wrong("what the client did is called our failure")
     _judge_program(world, outcome)
     _judge_client(world, outcome)
     if not world.calls.faulty:

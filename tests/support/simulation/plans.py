@@ -20,6 +20,8 @@ _NO_TYPE = 99
 WARNING, FATAL = 1, 2
 MOST_WARNINGS, MOST_EMPTY = 4, 32
 FOREVER = 1e9
+STALL_TIMEOUT = 30.0
+"""Seconds after which a session looks whether a client takes anything."""
 
 End = Literal["", "close_notify", "alert", "broken"]
 """How a client's bytes end by themselves: not at all, in order, by an alert of its own, by what it may not send."""

@@ -6,13 +6,13 @@ import random
 from dataclasses import dataclass
 
 from s6tls.tls.pump import MOST_TO_NETWORK, MOST_TO_PROGRAM, TLSFailure
-from s6tls.tls.session import LINGER, Session
+from s6tls.tls.session import Session
 from tests.support.simulation import judge
 from tests.support.simulation.actors import Peer, Program, Wrong
 from tests.support.simulation.clockwork import Calls, Clockwork
 from tests.support.simulation.ends import CountedPump, Input, Output, SimulatedEnds, Told
 from tests.support.simulation.network import Connection
-from tests.support.simulation.plans import FOREVER, Plan
+from tests.support.simulation.plans import FOREVER, STALL_TIMEOUT, Plan
 from tests.support.tls.memory import server_context
 
 _MOST_TURNS = 100_000
@@ -78,6 +78,7 @@ class World:
                 self._ended,
                 plan.timeout,
                 plan.close_notify,
+                STALL_TIMEOUT,
             )
         except Exception:
             if calls.faulty not in ("watch", "after"):
@@ -182,6 +183,6 @@ class World:
         if self.output.closed and self._closed_output == FOREVER:
             self._closed_output = clock.now
         waited_since = max(min(self._closed_output, self.program.output_ended), self.taken_away)
-        self.stalled |= not self.outcomes and then - waited_since >= LINGER
+        self.stalled |= not self.outcomes and then - waited_since >= STALL_TIMEOUT
         clock.now = then
         return then < FOREVER

@@ -11,13 +11,16 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
 from s6tls.tls.context import build
-from s6tls.tls.credentials import SessionOptions
+from s6tls.tls.credentials import ClientCertificate, SessionOptions
 from s6tls.tls.pump import Pump
 from tests.support import pki
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 NAMES = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
 EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=NAMES.get)
+DEFAULT = SessionOptions()
+MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
+OPTIONAL = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
 
 
 @functools.cache

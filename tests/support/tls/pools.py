@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -18,17 +17,9 @@ from s6tls.tls.pool import EnginePool, Isolation
 from s6tls.tls.pools import EnginePools
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
+from tests.support.processes import descriptors, status
+from tests.support.servers import PATIENCE
 from tests.support.tls.memory import client_context
-
-PATIENCE = 10.0
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    """Wait for something that gives no sign when it happens."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 class Connection:
@@ -126,6 +117,14 @@ class Server:
         assert self.pools.reaped(pid, status)
         return status
 
+    def await_another_than(self, pid: int) -> None:
+        """Have the server at work until a pool is replaced."""
+        deadline = time.monotonic() + PATIENCE
+        while self.pool() == pid:
+            assert time.monotonic() < deadline
+            self.reactor.after(0.05, lambda: None)
+            self.reactor.turn()
+
     def close(self) -> None:
         """Let all go, and await their end: nothing survives the server and its sessions."""
         pids = {entry.pool.pid for entry in self.pools._entries.values() if not entry.closed}
@@ -145,23 +144,13 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def held(pid: int) -> dict[int, str]:
-    """The descriptors of a process."""
-    found = {}
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the descriptor that lists the others
-            found[int(entry.name)] = str(entry.readlink())
-    return found
-
-
 def engine_of(server: Server, connection: Connection) -> int:
     """The process that has the other end of a connection's pipes."""
-    pipe = str(Path(f"/proc/self/fd/{connection.stdin}").readlink())
-    (found,) = [pid for pid in children(server.pool()) if pipe in held(pid).values()]
+    pipe = os.readlink(f"/proc/self/fd/{connection.stdin}")
+    (found,) = [pid for pid in children(server.pool()) if pipe in descriptors(pid).values()]
     return found
 
 
 def ids(pid: int) -> dict[str, list[int]]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    found = dict(line.split(":", 1) for line in lines)
+    found = status(pid)
     return {name: [int(word) for word in found[name].split()] for name in ("Uid", "Gid", "Groups")}

@@ -18,11 +18,11 @@ from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
+from tests.support.servers import PATIENCE
 from tests.support.tls.memory import client_context, server_context
 
 T = TypeVar("T")
 MB = 1_000_000
-PATIENCE = 5.0
 TCP_ESTABLISHED = 1
 
 
@@ -123,6 +123,7 @@ class World:
         close_notify: bool = False,
         demand_close_notify: bool = False,
         handshake_timeout: float = 0,
+        stall_timeout: float = 60,
         buffers: int = 0,
         lenient: bool = False,
         context: SSL.Context | None = None,
@@ -166,6 +167,7 @@ class World:
                     over,
                     handshake_timeout,
                     close_notify,
+                    stall_timeout,
                 )
                 if not self.ended.done():
                     reactor.run()

@@ -122,7 +122,7 @@ def test_strict(place: Path) -> None:
     done = run(place, COMPILE, "--strict", "cdb", "rules")
     assert done.returncode == 100
     assert done.stderr.splitlines() == [
-        "s6-accessrules-cdb-from-fs: error: ip4/10.0.0.1_8: can never match: bits are set behind the prefix "
+        "s6-accessrules-cdb-from-fs: error: ip4/10.0.0.1_8: can never match: bits are set beyond the prefix "
         "(write it as 10.0.0.0_8)",
         "s6-accessrules-cdb-from-fs: fatal: rule set has 1 problem",
     ]

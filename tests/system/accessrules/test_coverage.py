@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -29,10 +28,7 @@ RULES = {
 @pytest.fixture(params=["tree", "cdb"])
 def rules(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     path = str(tmp_path / "rules")
-    if request.param == "tree":
-        trees.write_tree(os.fsencode(path), RULES)
-    else:
-        write_cdb(path, RULES.items())
+    trees.write_form(request.param, path, RULES)
     return path
 
 

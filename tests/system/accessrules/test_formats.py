@@ -154,7 +154,7 @@ def test_hosts_from_two_files(tmp_path: Path) -> None:
     deny.write_text("ALL: ALL\nALL: 10.\nALL: LOCAL\n")
     words = [*IMPORT, "hosts", str(allow), f"--deny={deny}", "--daemon=sshd"]
     code, stderr = said(words)
-    assert code == 100 and f"error: {deny}:3: rules cannot say this pattern: 'LOCAL'\n" in stderr
+    assert code == 100 and f"error: {deny}:3: rules cannot express this pattern: 'LOCAL'\n" in stderr
     deny.write_text("ALL: ALL\nALL: 10.\n")
     done = run(words)
     assert (done.returncode, done.stdout) == (0, "allow ip4 192.0.2.0/24\ndeny ip4 0.0.0.0/0\ndeny ip6 ::/0\n")

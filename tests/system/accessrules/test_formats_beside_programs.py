@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 import socket
@@ -25,7 +24,6 @@ from tests.support.servers import PATIENCE
 
 PLAIN = (Rule(True), Rule(False))
 TCPDMATCH = "/usr/sbin/tcpdmatch"
-NEEDS_TCPDMATCH = pytest.mark.skipif(not os.path.exists(TCPDMATCH), reason="tcpd is not installed")
 beside = settings(
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -104,7 +102,6 @@ def taken(allow: bytes, deny: bytes) -> list[bytes]:
     return [allow, deny]
 
 
-@NEEDS_TCPDMATCH
 @given(_hosts_texts, _hosts_texts, st.lists(st.sampled_from(CLIENTS), min_size=6, max_size=6, unique=True))
 @beside
 def test_imported_hosts_decide_as_tcpdmatch_does(tmp_path: Path, allow: bytes, deny: bytes, clients: list[str]) -> None:
@@ -115,7 +112,6 @@ def test_imported_hosts_decide_as_tcpdmatch_does(tmp_path: Path, allow: bytes, d
         assert we_allow(rules, client) is tcpd_allows(tmp_path, client)
 
 
-@NEEDS_TCPDMATCH
 @given(spaces.rule_sets(PLAIN, most=6), st.sampled_from(["ALL", "sshd", "a.b-c_1"]), st.data())
 @beside
 def test_tcpdmatch_decides_as_the_hosts_that_were_exported(
@@ -132,7 +128,6 @@ def test_tcpdmatch_decides_as_the_hosts_that_were_exported(
             )
 
 
-@NEEDS_TCPDMATCH
 def test_tcpdmatch_asks_for_names_as_rules_do(tmp_path: Path) -> None:
     """With the one name that needs no name server."""
     allow, deny = b"ALL: [2001:db8::]/32 localhost .LOCALHOST\n", b"ALL: ALL\n"
@@ -155,7 +150,6 @@ def test_ip4_clients_in_ip6_are_ip4_clients_elsewhere(write: Callable[[LoadedRul
 # Pattern files of HAProxy
 
 HAPROXY = "/usr/sbin/haproxy"
-NEEDS_HAPROXY = pytest.mark.skipif(not os.path.exists(HAPROXY), reason="haproxy is not installed")
 CONFIGURATION = """\
 defaults
     mode http
@@ -250,7 +244,6 @@ def haproxy_clients_are_ours(client: str) -> bool:
     return not client.startswith("::ffff:")
 
 
-@NEEDS_HAPROXY
 def test_imported_lists_have_the_clients_that_haproxy_finds_in_them(tmp_path: Path) -> None:
     chance = random.Random(4)
     lists = [*(f"{line}\n".encode() for line in HA_PATTERNS.split()), *(a_list(chance) for _ in range(40))]
@@ -262,7 +255,6 @@ def test_imported_lists_have_the_clients_that_haproxy_finds_in_them(tmp_path: Pa
                 assert (data, client, haproxy_has(port, client, i)) == (data, client, we_allow(rules, client))
 
 
-@NEEDS_HAPROXY
 def test_haproxy_finds_the_clients_that_were_exported(tmp_path: Path) -> None:
     chance = random.Random(5)
     keys = [b"ip4/0.0.0.0_0", b"ip4/192.0.2.0_24", b"ip4/192.0.2.7_32", b"ip4/192.0.2.0_29", b"ip6/::_0", b"ip6/::_96"]

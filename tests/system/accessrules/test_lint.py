@@ -22,12 +22,9 @@ BAD = {**GOOD, b"ip4/10.0.0.0_8": DENY, b"ip4/10.0.0.1_8": Rule(True), b"custom/
 
 @pytest.fixture(params=["tree", "cdb"])
 def bad(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    path = os.fsencode(tmp_path / "rules")
-    if request.param == "tree":
-        trees.write_tree(path, BAD)
-    else:
-        write_cdb(path, BAD.items())
-    return os.fsdecode(path)
+    path = str(tmp_path / "rules")
+    trees.write_form(request.param, path, BAD)
+    return path
 
 
 def test_for_people(bad: str) -> None:
@@ -51,7 +48,7 @@ def test_for_machines(bad: str) -> None:
         "code": "host-bits",
         "severity": "error",
         "rule": "ip4/10.0.0.1_8",
-        "message": "can never match: bits are set behind the prefix",
+        "message": "can never match: bits are set beyond the prefix",
         "remedy": "write it as 10.0.0.0_8",
     }
     assert [(other["code"], other["rule"]) for other in others] == [
@@ -108,15 +105,12 @@ def test_what_cannot_be_read(tmp_path: Path, contents: bytes | None) -> None:
 
 @pytest.mark.parametrize("form", ["tree", "cdb"])
 def test_an_empty_rule_set_is_hardly_what_was_meant(tmp_path: Path, form: str) -> None:
-    path = tmp_path / "rules"
-    if form == "tree":
-        path.mkdir()
-    else:
-        write_cdb(str(path), [])
-    done = run([*LINT, "--json", str(path)])
+    path = str(tmp_path / "rules")
+    trees.write_form(form, path, {})
+    done = run([*LINT, "--json", path])
     assert [finding["code"] for finding in json.loads(done.stdout)] == ["no-rules"]
     assert done.returncode == 1
-    assert run([*LINT, "--severity=error", str(path)]).returncode == 0
+    assert run([*LINT, "--severity=error", path]).returncode == 0
 
 
 def test_hostile_names_stay_on_their_line(tmp_path: Path) -> None:

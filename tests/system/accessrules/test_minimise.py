@@ -43,10 +43,7 @@ SMALL = {
 @pytest.fixture(params=["tree", "cdb"])
 def rules(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     path = str(tmp_path / "rules")
-    if request.param == "tree":
-        trees.write_tree(os.fsencode(path), RULES)
-    else:
-        write_cdb(path, RULES.items(), mode=0o640)
+    trees.write_form(request.param, path, RULES, mode=0o640)
     return path
 
 
@@ -136,7 +133,7 @@ def test_a_tree_takes_no_place(tmp_path: Path) -> None:
         ("--budget=-1", "invalid value for --budget"),
         ("--budget=1e9", "invalid value for --budget"),
         ("--budget=" + "9" * 5000, "invalid value for --budget"),
-        ("--protect=10.0.0.1/8", r"invalid value for --protect: bits are set behind the prefix"),
+        ("--protect=10.0.0.1/8", r"invalid value for --protect: bits are set beyond the prefix"),
         ("--protect=example.org", "invalid value for --protect"),
         ("--protect=", "invalid value for --protect"),
         (b"--protect=\xff/8", "invalid value for --protect"),

@@ -89,7 +89,7 @@ def test_the_last_link_says_that_the_program_cannot_be_run() -> None:
     done = run(["s6-tcpserver-access", "-H", "s6-connlimit", "/etc/passwd"], UCSPI)
     allow, fatal = done.stderr.splitlines()
     assert done.returncode == 126
-    assert allow.startswith("s6-tcpserver-access: info: allow pid ") and allow.endswith(" ip 192.0.2.7")
+    assert allow.startswith("s6-tcpserver-access: info: allow pid ") and allow.endswith(" ip 192.0.2.7 rule none")
     assert fatal == "s6-connlimit: fatal: unable to exec /etc/passwd: Permission denied"
 
 

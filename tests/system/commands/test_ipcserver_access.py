@@ -52,43 +52,54 @@ def outcome(place: Path, words: Sequence[str]) -> Outcome:
     return {name: value.replace(str(place), "PLACE") for name, value in env.items()}, code, lines
 
 
+def without_rules(ours: Outcome) -> tuple[Outcome, list[str]]:
+    """Take off what our lines have at their ends, and Debian's do not: the rules that decided."""
+    env, code, lines = ours
+    found = [re.fullmatch(r"(.* (?:allow|deny) .*) rule (\S+)", line) for line in lines]
+    plain = [match[1] if match else line for match, line in zip(found, lines, strict=True)]
+    return (env, code, plain), [match[2] for match in found if match]
+
+
 SELF = {"uid/self/allow": "", "uid/self/env/WHO": "self"}
 ROOT = {"uid/0/allow": "", "uid/0/env/WHO": "root", "uid/0/env/IPCLOCALPATH": "ruled", "uid/0/env/IPCCONNNUM": "77"}
-CASES: dict[str, tuple[dict[str, str], str]] = {
-    "self": (SELF, "-v2 RULES"),
-    "self before number": ({**SELF, "uid/0/deny": ""}, "-v2 RULES"),
-    "user": (ROOT, "-v2 RULES"),
-    "user before group": ({**ROOT, "gid/self/deny": ""}, "-v2 RULES"),
-    "own group": ({"gid/self/allow": "", "gid/0/deny": ""}, "-v1 RULES"),
-    "group": ({"gid/0/allow": "", "uid/default/deny": ""}, "-v1 RULES"),
-    "default": ({"uid/default/allow": "", "uid/5/deny": ""}, "-v1 RULES"),
-    "denied": ({"uid/0/deny": ""}, "-v2 RULES"),
-    "denied, not logged": ({"uid/0/deny": ""}, "-v1 RULES"),
-    "no rule": ({"uid/5/allow": ""}, "-v2 RULES"),
-    "address rules do not count": ({"ip4/0.0.0.0_0/allow": ""}, "-v2 RULES"),
-    "exec": ({"uid/0/allow": "", "uid/0/exec": "env -0 -i A=instead", "uid/0/env/WHO": "root"}, "-v1 RULES"),
-    "no environment": (ROOT, "-E RULES"),
-    "last of -E and -e": (ROOT, "-E -e RULES"),
-    "name": (ROOT, "-v0 -l here RULES"),
-    "empty name": (ROOT, "-v0 -l '' RULES"),
+CASES: dict[str, tuple[dict[str, str], str, str]] = {
+    "self": (SELF, "-v2 RULES", "uid/self"),
+    "self before number": ({**SELF, "uid/0/deny": ""}, "-v2 RULES", "uid/self"),
+    "user": (ROOT, "-v2 RULES", "uid/0"),
+    "user before group": ({**ROOT, "gid/self/deny": ""}, "-v2 RULES", "uid/0"),
+    "own group": ({"gid/self/allow": "", "gid/0/deny": ""}, "-v1 RULES", "gid/self"),
+    "group": ({"gid/0/allow": "", "uid/default/deny": ""}, "-v1 RULES", "gid/0"),
+    "default": ({"uid/default/allow": "", "uid/5/deny": ""}, "-v1 RULES", "uid/default"),
+    "denied": ({"uid/0/deny": ""}, "-v2 RULES", "uid/0"),
+    "denied, not logged": ({"uid/0/deny": ""}, "-v1 RULES", ""),
+    "no rule": ({"uid/5/allow": ""}, "-v2 RULES", "none"),
+    "address rules do not count": ({"ip4/0.0.0.0_0/allow": ""}, "-v2 RULES", "none"),
+    "exec": ({"uid/0/allow": "", "uid/0/exec": "env -0 -i A=instead", "uid/0/env/WHO": "root"}, "-v1 RULES", "uid/0"),
+    "no environment": (ROOT, "-E RULES", "uid/0"),
+    "last of -E and -e": (ROOT, "-E -e RULES", "uid/0"),
+    "name": (ROOT, "-v0 -l here RULES", ""),
+    "empty name": (ROOT, "-v0 -l '' RULES", ""),
 }
 WITHOUT_RULES = {"none": "-v1", "none, warning": "-v2", "none, name": "-l here", "none, bare": "-E"}
 
 
 @pytest.mark.parametrize("form", ["-i", "-x"])
-@pytest.mark.parametrize(("rules", "options"), CASES.values(), ids=CASES)
-def test_it_agrees_with_debian(rules: dict[str, str], options: str, form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rules", "options", "decided"), CASES.values(), ids=CASES)
+def test_it_agrees_with_debian(rules: dict[str, str], options: str, decided: str, form: str, tmp_path: Path) -> None:
     tree = rule_set(tmp_path, rules)
     given = [word.strip("'") for word in options.replace("RULES", "").split()]
     named = [form, str(tree) if form == "-i" else f"{tree}.cdb"]
-    ours = outcome(tmp_path / "ours", [OURS, *given, *named, *PROGRAM])
+    ours, named_rules = without_rules(outcome(tmp_path / "ours", [OURS, *given, *named, *PROGRAM]))
     assert ours == outcome(tmp_path / "debian", [DEBIAN, *given, *named, *PROGRAM])
+    assert named_rules == ([decided] if decided else [])
 
 
 @pytest.mark.parametrize("options", WITHOUT_RULES.values(), ids=WITHOUT_RULES)
 def test_it_agrees_with_debian_without_rules(options: str, tmp_path: Path) -> None:
     words = [*options.split(), *PROGRAM]
-    assert outcome(tmp_path / "ours", [OURS, *words]) == outcome(tmp_path / "debian", [DEBIAN, *words])
+    ours, named_rules = without_rules(outcome(tmp_path / "ours", [OURS, *words]))
+    assert ours == outcome(tmp_path / "debian", [DEBIAN, *words])
+    assert set(named_rules) == {"none"}
 
 
 @pytest.mark.parametrize("order", ["-i -x", "-x -i"])
@@ -97,7 +108,7 @@ def test_of_two_rule_sets_the_last_counts_as_in_debian(order: str, tmp_path: Pat
     (tmp_path / "cdb").mkdir()
     files = {"-i": str(rule_set(tmp_path, ROOT)), "-x": f"{rule_set(tmp_path / 'cdb', {'uid/0/deny': ''})}.cdb"}
     named = [word for form in order.split() for word in (form, files[form])]
-    ours = outcome(tmp_path / "ours", [OURS, *named, *PROGRAM])
+    ours, _ = without_rules(outcome(tmp_path / "ours", [OURS, *named, *PROGRAM]))
     assert ours == outcome(tmp_path / "debian", [DEBIAN, *named, *PROGRAM])
     assert bool(ours[0]) == (order == "-x -i")
 
@@ -111,12 +122,12 @@ def test_what_is_said(tmp_path: Path) -> None:
         code, stderr = said([name, "-l", "here", *options, "true"], env)
         return code, re.sub(r"pid \d+", "pid N", stderr)
 
-    assert saying(7, 8, "-i", tree) == (0, f"{name}: info: allow pid N uid 7 gid 8\n")
+    assert saying(7, 8, "-i", tree) == (0, f"{name}: info: allow pid N uid 7 gid 8 rule uid/7\n")
     assert saying(7, 8, "-v0", "-i", tree) == (0, "")
     assert saying(6, 8, "-i", tree) == (1, "")
     denied = f"{name}: info: deny pid N uid 6 gid"
-    assert saying(6, 8, "-v2", "-i", tree) == (1, f"{denied} 8: Permission denied\n")
-    assert saying(6, 9, "-v2", "-i", tree) == (1, f"{denied} 9: No such file or directory\n")
+    assert saying(6, 8, "-v2", "-i", tree) == (1, f"{denied} 8: Permission denied rule gid/8\n")
+    assert saying(6, 9, "-v2", "-i", tree) == (1, f"{denied} 9: No such file or directory rule none\n")
     assert saying(7, 8, "-v2")[1].startswith(f"{name}: warning: invoked without a ruleset!\n")
 
 
@@ -141,9 +152,9 @@ def test_clients_of_several_users(tmp_path: Path) -> None:
         assert ask(0, 0) == b"0 \n"
         assert ask(1003, 1002) == b"1003 b\n"
         assert ask(1001, 1002) == b""
-        log.wait_for(r"deny pid \d+ uid 1001 gid 1002: Permission denied$")
+        log.wait_for(r"deny pid \d+ uid 1001 gid 1002: Permission denied rule uid/1001$")
         assert ask(1003, 1003) == b""
-        log.wait_for(r"deny pid \d+ uid 1003 gid 1003: No such file or directory$")
+        log.wait_for(r"deny pid \d+ uid 1003 gid 1003: No such file or directory rule none$")
 
 
 def test_a_limit_for_each_user(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,29 @@ def test_a_client_over_its_rate_is_disconnected_ahead_of_everything() -> None:
         s.wait_log(r"^s6-tcpserverd: info: reject 127.0.0.1_\d+ rate 2/3600,3$")
         s.signal(signal.SIGTERM)
         assert s.wait() == 0
+
+
+@pytest.mark.parametrize("verbosity", ["-Q", "-v"])
+def test_a_rule_says_how_often_its_clients_may_connect(tmp_path: Path, verbosity: str) -> None:
+    env = tmp_path / "ip4/127.0.0.0_29/env"
+    env.mkdir(parents=True)
+    (env / "TCPCONNRATE").write_text("2/3600\n")
+    for network in ("127.0.0.0_29", "127.0.0.8_29"):
+        (tmp_path / "ip4" / network).mkdir(exist_ok=True)
+        (tmp_path / "ip4" / network / "allow").touch()
+    access = ["s6-tcpserver-access", "-H", "-v0", "-i", str(tmp_path), "s6-connlimit", "s6-connlimit"]
+    with tcpserver(verbosity, "--", *access, "echo", "hi") as s:
+        assert [s.exchange() for _ in range(6)] == [b"hi\n"] * 2 + [b""] * 4
+        for other in ("127.0.0.2", "127.0.0.9"):
+            with s.connect(source=other) as client:
+                assert read_all(client) == b"hi\n"
+        s.wait_log(r"^s6-tcpserverd: info: reject 127\.0\.0\.1_\d+ rate 2/3600,2 rule ip4/127\.0\.0\.0_29$")
+        (env / "TCPCONNRATE").write_text("2 an hour\n")
+        assert s.exchange() == b""
+        s.wait_log(r"^s6-connlimit: fatal: invalid TCPCONNRATE: expected number/seconds\[,burst\], none of them 0$")
+        s.signal(signal.SIGTERM)
+        assert s.wait() == 0
+        s.wait_log("^s6-tcpserverd: info: rejected 3 clients over the rate of their rule, most of 127.0.0.1$")
 
 
 @pytest.mark.parametrize("rate", ["", "1", "1/0", "0/1", "1/1,0", "1/1,", "1/1,1,1", "-1/1", "1 /1", "1/9999999999"])

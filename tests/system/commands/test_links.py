@@ -58,7 +58,7 @@ def test_access_lets_pass_and_changes_the_environment(superserver: Superserver, 
     prog = ["sh", "-c", 'echo "$GREETING ${TCPREMOTEHOST-none} $TCPLOCALHOST"; cat']
     with superserver(["s6-tcpserver-access", "-H", "-l", "here", "-x", cdb, *prog]) as (connect, log):
         assert exchange(connect, b"data") == b"hello none here\ndata"
-        log.wait_for(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.1$")
+        log.wait_for(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.1 rule ip4/127\.0\.0\.1_32$")
 
 
 @under_anybody
@@ -66,7 +66,7 @@ def test_access_denies(superserver: Superserver, tmp_path: Path) -> None:
     cdb = rules(tmp_path, {"ip4/127.0.0.0_8/deny": "", "ip4/0.0.0.0_0/allow": ""})
     with superserver(["s6-tcpserver-access", "-H", "-v2", "-B", "who are you?\n", "-x", cdb, "cat"]) as (connect, log):
         assert exchange(connect) == b"who are you?\n"
-        log.wait_for(r"^s6-tcpserver-access: info: deny pid \d+ ip 127\.0\.0\.1$")
+        log.wait_for(r"^s6-tcpserver-access: info: deny pid \d+ ip 127\.0\.0\.1 rule ip4/127\.0\.0\.0_8$")
 
 
 @under_anybody

@@ -232,7 +232,7 @@ def test_a_denied_client_costs_no_fork(tmp_path: Path) -> None:
     with tcpserver("-v", "--", "s6-tcpserver-access", "-H", "-v2", "-x", str(tmp_path / "cdb"), "cat") as s:
         for _ in range(50):
             assert s.exchange(b"hello") == b""
-        s.wait_log(rf"^s6-tcpserver-access: info: deny pid {s.pid} ip 127\.0\.0\.1$", 50)
+        s.wait_log(rf"^s6-tcpserver-access: info: deny pid {s.pid} ip 127\.0\.0\.1 rule ip4/127\.0\.0\.0_8$", 50)
         s.wait_log(rf"^s6-tcpserverd: info: accept 127\.0\.0\.1_\d+ pid {s.pid} count 1/40$", 50)
         s.wait_log(rf"^s6-tcpserverd: info: end pid {s.pid} exitcode 1 count 0/40$", 50)
         with open(f"/proc/{s.pid}/stat") as file:

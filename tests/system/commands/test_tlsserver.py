@@ -139,10 +139,10 @@ def test_a_rule_limits_the_connections_of_each_of_its_clients(certified: Certifi
     env.mkdir(parents=True)
     (env.parent / "allow").touch()
     (env / "TCPCONNMAX").write_text("1\n")
-    with tlsserver(certified, "-i", str(tmp_path), "--", "echo", "x") as s, s.connect() as waiting:
+    with tlsserver(certified, "-v", "-i", str(tmp_path), "--", "echo", "x") as s, s.connect() as waiting:
         assert answer(s, certified, source="127.0.0.2") == b"x\n"
         assert s.exchange() == b""
-        s.wait_log("^s6-connlimit: fatal: number of connections from this client limited to 1$")
+        s.wait_log("^s6-connlimit: info: number of connections from this client limited to 1$")
         with secured(waiting, certified) as client:
             assert client.recv(1000) == b"x\n"
 
@@ -164,7 +164,7 @@ def test_a_failed_handshake_is_97_and_leaves_its_lines(certified: Certified) -> 
         s.exchange(b"GET / HTTP/1.0\r\n\r\n")
         s.wait_log(r"^s6-tlsd-io: info: unable to complete the handshake with 127\.0\.0\.1_\d+: ")
         s.wait_log(rf"^s6-tcpserverd: info: end pid {s.pid} exitcode 97 count 0/40$")
-        s.wait_log(rf"^s6-tcpserver-access: info: allow pid {s.pid} ip 127\.0\.0\.1$")
+        s.wait_log(rf"^s6-tcpserver-access: info: allow pid {s.pid} ip 127\.0\.0\.1 rule none$")
 
 
 def test_programs_run_under_the_ids_of_the_command_line_or_the_environment(certified: Certified) -> None:
@@ -207,17 +207,47 @@ def test_a_warning_that_clients_can_claim_any_address(options: list[str], warned
 
 def test_when_descriptors_are_few_clients_wait(certified: Certified) -> None:
     limited = ["sh", "-c", 'ulimit -n 160; exec "$@"', "sh", "s6-tlsserver", "-H", "-v", "-c", "1000", "-C", "1000"]
-    lowered = "limit -c lowered from 1000 to 8: only 160 descriptors may be open (RLIMIT_NOFILE)"
+    lowered = "limit -c lowered from 1000 to 16: only 160 descriptors may be open (RLIMIT_NOFILE)"
     with server([*limited, "127.0.0.1", "0", "echo", "x"], certified.env) as s:
         assert s.log().startswith(f"s6-tcpserverd: warning: {lowered}\n")
         with ExitStack() as stack:
             for _ in range(60):
                 stack.enter_context(s.connect())
-            s.wait_log("^s6-tcpserverd: warning: limit -c reached: 8 connections, 8 of them in a handshake$")
+            s.wait_log("^s6-tcpserverd: warning: limit -c reached: 16 connections, 16 of them in a handshake$")
         s.wait_log(r"^s6-tcpserverd: info: end pid \d+ exitcode ", 60)
         s.wait_log(r"^s6-tcpserverd: info: limit -c no longer reached$")
         assert answer(s, certified) == b"x\n"
         assert "Too many open files" not in s.log()
+
+
+@pytest.mark.parametrize(("isolation", "files", "clients"), [("connection", 400, 136), ("worker", 1000, 174)])
+def test_the_limit_that_descriptors_are_enough_for_can_be_reached(
+    certified: Certified, isolation: str, files: int, clients: int
+) -> None:
+    """One after the other: a single worker takes all of them, or nearly."""
+    limited = [
+        "sh",
+        "-c",
+        f'ulimit -n {files}; exec "$@"',
+        "sh",
+        "s6-tlsserver",
+        "-H",
+        "-v",
+        "-c",
+        "1000",
+        "-C",
+        "1000",
+    ]
+    with server([*limited, f"--isolation={isolation}", "127.0.0.1", "0", "echo", "x"], certified.env) as s:
+        with ExitStack() as stack:
+            for number in range(1, clients + 1):
+                stack.enter_context(s.connect())
+                s.wait_log(rf"status: {number}/{clients}$")
+            stack.enter_context(s.connect())
+            s.wait_log(f"limit -c reached: {clients} connections, {clients} of them in a handshake$")
+        s.wait_log(r"end pid \d+ exitcode 97", clients)
+        assert answer(s, certified) == b"x\n"
+        assert "open files" not in s.log().replace("descriptors may be open", "")
 
 
 @pytest.mark.parametrize("isolation", ["connection", "worker"])

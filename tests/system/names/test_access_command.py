@@ -16,7 +16,7 @@ from tests.support.servers import BIN, PATH
 def test_the_command(real: str, puppet: Puppet) -> None:
     done = command(real, "127.9.0.1", *SHOW)
     assert (done.returncode, done.stdout) == (0, "one.test here.test none\n")
-    assert re.fullmatch(r"s6-tcpserver-access: info: allow pid \d+ ip 127\.9\.0\.1\n", done.stderr)
+    assert re.fullmatch(r"s6-tcpserver-access: info: allow pid \d+ ip 127\.9\.0\.1 rule none\n", done.stderr)
     done = command(puppet.address, silent(1), "-t", "100", *SHOW)
     assert (done.returncode, done.stdout) == (99, "")
     assert done.stderr == f"s6-tcpserver-access: fatal: unable to look up {silent(1)}: took too long\n"

@@ -15,7 +15,7 @@ import pytest
 from tests.support import peers
 from tests.support.lookups import FIRST_ID, SILENT, helper, helpers, serving, silent, stay, visit
 from tests.support.nameserver import Asked, Puppet
-from tests.support.processes import await_that, descriptors, kilobytes, status
+from tests.support.processes import await_that, descriptors, kilobytes, of_session, status
 from tests.support.rules import trees
 from tests.support.servers import PATIENCE, Server, read_all, server
 from tests.support.site import DENY, Site
@@ -213,6 +213,8 @@ def test_a_helper_that_is_stopped_costs_its_clients_their_time_limit_and_is_repl
                 assert read_all(late) == b""
             server.wait_log(rf"fatal: unable to look up {re.escape(silent(2))}: took too long$")
             server.wait_log("^s6tls: warning: the lookup helper takes no requests for 5 s: replacing it$")
-            visit(server, "127.9.0.1")
+            assert visit(server, "127.9.0.1") == "n1.test n1.test none"
+            await_that(lambda: stopped not in of_session(server.pid))
         finally:
-            os.kill(stopped, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stopped, signal.SIGKILL)

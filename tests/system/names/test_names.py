@@ -22,7 +22,7 @@ def test_both_ends_have_names(real: str) -> None:
     with serving(real) as server:
         assert visit(server, "127.9.0.1") == "one.test here.test none"
         assert visit(server, "127.9.0.99") == "none here.test none"
-        server.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.9\.0\.99$")
+        server.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.9\.0\.99 rule none$")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,8 @@ def test_names_decide_when_no_address_does(real: str, tmp_path: Path, fused: boo
     if fused:
         with serving(real, "-i", tree, prog=prog) as server:
             assert {address: visit(server, address) for address in expected} == expected
-            server.wait_log(rf"^s6-tcpserver-access: info: deny pid {server.pid} ip 127\.9\.0\.3$")
+            rule = r"reversedns/thief\.office\.test"
+            server.wait_log(rf"^s6-tcpserver-access: info: deny pid {server.pid} ip 127\.9\.0\.3 rule {rule}$")
     else:
         done = {address: command(real, address, "-v2", "-i", tree, *prog) for address in expected}
         assert {address: run.stdout.strip() for address, run in done.items()} == expected

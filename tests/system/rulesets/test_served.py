@@ -139,7 +139,7 @@ def test_each_network_has_its_user_and_its_limit(site: Site) -> None:
 
         assert [come(ELSEWHERE), come(ELSEWHERE)] == [b"65534 65534 none\n"] * 2
         assert peers.refused(s, by, source=ELSEWHERE)
-        s.wait_log(r"^s6-connlimit: fatal: number of connections from this client limited to 2$")
+        s.wait_log(r"^s6-connlimit: info: number of connections from this client limited to 2$")
         assert [come(OFFICE) for _ in range(3)] == [b"1001 1001 2001 none\n"] * 3
 
 

@@ -108,8 +108,8 @@ def test_rules_judge_the_client_of_haproxy(site: Site, header: str) -> None:
         assert proxy.refused(by, "127.0.0.4")
         assert proxy.refused(by, "127.0.0.5")
         behind.wait_log(rf"{ENDED} 1 ", 2)
-        behind.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.3$")
-        behind.wait_log(r"^s6-tcpserver-access: info: deny pid \d+ ip 127\.0\.0\.4$")
+        behind.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.3 rule ip4/127\.0\.0\.3_32$")
+        behind.wait_log(r"^s6-tcpserver-access: info: deny pid \d+ ip 127\.0\.0\.4 rule ip4/127\.0\.0\.4_32$")
         behind.wait_log(rf"^s6-tcpserverd: info: accept {PROXY}_\d+ ", 4)
 
 
@@ -133,7 +133,7 @@ def test_rules_judge_haproxy_itself_when_it_speaks_for_itself(site: Site) -> Non
         behind_a_proxy(site, rules) as behind,
         haproxy(site.place, backend(behind, "send-proxy-v2 check inter 50 fall 1")) as proxy,
     ):
-        behind.wait_log(rf"^s6-tcpserver-access: info: deny pid \d+ ip {PROXY}$", 3)
+        behind.wait_log(rf"^s6-tcpserver-access: info: deny pid \d+ ip {PROXY} rule ip4/{PROXY}_32$", 3)
         assert peers.environment(proxy.answer(by))[b"TCPREMOTEIP"] == b"127.0.0.1"
         assert "s6-tlsd" not in behind.log()
 
@@ -146,7 +146,7 @@ def test_a_header_that_a_client_sends_through_haproxy_is_no_header(any_site: Sit
     ):
         client.sendall(line("127.0.0.3") + peers.hello())
         behind.wait_log(rf"{ENDED} 97 ")
-        behind.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.2$")
+        behind.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.2 rule ip4/127\.0\.0\.2_32$")
         behind.wait_log(r"^s6-tlsd-io: info: unable to complete the handshake with 127\.0\.0\.2_\d+: ")
 
 

@@ -51,14 +51,20 @@ def test_each_address_meets_its_rule(site: Site, form: Form) -> None:
     by = peers.context(site.authority.file)
     env = {**site.env, "WHO": "nobody"}
     with site.serve("sh", "-c", 'exec echo "$WHO"', options=form(site, rules), env=env) as server:
-        expected = {1: b"one", 2: b"two", 8: b"eight and on", 9: b"eight and on", 12: b"\xff\xfe = x"}
-        for number, who in expected.items():
+        expected = {
+            1: (b"one", net(1)),
+            2: (b"two", net(2)),
+            8: (b"eight and on", net(8, 29)),
+            9: (b"eight and on", net(8, 29)),
+            12: (b"\xff\xfe = x", net(12)),
+        }
+        for number, (who, rule) in expected.items():
             assert peers.answer(server, by, source=host(number)) == who + b"\n"
-            server.wait_log(rf"^s6-tcpserver-access: info: allow pid \d+ ip {host(number)}$")
-        for number in (3, 4, 10):
+            server.wait_log(rf"^s6-tcpserver-access: info: allow pid \d+ ip {host(number)} rule {rule}$")
+        for number, rule in ((3, net(3)), (4, "ip4/0.0.0.0_1"), (10, net(10))):
             with peers.connect(server, source=host(number)) as client:
                 assert read_all(client) == b""
-            server.wait_log(rf"^s6-tcpserver-access: info: deny pid {server.pid} ip {host(number)}$")
+            server.wait_log(rf"^s6-tcpserver-access: info: deny pid {server.pid} ip {host(number)} rule {rule}$")
             server.wait_log(f"{ENDED} 1 count 0/40$")
         with peers.connect(server, source=host(11)) as client:
             assert read_all(client) == b"instead\n"
@@ -70,7 +76,7 @@ def test_unknown_addresses_are_denied(site: Site, form: Form) -> None:
     with site.serve("echo", "hello", options=form(site, {net(1): ALLOW})) as server:
         assert peers.answer(server, by) == b"hello\n"
         assert peers.refused(server, by, source=host(2))
-        server.wait_log(r"deny pid \d+ ip 127\.0\.0\.2$")
+        server.wait_log(r"deny pid \d+ ip 127\.0\.0\.2 rule none$")
 
 
 def test_without_a_rule_set_everybody_is_served(site: Site) -> None:

@@ -193,7 +193,7 @@ def test_health_checks_cost_no_tls(farm: Farm, site: Site) -> None:
     with farm.running("a") as a, farm.running("b") as b, haproxy(site.place, farm.backend()):
         for server in (a, b):
             server.wait_log(f"{ENDED} 1 ", 5)
-            server.wait_log(rf"^s6-tcpserver-access: info: deny pid \d+ ip {PROXY}$", 5)
+            server.wait_log(rf"^s6-tcpserver-access: info: deny pid \d+ ip {PROXY} rule ip4/{PROXY}_32$", 5)
             assert "s6-tlsd-io" not in server.log()
 
 
@@ -207,7 +207,7 @@ def test_health_checks_with_tls_run_the_program(tmp_path: Path) -> None:
         haproxy(site.place, [*farm.backend("default-server check-ssl verify none")]),
     ):
         a.wait_log(f"{ENDED} 1 ", 2)  # printenv misses ROLE
-        a.wait_log(rf"^s6-tcpserver-access: info: allow pid \d+ ip {PROXY}$", 2)
+        a.wait_log(rf"^s6-tcpserver-access: info: allow pid \d+ ip {PROXY} rule ip4/{PROXY}_32$", 2)
 
 
 @pytest.mark.parametrize(("balance", "resumed"), [("balance source", 6), ("balance roundrobin", 0)])

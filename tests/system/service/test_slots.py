@@ -8,8 +8,7 @@ import signal
 import pytest
 
 from tests.support import peers, processes
-from tests.support.servers import Server
-from tests.support.site import ENDED, Site
+from tests.support.site import ALLOW, ENDED, Site
 
 SESSION = r"^s6-tcpserverd: info: session 127\.0\.0\.1_{} pid \d+ seconds [\d.]+ in {} out {} protocol TLSv1\.3 "
 
@@ -28,6 +27,15 @@ def test_a_client_that_stays_when_its_program_has_ended_holds_its_slot(site: Sit
         server.wait_log(SESSION.format(port, 0, 3) + "cipher [A-Z0-9_]+ name localhost ended$")
         server.wait_log(r"status: 0/2$", 2)
         assert peers.answer(server, by, b"") == b"hi\n"
+
+
+def test_a_sessions_line_names_the_rule_that_let_its_client_in(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    rules = site.compile({"ip4/127.0.0.0_29": ALLOW})
+    with site.serve("echo", "hi", options=("-x", rules)) as server:
+        assert peers.answer(server, by, b"") == b"hi\n"
+        session = SESSION.format(r"\d+", 0, 3)
+        server.wait_log(session + r"cipher [A-Z0-9_]+ name localhost rule ip4/127\.0\.0\.0_29 ended$")
 
 
 def test_a_program_that_stays_when_its_session_has_ended_holds_its_slot(site: Site) -> None:
@@ -64,20 +72,11 @@ def test_an_engine_that_dies_ends_the_session_and_the_log_says_so(site: Site) ->
         server.wait_log(r"status: 0/40$", 2)
 
 
-def await_accepted(server: Server, count: int) -> None:
-    """Wait until the server has this many connections on their way: three pipes each."""
-
-    def pipes() -> int:
-        return sum(link.startswith("pipe:") for link in processes.descriptors(server.pid).values())
-
-    processes.await_that(lambda: pipes() >= 3 * count)
-
-
 def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Site) -> None:
     by = peers.context(site.authority.file)
     with site.serve("echo", "hi", options=("-K", "3000")) as server, peers.connect(server) as silent:
         late = [peers.connect(server) for _ in range(3)]
-        await_accepted(server, 4)
+        server.wait_log("status: 4/40$")
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         for connection in late:
@@ -87,3 +86,26 @@ def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Si
         left = {pid: processes.status(pid) for pid in processes.of_session(server.pid)}
         assert not [pid for pid, status in left.items() if status["State"][0] == "Z" and int(status["PPid"]) in left]
         assert silent.recv(1) == b""
+
+
+def test_a_handshake_that_takes_too_long_leaves_nothing_open(site: Site) -> None:
+    with site.serve("cat", options=("-K", "100")) as server:
+        before = set(processes.descriptors(server.pid).values())
+        for count in range(1, 4):
+            with peers.connect(server) as silent:
+                assert silent.recv(1) == b""
+            server.wait_log(rf"{ENDED} 97 count 0/40\n.*status: 0/40$", count)
+        assert set(processes.descriptors(server.pid).values()) <= before
+
+
+def test_a_client_whose_engine_does_not_answer_is_cut_off_in_time(site: Site) -> None:
+    with site.serve("cat", options=("-K", "1000")) as server, peers.connect(server) as silent:
+        processes.await_that(lambda: len(processes.holders(server, silent)) == 1)
+        stopped = processes.engine(server, silent)
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert silent.recv(1) == b""
+            server.wait_log("the handshake took too long$")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        server.wait_log(rf"{ENDED} 97 count 0/40\n.*status: 0/40$")

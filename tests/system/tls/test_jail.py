@@ -11,7 +11,7 @@ import os
 import re
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +56,14 @@ class Victim:
 
     @property
     def helper(self) -> int:
-        family = set(processes.family(self.server.pid))
-        (found,) = (pid for pid in processes.of_session(self.server.pid) if pid not in family)
-        return found
+        return self._child(lambda pid: pid not in (self.pool, self.program))
 
     @property
     def program(self) -> int:
-        (found,) = set(self.server.children()) - {self.pool}
+        return self._child(lambda pid: processes.status(pid)["Name"] == "cat")
+
+    def _child(self, is_it: Callable[[int], bool]) -> int:
+        (found,) = filter(is_it, self.server.children())
         return found
 
     def echoes(self) -> bool:

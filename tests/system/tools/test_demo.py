@@ -82,7 +82,7 @@ def test_the_rules_do_what_the_advice_says(demo: Demo) -> None:
     assert guest[:3] == ["welcome, guest", "VISITOR=guest", "TCPREMOTEIP=127.0.0.2"]
     denied = demo.curl("127.0.0.3 is denied")
     assert (denied.returncode, denied.stdout) == (35, ""), denied.stderr
-    demo.wait_for(r"^s6-tcpserver-access: info: deny pid \d+ ip 127\.0\.0\.3$")
+    demo.wait_for(r"^s6-tcpserver-access: info: deny pid \d+ ip 127\.0\.0\.3 rule ip4/127\.0\.0\.3_32$")
     assert demo.curl("127.0.0.4 has an exec").stdout == "closed for repairs\n"
     stranger = demo.curl("the rest of 127.0.0.0/8").stdout.splitlines()
     assert stranger[:3] == ["(no GREETING)", "VISITOR=stranger", "TCPREMOTEIP=127.0.0.5"]
@@ -92,7 +92,7 @@ def test_the_rules_do_what_the_advice_says(demo: Demo) -> None:
 def test_a_signal_ends_all_of_it(demo: Demo, number: signal.Signals) -> None:
     port = int(demo.wait_for(r"https://127\.0\.0\.1:(\d+)/")[1])
     with socket.create_connection(("127.0.0.1", port), PATIENCE, ("127.0.0.4", 0)):
-        demo.wait_for(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.4$")
+        demo.wait_for(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.4 rule ip4/127\.0\.0\.4_32$")
         members = [os.pidfd_open(pid) for pid in demo.members()]
         assert len(members) >= 4
         demo.process.send_signal(number)

@@ -12,7 +12,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,6 @@ from s6tls.ucspi.image import StageExit
 from tests.support.children import in_child
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
-from tests.support.site import replace
 
 CLIENT = "127.9.0.1"
 _CLONE_NEWUSER = 0x10000000
@@ -101,19 +99,6 @@ def test_a_helper_that_is_let_go_finishes_what_it_has_begun(helper: LookupHelper
         assert found(fd) == {b"REMOTEHOST": b"late.test"}
 
 
-def test_a_file_of_lookups_that_is_replaced_can_be_read(helper: LookupHelper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The jail knows files, not names."""
-    with tempfile.TemporaryDirectory() as place:
-        os.chmod(place, 0o711)  # the helper is nobody's
-        hosts = f"{place}/hosts"
-        monkeypatch.setattr("s6tls.helper.lookup._HOSTS", hosts)
-        for module in ("s6tls.helper.helper", "s6tls.posix.jail"):
-            monkeypatch.setattr(f"{module}.LOOKUP_FILES", (hosts,))
-        for name in ("one.test", "two.test"):
-            replace(hosts, f"{CLIENT} {name}\n".encode())
-            assert found(helper.look_up("test", lookup(hosts=True), 0, [])) == {b"REMOTEHOST": name.encode()}
-
-
 def test_what_takes_too_long_is_refused(helper: LookupHelper, puppet: Puppet) -> None:
     fd = helper.look_up("test", lookup(remote="127.9.0.13"), 50, [puppet.address])
     with pytest.raises(RefusalReply, match=r"^unable to look up 127\.9\.0\.13: took too long$") as caught:
@@ -159,6 +144,7 @@ def test_a_crowd_of_questions_waits_its_turn(puppet: Puppet) -> None:
     assert len(answers) == crowd
     assert all(parse(said, VARIABLES) == {b"REMOTEHOST": b"n%d.test" % (n % 7)} for n, said in answers.items())
     helper.close()
+    os.wait()
     assert descriptors() == before
     reactor.close()
 
@@ -259,7 +245,7 @@ def test_a_helper_that_ends_is_replaced(puppet: Puppet, helper: LookupHelper) ->
     for _ in range(3):
         assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
         with contextlib.suppress(OSError):
-            helper._sender.control.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+            helper._helper._sender.control.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
     helper.close()
     assert descriptors() == before
 

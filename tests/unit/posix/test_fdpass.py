@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from s6tls.posix.fdpass import DescriptorSender, control_pair
+from s6tls.posix.fdpass import DescriptorSender, control_pair, put_away, take_out
 
 CROWD = 2000
 FILL = b"x" * 4000
@@ -103,3 +104,41 @@ def test_closing_drops_what_waits(ends: tuple[DescriptorSender, socket.socket]) 
     assert not is_open(fd)
     while message := theirs.recv(8000):
         assert message == FILL
+
+
+def test_what_is_put_away_can_be_taken_out() -> None:
+    first, second = paper("one"), paper("two")
+    holder = put_away((first, second))
+    assert not is_open(first) and not is_open(second)
+    for fd, said in zip(take_out(holder, 2), ("one", "two"), strict=True):
+        assert os.read(fd, 100).decode() == said
+        assert not os.get_inheritable(fd)
+        os.close(fd)
+    assert not is_open(holder)
+
+
+def test_what_is_put_away_goes_with_its_holder() -> None:
+    reading, writing = os.pipe()
+    os.close(put_away([reading]))
+    with pytest.raises(BrokenPipeError):
+        os.write(writing, b"x")
+    os.close(writing)
+
+
+def test_without_room_nothing_is_lost_on_the_way() -> None:
+    fd = paper("one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            put_away([fd])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    holder = put_away([fd])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            take_out(holder, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.close(holder)

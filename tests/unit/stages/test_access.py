@@ -92,7 +92,7 @@ def test_without_a_rule_set_everybody_passes() -> None:
 def test_a_pass_is_logged_when_the_program_has_a_process_id(verbosity: int) -> None:
     passed = image(TCPREMOTEIP=b"2001:db8::1")
     Access(allow(), verbosity=verbosity).apply(passed)
-    expected = [("s6-tcpserver-access", "allow pid {pid} ip 2001:db8::1")] if verbosity else []
+    expected = [("s6-tcpserver-access", "allow pid {pid} ip 2001:db8::1 rule ip4/0.0.0.0_0")] if verbosity else []
     assert passed.on_start == expected
 
 
@@ -102,11 +102,15 @@ def test_the_rules_are_asked_about_the_remote_address() -> None:
     assert rules.asked == b"ip6/2001:db8::1_128"
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DENY, Verdict.NOTFOUND])
-def test_denied_and_not_found_are_1(verdict: Verdict) -> None:
-    stage = Fixed(Decision(verdict))
+@pytest.mark.parametrize(
+    ("decision", "rule"),
+    [(Decision(Verdict.DENY, b"ip4/192.0.2.0_24"), "ip4/192.0.2.0_24"), (Decision(Verdict.NOTFOUND), "none")],
+)
+def test_denied_and_not_found_are_1(decision: Decision, rule: str) -> None:
+    stage = Fixed(decision)
     assert refusal(Access(stage), image()) == (1, "info", "")
-    assert refusal(Access(stage, verbosity=2), image()) == (1, "info", f"deny pid {os.getpid()} ip 192.0.2.7")
+    said = f"deny pid {os.getpid()} ip 192.0.2.7 rule {rule}"
+    assert refusal(Access(stage, verbosity=2), image()) == (1, "info", said)
 
 
 def test_an_error_is_111_and_names_the_rules() -> None:
@@ -305,7 +309,7 @@ def test_address_and_name_are_judged_by_one_set(tmp_path: Path) -> None:
     ).apply(image())
     assert waiting is not None
     write_cdb(path, [(b"ip4/0.0.0.0_0", Rule(False)), (b"reversedns/@", Rule(True))])
-    with pytest.raises(StageExit, match=r"^deny pid \d+ ip 192\.0\.2\.7$"):
+    with pytest.raises(StageExit, match=r"^deny pid \d+ ip 192\.0\.2\.7 rule ip4/0\.0\.0\.0_0$"):
         waiting.resume()
     waiting.close()
 

@@ -13,12 +13,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
 from s6tls.tls.context import BadConfiguration, build
-from s6tls.tls.credentials import ClientCertificate, SessionOptions
+from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.support import pki
 from tests.support.pki import Pair, revocations
 from tests.support.tls.memory import (
+    DEFAULT,
     EACH_VERSION,
+    MANDATORY,
+    OPTIONAL,
     Client,
     client_context,
     connect,
@@ -26,9 +29,6 @@ from tests.support.tls.memory import (
     shake_hands,
 )
 
-DEFAULT = SessionOptions()
-MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
-OPTIONAL = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
 GOOD = pki.pair("good.example", by="clients")
 BAD = pki.pair("bad.example", by="clients")
 LISTED = revocations(BAD, by="clients")

@@ -16,18 +16,17 @@ from s6tls.tls.pump import Pump, TLSFailure
 from tests.support import pki
 from tests.support.pki import Pair
 from tests.support.tls.memory import (
+    DEFAULT,
     EACH_VERSION,
+    MANDATORY,
     NAMES,
+    OPTIONAL,
     Client,
     client_context,
     connect,
     drain,
     shake_hands,
 )
-
-DEFAULT = SessionOptions()
-MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
-OPTIONAL = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
 
 
 @functools.cache

@@ -11,7 +11,6 @@ import pytest
 
 from s6tls.posix.identity import Identity, own_account
 from s6tls.tls.credentials import (
-    ClientCertificate,
     CredentialPaths,
     KeypairPaths,
     SessionOptions,
@@ -21,10 +20,9 @@ from s6tls.tls.credentials import (
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.children import in_child
+from tests.support.tls.memory import DEFAULT, MANDATORY
 
 BASE = {b"KEYFILE": b"/key", b"CERTFILE": b"/cert"}
-DEFAULT = SessionOptions()
-MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
 SNI = SessionOptions(sni_level=SniLevel.OPTIONAL)
 ONLY_SNI = SessionOptions(sni_level=SniLevel.MANDATORY)
 

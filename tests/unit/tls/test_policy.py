@@ -10,13 +10,16 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from s6tls.tls.context import build
-from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
+from s6tls.tls.credentials import SessionOptions, SniLevel
 from s6tls.tls.policy import SessionPolicy
 from s6tls.tls.pump import Pump, TLSFailure
 from tests.support import pki
 from tests.support.pki import Pair, revocations
 from tests.support.tls.memory import (
+    DEFAULT,
     EACH_VERSION,
+    MANDATORY,
+    OPTIONAL,
     Client,
     client_context,
     connect,
@@ -26,9 +29,6 @@ from tests.support.tls.memory import (
     ticket,
 )
 
-DEFAULT = SessionOptions()
-MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
-OPTIONAL = SessionOptions(client_certificate=ClientCertificate.OPTIONAL)
 NAMED = (
     (b"a.example", pki.pair("a.example")),
     (b"*.b.example", pki.pair("*.b.example")),

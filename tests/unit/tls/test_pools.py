@@ -20,8 +20,9 @@ from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOpt
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
+from tests.support.processes import await_that
 from tests.support.tls.memory import client_context
-from tests.support.tls.pools import PATIENCE, Connection, Server, children, engine_of, eventually, with_files
+from tests.support.tls.pools import Connection, Server, children, engine_of, with_files
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -68,7 +69,7 @@ def test_a_failed_handshake_is_told_to_the_server(
     connection.client.sendall(b"GET / HTTP/1.0\r\n\r\n")
     assert os.read(connection.notified, 100) == b"!97 http request\0\0"
     connection.client.close()
-    assert os.read(connection.notified, 100) == b"in=0\0out=0\0failure=\0\0"
+    assert os.read(connection.notified, 100) == b"in=0\0out=0\0failure=\0fault=\0\0"
     assert connection.refused()
     assert capfd.readouterr().err == ""
 
@@ -83,7 +84,7 @@ def test_the_server_hears_of_a_session_until_it_has_ended(server: Server, parame
     connection.stdout = os.open("/dev/null", os.O_WRONLY)
     assert not select.select([connection.notified], [], [], 0.1)[0]
     connection.client.close()
-    assert os.read(connection.notified, 4096) == b"in=4\0out=4\0failure=\0\0"
+    assert os.read(connection.notified, 4096) == b"in=4\0out=4\0failure=\0fault=\0\0"
     assert connection.refused()
 
 
@@ -249,7 +250,7 @@ def test_a_file_that_has_just_been_written_costs_no_pool_for_each_client(
         connection_server.pools.prepare(parameters)
         return entry.stable
 
-    eventually(stable)
+    await_that(stable)
     assert connection_server.pool() == pool
 
 
@@ -267,19 +268,74 @@ def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
     stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
+    await_that(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
     try:
         waiting = [server.connect(parameters) for _ in range(3)]
-        deadline = time.monotonic() + PATIENCE
-        while server.pool() == keeper:
-            assert time.monotonic() < deadline
-            server.reactor.turn()
+        server.await_another_than(keeper)
         for connection in waiting:
             connection.shake_hands()
             assert connection.works()
         assert os.WTERMSIG(os.waitpid(keeper, 0)[1]) == signal.SIGKILL
         line = f"s6-tlsd-io: warning: pool {keeper} of TLS engines takes nothing for 0.5 s: replacing it\n"
         assert capfd.readouterr().err.count(line) == 1
+        await_end_of(stopped)
+        assert before.works()
     finally:
-        for pid in set(stopped) - {keeper}:
+        kill(stopped)
+
+
+def test_a_stopped_pool_that_gets_no_more_connections_does_not_stay(
+    connection_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = connection_server
+    monkeypatch.setattr(pools, "_LAST_S", 0.1)
+    parameters = with_files(tmp_path, pki.pair())
+    before = server.connect(parameters)
+    before.shake_hands()
+    keeper = server.pool()
+    await_that(lambda: len(children(keeper)) == 3)
+    stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        pki.pair("next.example").write(tmp_path)
+        server.connect(parameters).shake_hands()
+        server.reactor.after(0.2, server.reactor.stop)
+        server.reactor.run()
+        assert os.WTERMSIG(server.reap(keeper)) == signal.SIGKILL
+        await_end_of(stopped)
+        assert before.works()
+    finally:
+        kill(stopped)
+
+
+def await_end_of(pids: list[int]) -> None:
+    await_that(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_pools_that_keep_dying_are_started_ever_more_slowly_and_their_connections_are_served(
+    connection_server: Server, parameters: TlsParameters, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = connection_server
+    server.connect(parameters).shake_hands()
+    rests = []
+    for _ in range(3):
+        keeper = server.pool()
+        engines = children(keeper)
+        kill([keeper, *engines])
+        server.reap(keeper)
+        died = time.monotonic()
+        await_end_of(engines)  # one that is dying could take the next client
+        waiting = server.connect(parameters)
+        server.await_another_than(keeper)
+        rests.append(time.monotonic() - died)
+        waiting.shake_hands()
+        assert waiting.works()
+    assert rests[0] >= 0.2 and rests[1] >= 0.4 and rests[2] >= 0.8
+    assert capfd.readouterr().err.count("was ended by SIGKILL") == 1

@@ -130,3 +130,14 @@ def test_any_single_call_may_fail_and_ends_its_session_only(which: str, error: t
         assert sound.calls.count > 10
         for fault in range(1, sound.calls.count + 1):
             World(replace(plan, fault=fault)).run()
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_what_fails_within_is_not_called_the_clients_doing(error: type[Exception]) -> None:
+    sound = World(ORDINARY)
+    sound.run()
+    assert not sound.failures
+    for fault in range(1, sound.calls.count + 1):
+        world = World(replace(ORDINARY, error=error, fault=fault))
+        world.run()
+        assert all(failure.ours for failure in world.failures)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from s6tls.ucspi.listen import Binding, bind, endpoint, inherited
+from s6tls.ucspi.listen import Binding, bind, end_stalled, endpoint, inherited
 
 
 @pytest.mark.parametrize("ip", [b"127.0.0.1", b"::1"])
@@ -25,6 +25,21 @@ def test_a_bound_socket_listens_and_does_not_block(ip: bytes) -> None:
         assert not os.get_blocking(listener.fileno())
     with bind(Binding(ip, 0, blocking=True)) as listener:
         assert os.get_blocking(listener.fileno())
+
+
+@pytest.mark.parametrize(
+    ("stall_ms", "expected"),
+    [(60000, [60000, 60, 10, 6]), (1, [1, 1, 1, 6]), (28_800_000, [28_800_000, 28800, 4800, 6])],
+)
+def test_accepted_sockets_have_the_kernel_look_after_their_clients(stall_ms: int, expected: list[int]) -> None:
+    with bind(Binding(b"127.0.0.1", 0, blocking=True)) as listener:
+        end_stalled(listener, stall_ms)
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                options = socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+                assert [accepted.getsockopt(socket.IPPROTO_TCP, option) for option in options] == expected
 
 
 def test_ipv6_is_ipv6_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from s6tls.ucspi import minutely
 from s6tls.ucspi.log import Log
-from s6tls.ucspi.minutely import Minutely, Refusals
+from s6tls.ucspi.minutely import Deaths, Minutely, Refusals
 from tests.support.clock import Clock
 
 
@@ -64,3 +65,19 @@ def test_silence_is_not_told(capfd: pytest.CaptureFixture[str]) -> None:
     refusals.add("reject a", "a")
     assert not refusals.tell()
     assert capfd.readouterr().err == ""
+
+
+def test_processes_that_die_by_signals_are_one_line_a_minute(capfd: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    deaths = Deaths("server", clock.after)
+    deaths.add("engine 6", 96 << 8)
+    assert capfd.readouterr().err == ""
+    for pid in range(7, 11):
+        deaths.add(f"engine {pid}", signal.SIGSEGV)
+    assert capfd.readouterr().err == "server: warning: engine 7 was ended by SIGSEGV\n"
+    clock.pass_s(60)
+    others = "and so were 2 before it within a minute"
+    assert capfd.readouterr().err == f"server: warning: engine 10 was ended by SIGSEGV, {others}\n"
+    clock.pass_s(120)
+    deaths.add("engine 11", signal.SIGKILL)
+    assert capfd.readouterr().err == "server: warning: engine 11 was ended by SIGKILL\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,9 +17,6 @@ from s6tls.audit.formats import tcprules
 from s6tls.audit.formats.entries import Unsayable
 from tests.support.rules import spaces
 from tests.support.rules.formats import PLAIN, refused
-
-NEEDS_TCPRULES = pytest.mark.skipif(not shutil.which("tcprules"), reason="ucspi-tcp is not installed")
-
 
 _octet = st.sampled_from(["0", "1", "7", "0-3", "2-9", "250-255"])
 _address = st.tuples(st.lists(_octet, max_size=4), st.just(None)).map(
@@ -54,7 +50,6 @@ def we_decide(rules: spaces.Rules, client: str) -> tuple[bool, dict[str, str]]:
     return True, {name.decode(): (value or b"").decode() for name, value in rule.env}
 
 
-@NEEDS_TCPRULES
 @given(_tcp_lines, st.lists(_clients, min_size=6, max_size=6))
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_imported_tcprules_decide_as_tcprulescheck_does(tmp_path: Path, lines: list[str], clients: list[str]) -> None:
@@ -65,7 +60,6 @@ def test_imported_tcprules_decide_as_tcprulescheck_does(tmp_path: Path, lines: l
         assert we_decide(rules, client) == tcp_decides(cdb, client)
 
 
-@NEEDS_TCPRULES
 @given(spaces.rule_sets((*PLAIN, Rule(True, ((b"A", b'"x"'), (b"B", b"")))), most=6), st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_tcprulescheck_decides_as_what_was_exported(tmp_path: Path, rules: spaces.Rules, data: st.DataObject) -> None:

@@ -23,11 +23,11 @@ from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.lint import keypairs
 from s6tls.audit.lint.findings import Severity
 from s6tls.tls.context import BadConfiguration, build
-from s6tls.tls.credentials import ClientCertificate, CredentialPaths, SessionOptions
+from s6tls.tls.credentials import CredentialPaths
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
+from tests.support.tls.memory import MANDATORY
 
-MANDATORY = SessionOptions(client_certificate=ClientCertificate.MANDATORY)
 # Servers take these, and refuse clients for it, or are refused by them.
 LATER = ("certificate-expired", "certificate-not-yet-valid", "crl-expired", "crl-not-yet-valid", "certificate-weak")
 LIMIT = 4 * 2**20

@@ -101,11 +101,20 @@ def test_users_that_the_default_repeats() -> None:
 
 def test_a_rule_that_can_never_match_is_not_called_redundant_too() -> None:
     rules = {**EVERYBODY, b"ip4/10.0.0.1_8": DENY, b"reversedns/A": DENY, b"uid/01": DENY, b"uid/default": DENY}
+    rules[b"ip6/::ffff:a00:0_104"] = DENY
     assert codes(rules) == [
         ("host-bits", b"ip4/10.0.0.1_8"),
         ("not-canonical", b"reversedns/A"),
         ("not-an-id", b"uid/01"),
+        ("mapped-network", b"ip6/::ffff:a00:0_104"),
     ]
+
+
+@pytest.mark.parametrize(
+    "key", [b"ip6/::ffff:0:0_95", b"ip6/::fffe:0:0_96", b"ip6/::ffff:0_112", b"ip6/::ffff:0:0:0_80"]
+)
+def test_what_lies_beside_the_mapped_addresses_or_around_them_can_match(key: bytes) -> None:
+    assert "mapped-network" not in [code for code, _ in codes({key: DENY})]
 
 
 def test_of_rules_that_cover_another_those_that_repeat_it_may_go_instead() -> None:
@@ -203,6 +212,22 @@ def test_names_that_can_never_match(key: bytes, code: str, remedy: str) -> None:
     assert (finding.code, finding.severity, finding.rule) == (code, Severity.ERROR, key)
     assert finding.message.startswith("can never match: ")
     assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        (b"ip6/::ffff:102:304_128", "name it ip4/1.2.3.4_32"),
+        (b"ip6/::ffff:0:0_96", "name it ip4/0.0.0.0_0"),
+    ],
+)
+def test_networks_of_mapped_addresses_can_never_match(key: bytes, remedy: str) -> None:
+    (finding,) = lint({**EVERYBODY, key: ALLOW})
+    assert (finding.code, finding.severity, finding.rule) == ("mapped-network", Severity.ERROR, key)
+    assert (finding.message, finding.remedy) == (
+        "can never match: whoever has such an address is an IPv4 client",
+        remedy,
+    )
 
 
 @pytest.mark.parametrize("name", [b"a", b"a-b.c_d", b"_x.example.org", b"1.example", b"@", b"xn--bcher-kva.example"])

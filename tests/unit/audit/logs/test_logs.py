@@ -104,6 +104,17 @@ def test_addresses_come_back_from_every_format(
     assert (found, unread) == ([address_text(packed) for packed in wanted], 0)
 
 
+def test_lines_of_access_with_a_rule_and_without(tmp_path: Path) -> None:
+    lines = [
+        b"s6-tcpserver-access: info: allow pid 7 ip 192.0.2.1 rule ip4/192.0.2.0_24",
+        b"s6-tcpserver-access: info: deny pid 7 ip 2001:db8::1 rule none",
+        b"s6-tcpserver-access: info: deny pid 7 ip 192.0.2.2",
+        b"s6-tcpserverd: info: session 192.0.2.3_7 pid 7 seconds 1.000 in 1 out 1 rule ip4/192.0.2.0_24 ended",
+        b"s6-tcpserverd: info: reject 192.0.2.3_7 rate 1/1,1 rule ip4/192.0.2.0_24",
+    ]
+    assert read(tmp_path, b"\n".join(lines)) == ([b"192.0.2.1", b"2001:db8::1", b"192.0.2.2"], 2)
+
+
 @given(st.binary(max_size=300), st.none() | st.sampled_from(list(FORMATS)), st.sampled_from([None, "ip", "1"]))
 def test_no_line_is_lost_whatever_a_log_holds(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, format: str | None, field: str | None

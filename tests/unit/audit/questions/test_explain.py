@@ -45,11 +45,8 @@ RULES = {
 
 @pytest.fixture(params=["tree", "cdb"])
 def explainer(request: pytest.FixtureRequest, tmp_path: Path) -> Explainer:
-    path = os.fsencode(tmp_path / "rules")
-    if request.param == "tree":
-        trees.write_tree(path, RULES)
-    else:
-        write_cdb(path, RULES.items())
+    path = str(tmp_path / "rules")
+    trees.write_form(request.param, path, RULES)
     found = Explainer(path)
     request.addfinalizer(found.close)
     return found

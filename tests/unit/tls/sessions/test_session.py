@@ -16,8 +16,9 @@ from s6tls.posix.reactor import Reactor
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
+from tests.support.servers import PATIENCE
 from tests.support.tls.memory import EACH_VERSION, client_context, server_context
-from tests.support.tls.sessions import MB, PATIENCE, World, data_of
+from tests.support.tls.sessions import MB, World, data_of
 
 # The ordinary course
 

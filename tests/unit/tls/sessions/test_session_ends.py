@@ -10,10 +10,10 @@ import socket
 import pytest
 from OpenSSL import SSL
 
-from s6tls.tls import session
+from tests.support.servers import PATIENCE
 from tests.support.tls import memory, sealing
 from tests.support.tls.memory import EACH_VERSION, client_context
-from tests.support.tls.sessions import PATIENCE, Client, World, data_of
+from tests.support.tls.sessions import Client, World, data_of
 
 # Ends
 
@@ -121,11 +121,8 @@ def test_unread_bytes_of_the_client_do_not_cost_it_the_answer(world: World) -> N
 
 
 @pytest.mark.parametrize("close_notify", [False, True])
-def test_a_client_that_has_everything_and_never_closes_is_left_in_the_end(
-    world: World, close_notify: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "LINGER", 0.05)
-    client, app = world.start(close_notify=close_notify)
+def test_a_client_that_has_everything_and_never_closes_is_left_in_the_end(world: World, close_notify: bool) -> None:
+    client, app = world.start(close_notify=close_notify, stall_timeout=0.05)
     client.shake_hands()
     app.write(b"bye")
     app.exit()
@@ -133,9 +130,34 @@ def test_a_client_that_has_everything_and_never_closes_is_left_in_the_end(
     assert client.read_all() == b"bye"
 
 
-def test_a_client_that_has_not_read_everything_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "LINGER", 0.02)
-    client, app = world.start(buffers=4096)
+def test_without_a_limit_a_client_is_waited_for_for_ever(world: World) -> None:
+    client, app = world.start(stall_timeout=0)
+    client.shake_hands()
+    app.exit()
+    assert client.read_all() == b""
+    with pytest.raises(TimeoutError):
+        world.ended.result(0.3)
+    client.close()
+    assert world.failure() is None
+
+
+@EACH_VERSION
+def test_a_client_that_idles_is_not_stalled(world: World, version: int) -> None:
+    client, app = world.start(version, stall_timeout=0.02)
+    client.shake_hands()
+    app.write(b"hello")
+    assert client.tls.recv(5) == b"hello"
+    with pytest.raises(TimeoutError):
+        world.ended.result(0.3)
+    app.write(b"still there?")
+    assert client.tls.recv(12) == b"still there?"
+    app.exit()
+    client.close()
+    assert world.failure() is None
+
+
+def test_a_client_that_has_not_read_everything_is_waited_for(world: World) -> None:
+    client, app = world.start(buffers=4096, stall_timeout=0.02)
     client.shake_hands()
     writing = world.also(lambda: app.answer(data_of(300_000)))
     with pytest.raises(TimeoutError):
@@ -170,11 +192,8 @@ def test_a_client_that_has_ended_and_resets_the_connection_has_lost_the_answer(w
     assert world.failure() is not None
 
 
-def test_a_program_that_leaves_more_than_a_client_ever_takes_is_not_waited_for(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "LINGER", 0.3)
-    client, app = world.start(buffers=4096)
+def test_a_program_that_leaves_more_than_a_client_ever_takes_is_not_waited_for(world: World) -> None:
+    client, app = world.start(buffers=4096, stall_timeout=0.3)
     client.shake_hands()
     os.set_blocking(app._stdout.fileno(), False)
     poll = select.poll()

@@ -1,0 +1,66 @@
+"""The super-server, where no real client brings it: the system's refusals."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+import pytest
+
+from s6tls.posix.reactor import Reactor
+from s6tls.ucspi.image import SERVER, Chain, Image
+from s6tls.ucspi.ledger import Ledger, Limits
+from s6tls.ucspi.log import Log
+from s6tls.ucspi.superserver import SuperServer
+from tests.support.children import in_child
+from tests.support.servers import PATIENCE
+
+CLIENTS = 3
+
+
+class Unattended:
+    """A lifecycle in which nothing is to be done."""
+
+    def ready(self) -> None: ...
+
+    def reaped(self, pid: int, status: int) -> None: ...
+
+    def stopping(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Refused:
+    """A stage for which the system has nothing to spare; it stops the server after the last client."""
+
+    program = "s6-tlsd"
+
+    def __init__(self, reactor: Reactor, number: int) -> None:
+        self._reactor, self._number, self._left = reactor, number, CLIENTS
+
+    def apply(self, image: Image) -> None:
+        self._left -= 1
+        if not self._left:
+            self._reactor.soon(self._reactor.stop)
+        raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.mark.parametrize(
+    ("number", "lines"), [(errno.EAGAIN, 1), (errno.ENOMEM, 1), (errno.ENOSPC, CLIENTS)], ids=errno.errorcode.get
+)
+def test_a_shortage_is_one_line_however_many_clients_meet_it(
+    number: int, lines: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def serve() -> None:
+        reactor = Reactor()
+        chain = Chain({}, [Refused(reactor, number)], [b"true"])
+        SuperServer(reactor, listener, chain, Ledger(Limits(), Log(SERVER, 1), reactor.after), Unattended()).serve()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        clients = [socket.create_connection(listener.getsockname(), PATIENCE) for _ in range(CLIENTS)]
+        assert in_child(serve) == "None"
+        for client in clients:
+            client.close()
+    assert capfd.readouterr().err.count(os.strerror(number)) == lines
