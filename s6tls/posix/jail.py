@@ -125,6 +125,7 @@ _LOOKING_UP: Calls = {
     **{call: ((Where(3, mask=_FAST_OPEN),),) for call in ("sendto", "sendmmsg")},
     # resolv.conf and hosts, to be read.  Landlock knows where.
     "openat": ((Where(2, mask=_FOR_WRITING),),),
+    "ioctl": tuple((Where(1, request, request),) for request in (*_IOCTLS, termios.TCGETS)),
     **_always("fstat newfstatat statx lseek uname"),
     # The thread in which the DNS library lets go of a name server.
     "clone": ((Where(0, _THREAD, _THREAD, _THREAD),),),

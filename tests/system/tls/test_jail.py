@@ -120,10 +120,10 @@ def test_the_helper_can_ask_questions_and_nothing_else(victim: Victim) -> None:
         "open a TCP socket": "done",
         **dict.fromkeys(("connect", "bind"), "ENOTSOCK"),
     }
+    assert inside(helper, "verdict = str('localhost' in open('/etc/hosts').read())") == "True"
     assert outcomes(helper, tried) == expected
     assert inside(helper, CONNECT) == "EACCES EACCES ECONNREFUSED"
-    assert inside(helper, "verdict = str('localhost' in open('/etc/hosts').read())") == "True"
-    victim.server.wait_log(f"^s6tls: warning: the lookup helper says: {SAID}")
+    victim.server.wait_log(r"^s6tls: warning: the lookup helper says: system call \d+ \(openat\) refused")
 
 
 CONNECT = """
