@@ -18,7 +18,8 @@ from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import Identity, own_account, primary_group
+from s6tls.posix.identity import Identity, IdRange, own_account, primary_group
+from s6tls.posix.jail import Level
 from s6tls.ucspi.image import StageExit
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class SessionOptions:
 
     `handshake_timeout_ms` and `stall_timeout_ms` are 0 for none.  `delayed` sessions begin with a command
     (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.  `allow_root` lets TLS_UID and
-    TLS_GID be 0.
+    TLS_GID be 0.  Of `engine_uids` each engine takes one.  `jail` is how much there must be of the engines' jail.
     """
 
     close_notify: bool = False
@@ -70,6 +71,8 @@ class SessionOptions:
     delayed: bool = False
     alpn: tuple[bytes, ...] = ()
     allow_root: bool = False
+    engine_uids: IdRange | None = None
+    jail: Level = Level.BEST
 
 
 class KeypairPaths(NamedTuple):
@@ -211,6 +214,8 @@ def _identity(env: Mapping[bytes, bytes], options: SessionOptions) -> Identity |
     Root's own are never those that nobody has named.
     """
     if os.geteuid() != 0:
+        if options.engine_uids is not None:
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, "only root can have engines use --engine-uids")
         return None
     uid, gid = _id(env, b"TLS_UID"), _id(env, b"TLS_GID")
     if uid is None:
