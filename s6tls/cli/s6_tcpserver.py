@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from s6tls.accessrules.text import shown
 from s6tls.cli import s6_applyuidgid
-from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import Failure, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, backlog, bind, port_number
@@ -42,7 +42,7 @@ OPTIONS = (
     BACKLOG,
     *IDENTITY_OPTIONS,
 )
-SYNOPSIS = Synopsis("s6-tcpserver", (*OPTIONS, *FAMILY_OPTIONS, ISOLATION), "ip port prog...")
+SYNOPSIS = Synopsis("s6-tcpserver", (*OPTIONS, *FAMILY_OPTIONS, ISOLATION, JAIL), "ip port prog...")
 
 
 def verbosity(given: Given) -> int:
@@ -78,7 +78,7 @@ def _checked(inherited: socket.socket, ip: bytes, port: bytes) -> socket.socket:
 
 def older(program: str) -> Synopsis:
     """Return the synopsis of s6-tcpserver's older form for one address family."""
-    return Synopsis(program, (*OPTIONS, ISOLATION), "ip port prog...")
+    return Synopsis(program, (*OPTIONS, ISOLATION, JAIL), "ip port prog...")
 
 
 def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = None) -> int:
@@ -87,7 +87,13 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = 
     -U stands for s6-applyuidgid -Uz: programs do not see the variables that it read.
     """
     given = synopsis.read(argv)
-    server = LongLived(given.rest, given.choice("isolation", "connection"), limits(given), verbosity(given))
+    server = LongLived(
+        given.rest,
+        given.choice("isolation", "connection"),
+        given.choice("jail", "best"),
+        limits(given),
+        verbosity(given),
+    )
     drop = s6_applyuidgid.apply_ids(given, unexport=given.flag("U"))
     listener = listening_socket(given, family or given.last("4", "6"), reuse=not given.flag("D"))
     env = drop_privileges(drop)

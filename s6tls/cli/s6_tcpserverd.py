@@ -7,7 +7,7 @@ import socket
 import stat
 from typing import NoReturn
 
-from s6tls.cli.frame.options import Option, Synopsis
+from s6tls.cli.frame.options import JAIL, Option, Synopsis
 from s6tls.cli.frame.program import Failure, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
 from s6tls.posix.environment import initial_environment
@@ -20,6 +20,7 @@ OPTIONS = (
     ),
     *LIMIT_OPTIONS,
     ISOLATION,
+    JAIL,
 )
 SYNOPSIS = Synopsis("s6-tcpserverd", OPTIONS, "prog...")
 
@@ -32,7 +33,13 @@ def older(program: str) -> Synopsis:
 def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: int | None = None) -> int:
     """Serve until told to stop; a socket that is not of `family`, if given, is refused."""
     given = synopsis.read(argv)
-    server = LongLived(given.rest, given.choice("isolation", "connection"), limits(given), given.number("v", 1))
+    server = LongLived(
+        given.rest,
+        given.choice("isolation", "connection"),
+        given.choice("jail", "best"),
+        limits(given),
+        given.number("v", 1),
+    )
     listener = _stdin()
     if family not in (None, listener.family):
         raise Failure(ExitCode.USAGE, "stdin is a socket of another address family")

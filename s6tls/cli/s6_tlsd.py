@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable
 from typing import NoReturn
 
+from s6tls.accessrules.identifiers import parse_id
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame.chain import Runtime, run_link
 from s6tls.cli.frame.options import (
+    JAIL,
     STALL_TIMEOUT,
     UNUSED_VERBOSITY,
     Given,
@@ -17,6 +19,8 @@ from s6tls.cli.frame.options import (
     UsageError,
     stall_timeout_ms,
 )
+from s6tls.posix.identity import IdRange
+from s6tls.posix.jail import Level
 from s6tls.posix.process import fork
 from s6tls.stages.tlsd import Tlsd
 from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
@@ -101,16 +105,23 @@ ENGINE_OPTIONS = (
         None,
         "let `TLS_UID` or `TLS_GID` be 0: root then parses what strangers send. Otherwise 0 is refused (96)",
     ),
+    Option(
+        "",
+        ("engine-uids",),
+        "first-last",
+        "give each engine a number of its own from this range for its user and group. "
+        "See [s6-tlsd](s6-tlsd.md#an-id-for-each-engine)",
+    ),
 )
 KEEP_OPTIONS = (
     Option("Z", ("keep",), None, "leave the variables that name keys and certificates to the program"),
     Option("z", ("no-keep",), None, "remove them (the default)", alternative=True),
 )
-SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, *KEEP_OPTIONS), "prog...")
+SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, JAIL, *KEEP_OPTIONS), "prog...")
 
 
-def engine_options(given: Given, patience_ms: int = 0) -> SessionOptions:
-    """Read what the engine must know; `patience_ms` is the default of -K.  Raises UsageError."""
+def engine_options(given: Given, patience_ms: int = 0, jail: str = "best") -> SessionOptions:
+    """Read what the engine must know; `patience_ms` and `jail` stand for no -K and --jail.  Raises UsageError."""
     return SessionOptions(
         close_notify=given.flag("S"),
         demand_close_notify=given.flag("J"),
@@ -124,6 +135,8 @@ def engine_options(given: Given, patience_ms: int = 0) -> SessionOptions:
         ciphers=_known(given, "ciphers", lambda names: SessionOptions(ciphers=names)),
         groups=_known(given, "groups", lambda names: SessionOptions(groups=names)),
         ticket_lifetime_s=given.number("ticket-lifetime", _DAY_S, 1, 7 * _DAY_S),
+        engine_uids=_engine_uids(given.value("engine-uids")),
+        jail=Level(given.choice("jail", jail)),
     )
 
 
@@ -170,10 +183,23 @@ def _known(given: Given, name: str, said: Callable[[bytes], SessionOptions]) -> 
     return value
 
 
+def _engine_uids(value: bytes | None) -> IdRange | None:
+    """Read --engine-uids.  Raises UsageError."""
+    if value is None:
+        return None
+    try:
+        first, last = map(parse_id, value.split(b"-"))
+    except ValueError:  # as BadId is
+        first, last = 0, 0
+    if not 0 < first <= last:
+        raise UsageError(f"invalid value for --engine-uids: {shown(value)} (expected first-last, neither of them 0)")
+    return IdRange(first, last)
+
+
 def stage(given: Given, runtime: Runtime) -> Tlsd:
     """Make the stage.  Raises UsageError."""
     given.number("v", 1)
-    return Tlsd(engine_options(given, runtime.patience_ms), given.flag("Z"), runtime.engine_starter())
+    return Tlsd(engine_options(given, runtime.patience_ms, runtime.jail), given.flag("Z"), runtime.engine_starter())
 
 
 def main() -> NoReturn:

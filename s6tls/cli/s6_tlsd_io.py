@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NoReturn
 
-from s6tls.cli.frame.options import UNUSED_VERBOSITY, Option, Synopsis, UsageError, number
+from s6tls.cli.frame.options import JAIL, UNUSED_VERBOSITY, Option, Synopsis, UsageError, number
 from s6tls.cli.frame.program import run, unable_to
 from s6tls.cli.s6_tlsd import ENGINE_OPTIONS, engine_options
 from s6tls.posix.environment import initial_environment
@@ -23,6 +23,7 @@ SYNOPSIS = Synopsis(
             "when the handshake is done, write the session's variables to this descriptor and close it",
         ),
         *ENGINE_OPTIONS,
+        JAIL,
     ),
     "fdr fdw",
 )
@@ -47,6 +48,7 @@ def body(argv: list[bytes]) -> int:
     from s6tls.tls.engines import engine
 
     context = engine.confine_and_load(parameters, credentials)
+    engine.enter_jail(options)
     return engine.run(context, options, fds)
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from s6tls.cli import proxy_server, s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
 from s6tls.cli.frame.chain import programs_directory
-from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import run
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
@@ -31,6 +31,7 @@ SYNOPSIS = Synopsis(
         BACKLOG,
         *s6_tcpserver.FAMILY_OPTIONS,
         ISOLATION,
+        JAIL,
         "**access** ([s6-tcpserver-access](s6-tcpserver-access.md))",
         *s6_tcpserver_access.ACCESS_OPTIONS,
         Option("e", (), None, "run the access stage in any case (an older option)"),
@@ -112,7 +113,9 @@ def body(argv: list[bytes]) -> int:
     given = SYNOPSIS.read(argv)
     bounds = limits(given)
     verbosity = s6_tcpserver.verbosity(given)
-    server = LongLived(chain_words(given), given.choice("isolation", "connection"), bounds, verbosity)
+    server = LongLived(
+        chain_words(given), given.choice("isolation", "connection"), given.choice("jail", "best"), bounds, verbosity
+    )
     listener = s6_tcpserver.listening_socket(given, given.last("4", "6"), reuse=True)
     env = initial_environment()
     if verbosity >= 1 and _rules_judge_the_client(given) and given.value("trusted-proxies") is None:

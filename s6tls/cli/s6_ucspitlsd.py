@@ -16,7 +16,9 @@ SYNOPSIS = Synopsis(PROGRAM, s6_tlsd.SYNOPSIS.table, s6_tlsd.SYNOPSIS.words)
 def stage(given: Given, runtime: Runtime) -> Ucspitlsd:
     """Make the stage.  Raises UsageError."""
     given.number("v", 1)
-    return Ucspitlsd(s6_tlsd.engine_options(given, runtime.patience_ms), given.flag("Z"), runtime.engine_starter())
+    return Ucspitlsd(
+        s6_tlsd.engine_options(given, runtime.patience_ms, runtime.jail), given.flag("Z"), runtime.engine_starter()
+    )
 
 
 def main() -> NoReturn:

@@ -5,8 +5,9 @@ root.  So it does not read them: it sends each request, with the client's socket
 rights, and gets a reply (see `s6tls.helper.reply`).  One helper serves all connections side by side (see
 `s6tls.helper.serving`), so that a name server that never answers delays only its own client.
 
-The helper is started with the first request, and again if it has ended.  It ends when its control socket closes, so
-it never outlives the server.  Of the server's descriptors it holds only stderr.
+The helper is started with the first request, and again if it has ended, or if a file that its jail lets it read has
+been replaced.  It ends when its control socket closes and nobody waits for what it has begun, so it never outlives the
+server.  Of the descriptors of a long-lived server it holds none.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from s6tls.helper.starting import start_apart
 from s6tls.helper.supervised import SupervisedHelper
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import DescriptorSender, control_pair
+from s6tls.posix.jail import Level
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi.image import StageExit
 
@@ -38,10 +40,13 @@ class _Helper(Protocol):
 
 
 class LookupHelper:
-    """The server's end of the helper, a child of whoever runs the event loop `reactor`.  A command gives none."""
+    """The server's end of the helper, a child of whoever runs the event loop `reactor`.  A command gives none.
 
-    def __init__(self, reactor: Reactor | None = None) -> None:
-        self._helper: _Helper = _HelperApart() if reactor is None else SupervisedHelper(reactor)
+    It is jailed as far as `jail` says.
+    """
+
+    def __init__(self, reactor: Reactor | None = None, jail: Level = Level.BEST) -> None:
+        self._helper: _Helper = _HelperApart(jail) if reactor is None else SupervisedHelper(reactor, jail)
 
     def look_up(self, program: str, lookup: dict[str, Any], timeout_ms: int, servers: list[str]) -> int:
         """Ask who a client is; return the descriptor on which the reply comes.
@@ -89,7 +94,8 @@ class LookupHelper:
 class _HelperApart:
     """A command's helper: nobody's child, and waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, jail: Level) -> None:
+        self._jail = jail
         self._sender: DescriptorSender | None = None
 
     def send(self, kind: str, message: bytes, fds: list[int]) -> None:
@@ -117,7 +123,7 @@ class _HelperApart:
         ours, theirs = control_pair()
         with theirs:
             try:
-                start_apart(theirs, (kind,))
+                start_apart(theirs, (kind,), self._jail)
             except OSError:
                 ours.close()
                 raise

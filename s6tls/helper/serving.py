@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from s6tls.accessrules.keys import parse_address
 from s6tls.helper import reply
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.posix.jail import Jail
 from s6tls.posix.reactor import BROKEN, READABLE, Reactor
 from s6tls.ucspi.log import log
 
@@ -38,11 +39,12 @@ _DESCRIPTORS_OF_A_REQUEST = 4
 _SYSTEM = ExitCode.SYSTEM
 
 
-def serve(control: socket.socket) -> None:
-    """Take requests until the control socket closes: the server has ended then, or needs no helper."""
+def serve(control: socket.socket, jail: Jail) -> None:
+    """Take requests, in a jail, until the control socket closes: the server has ended then, or uses another helper."""
     _limit_memory()
     sys.unraisablehook = lambda raised: _end(raised.exc_value)
     try:
+        jail.enter()
         _Service(control).run()
     except Exception as error:
         _end(error)
@@ -77,6 +79,7 @@ class _Service:
         self._reactor = Reactor()
         self._resolvers: dict[tuple[str, ...], Resolver] = {}
         self._under_way = 0
+        self._last = False
         self._says_busy = False
         self._most = min(MOST_REQUESTS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_OF_A_REQUEST)
 
@@ -87,7 +90,7 @@ class _Service:
 
     def _take(self, _: int = 0) -> None:
         """Take a request, if it is not one too many; the others get their turn before the next."""
-        if self._under_way >= self._most:
+        if self._last or self._under_way >= self._most:
             return
         try:
             message, fds, flags, _ = socket.recv_fds(self._control, LARGEST_REQUEST, 2)
@@ -96,7 +99,7 @@ class _Service:
         except OSError:
             message = b""
         if not message:
-            self._reactor.stop()
+            self._finish()
             return
         self._reactor.soon(self._take)
         if flags & socket.MSG_CTRUNC:  # no room for descriptors: the server sees the reply's pipe close
@@ -115,6 +118,13 @@ class _Service:
                 self._control.send(b"+", socket.MSG_DONTWAIT)
             self._reactor.after(BUSY_S, self._say_busy)
 
+    def _finish(self) -> None:
+        """Take no more, and end with the last request that is under way."""
+        self._last = True
+        self._reactor.forget(self._control.fileno())
+        if not self._under_way:
+            self._reactor.stop()
+
     def _begin(self, request: dict[str, Any], fds: list[int]) -> None:
         self._under_way += 1
         work = self._look_up if request["kind"] == "lookup" else self._read_proxy_header
@@ -128,6 +138,8 @@ class _Service:
         )
 
     def _ended(self) -> None:
+        if self._last and self._under_way == 1:
+            self._reactor.stop()
         if self._under_way == self._most:
             self._reactor.soon(self._take)
         self._under_way -= 1

@@ -6,16 +6,23 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from s6tls.accessrules.stamp import stamp_of
 from s6tls.helper.serving import LARGEST_REQUEST
 from s6tls.helper.starting import KINDS, start
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.fdpass import DescriptorSender, control_pair, receive
+from s6tls.posix.jail import LOOKUP_FILES, Level
 from s6tls.posix.process import kill_child
 from s6tls.posix.reactor import WRITABLE, Reactor, Timer
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
+from s6tls.ucspi.hearsay import Hearsay
 from s6tls.ucspi.log import Seldom, log
 from s6tls.ucspi.minutely import Deaths
+
+if TYPE_CHECKING:
+    from s6tls.accessrules.stamp import Stamp
 
 _PROGRAM = "s6tls"
 _DESCRIPTORS = 2
@@ -25,19 +32,27 @@ _DESCRIPTORS = 2
 class SupervisedHelper:
     """Sends requests to a helper, which is started for the first of them, and again if it has ended.
 
-    While one that keeps ending rests, requests wait for the next, as do those that it has not taken.
+    While one that keeps ending rests, requests wait for the next, as do those that it has not taken.  Its jail knows
+    files, not names: when one of those that lookups read is replaced, so is the helper, which ends what it has begun.
     """
 
-    def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Reactor, jail: Level) -> None:
+        self._reactor, self._jail = reactor, jail
+        self._stderr = Hearsay(reactor, _PROGRAM, "the lookup helper")
+        self._stamps: tuple[Stamp | None, ...] = ()
         self._at_work: _AtWork | None = None
         self._backoff, self._rests_until = Backoff(), 0.0
         self._deaths, self._unable = Deaths(_PROGRAM, reactor.after), Seldom(_PROGRAM)
 
     def send(self, _kind: str, message: bytes, fds: list[int]) -> None:
         """Send a request; `fds` are the helper's own then.  Raises OSError."""
+        stamps = tuple(map(_stamp, LOOKUP_FILES))
+        if self._stamps != stamps:
+            self._stamps = stamps
+            if self._at_work is not None:
+                self._start_over(self._at_work)
         if self._at_work is None:
-            self._at_work = _AtWork(self._reactor, self._replace)
+            self._at_work = _AtWork(self._reactor, self._replace, self._jail, self._stderr.writing)
             self._start_after(self._rests_until - time.monotonic())
         self._at_work.send(message, fds)
 
@@ -88,11 +103,18 @@ class SupervisedHelper:
                     os.close(fd)
 
 
+def _stamp(path: str) -> Stamp | None:
+    try:
+        return stamp_of(os.stat(path))
+    except OSError:
+        return None
+
+
 class _AtWork:
     """One helper, before and after its start: both ends of its control socket, its process id, and its watchdog."""
 
-    def __init__(self, reactor: Reactor, stalled: Callable[[_AtWork], object]) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Reactor, stalled: Callable[[_AtWork], object], jail: Level, stderr: int) -> None:
+        self._reactor, self._jail, self._stderr = reactor, jail, stderr
         ours, self._theirs = control_pair()
         ours.setblocking(False)
         self._sender = DescriptorSender(ours)
@@ -103,7 +125,7 @@ class _AtWork:
 
     def start(self) -> None:
         """Start the process.  Raises OSError."""
-        self.pid = start(self._theirs, KINDS)
+        self.pid = start(self._theirs, KINDS, self._jail, self._stderr)
         self._watchdog.look()
 
     def send(self, message: bytes, fds: list[int]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import pwd
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _NOBODY = 65534
@@ -27,10 +28,11 @@ class Identity:
     gid: int | None
     groups: tuple[int, ...] = ()
 
-    def take(self) -> None:
+    def take(self, give_up: Callable[[], object] = lambda: None) -> None:
         """Make this process run under these ids, for good.
 
-        Raises OSError when the kernel refuses, BadIdentity when root could be regained.
+        `give_up` lets go of what else allows a process to take ids.  Raises OSError when the kernel refuses,
+        BadIdentity when root could be regained.
         """
         try:
             os.setgroups(self.groups)
@@ -40,6 +42,7 @@ class Identity:
             os.setresgid(self.gid, self.gid, self.gid)
         if self.uid is not None:
             os.setresuid(self.uid, self.uid, self.uid)
+        give_up()
         self._verify()
 
     def _verify(self) -> None:
@@ -57,6 +60,23 @@ class Identity:
             except OSError:
                 return
             raise BadIdentity("root could be had back")
+
+
+@dataclass(frozen=True)
+class IdRange:
+    """Numbers of which each process takes one, for its user and its group.
+
+    It is the one at the place of its process id, and after the last the first: where there are as many as process ids,
+    no two processes share one.
+    """
+
+    first: int
+    last: int
+
+    def own(self) -> Identity:
+        """Return this process's ids."""
+        number = self.first + os.getpid() % (self.last - self.first + 1)
+        return Identity(number, number)
 
 
 @functools.cache

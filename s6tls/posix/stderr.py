@@ -29,6 +29,21 @@ _PATIENCE_MS = 50
 
 _COUNT = struct.Struct("=Q")
 _lost = mmap.mmap(-1, _COUNT.size)
+_kind: int | None = None
+_own_terminal: int | None = None
+
+
+def settle() -> None:
+    """Find out for good what standard error is, and count lost lines alone.
+
+    For a process that will be able neither to ask nor to open, and is not to be trusted with what others count.
+    """
+    global _kind, _own_terminal, _lost
+    with contextlib.suppress(OSError):
+        _kind = stat.S_IFMT(os.fstat(_FD).st_mode)
+        if stat.S_ISCHR(_kind):
+            _own_terminal = _terminal()
+    _lost = mmap.mmap(-1, _COUNT.size)
 
 
 def write_line(line: bytes, apology: bytes) -> None:
@@ -50,7 +65,7 @@ def write_line(line: bytes, apology: bytes) -> None:
 def _written(line: bytes) -> bool:
     """Tell whether there was room for a line.  Raises OSError."""
     try:
-        mode = os.fstat(_FD).st_mode
+        mode = os.fstat(_FD).st_mode if _kind is None else _kind
         if stat.S_ISFIFO(mode):
             return _written_to_pipe(line)
         if stat.S_ISSOCK(mode):
@@ -93,11 +108,16 @@ def _sent(line: bytes) -> bool:
 
 def _written_to_terminal(line: bytes) -> bool:
     """Write through an open file of our own, which may be told not to wait; a terminal may take a part of a line."""
-    own = os.open(f"/proc/self/fd/{_FD}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    own = _terminal() if _own_terminal is None else _own_terminal
     try:
         return os.write(own, line) > 0
     finally:
-        os.close(own)
+        if own != _own_terminal:
+            os.close(own)
+
+
+def _terminal() -> int:
+    return os.open(f"/proc/self/fd/{_FD}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def _has_room_soon() -> bool:

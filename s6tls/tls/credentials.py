@@ -20,7 +20,8 @@ from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import Identity, own_account, primary_group
+from s6tls.posix.identity import Identity, IdRange, own_account, primary_group
+from s6tls.posix.jail import Level
 from s6tls.ucspi.image import StageExit
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class SessionOptions:
     `handshake_timeout_ms` and `stall_timeout_ms` are 0 for none.  `delayed` sessions begin with a command
     (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.  `allow_root` lets TLS_UID and
     TLS_GID be 0.  `ciphers` and `groups` are lists as OpenSSL has them, empty for the usual ones.  A ticket key seals
-    tickets for `ticket_lifetime_s`, and opens them for as long again.
+    tickets for `ticket_lifetime_s`, and opens them for as long again.  Of `engine_uids` each engine takes one.  `jail`
+    is how much there must be of the engines' jail.
     """
 
     close_notify: bool = False
@@ -79,6 +81,8 @@ class SessionOptions:
     ciphers: bytes = b""
     groups: bytes = b""
     ticket_lifetime_s: int = 24 * 3600
+    engine_uids: IdRange | None = None
+    jail: Level = Level.BEST
 
     @property
     def silence_s(self) -> float:
@@ -259,6 +263,8 @@ def _identity(env: Mapping[bytes, bytes], options: SessionOptions) -> Identity |
     Root's own are never those that nobody has named.
     """
     if os.geteuid() != 0:
+        if options.engine_uids is not None:
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, "only root can have engines use --engine-uids")
         return None
     uid, gid = _id(env, b"TLS_UID"), _id(env, b"TLS_GID")
     if uid is None:

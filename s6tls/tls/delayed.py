@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.reactor import READABLE
 from s6tls.tls.ends import Descriptors
-from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
     from s6tls.posix.reactor import Reactor
 
 PROGRAM = "s6-ucspitlsd"
+UNRECOGNIZED = "unrecognized command on control socket"
 _BAD_COMMAND = ExitCode.USAGE
 
 
@@ -23,7 +23,7 @@ def await_command(
 ) -> None:
     """Call `begin`, with the descriptors for the session, when a command comes on `fds.notify`.
 
-    If none ever will, or no such command exists, close them all and call `ended` with the exit code.
+    If none ever will, or it is another (`UNRECOGNIZED`), close them all and call `ended` with the exit code: 0 or 100.
     Raises ValueError without `fds.notify`.
     """
     control = fds.notify
@@ -46,8 +46,6 @@ def await_command(
             os.close(control)
             begin(fds._replace(notify=None))
         else:
-            if command:
-                log(PROGRAM, "fatal", "unrecognized command on control socket")
             fds.close()
             ended(_BAD_COMMAND if command else 0)
 

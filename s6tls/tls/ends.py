@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import os
 import select
 import socket
-import stat
 import termios
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
-from s6tls.posix.process import close_all_but, redirect_to_null
+from s6tls.posix.process import close_all_but
 from s6tls.posix.reactor import READABLE, WRITABLE
 
 _PIECES = 16
 _SIOCOUTQNSD = 0x894B
 """Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
+_SO_COOKIE = 57
 _TCP_CLOSE = 7
 """The state of a connection that is gone, in the kernel's struct tcp_info (include/net/tcp_states.h)."""
 CONNECTION = b"connection"
@@ -56,8 +57,8 @@ class Descriptors(NamedTuple):
 
     def with_one_network(self) -> Descriptors:
         """Return the same, but with a single descriptor of a connection that arrived twice."""
-        into, out = os.fstat(self.net_in), os.fstat(self.net_out)
-        if self.net_in == self.net_out or not (stat.S_ISSOCK(into.st_mode) and os.path.samestat(into, out)):
+        cookie = _cookie(self.net_in)
+        if self.net_in == self.net_out or cookie is None or cookie != _cookie(self.net_out):
             return self
         os.close(self.net_out)
         return self._replace(net_out=self.net_in)
@@ -133,7 +134,10 @@ class Network:
             _shut_down(self._out, socket.SHUT_WR)
         elif self.writing != self.reading:
             forget(self.writing)
-            redirect_to_null(self.writing)
+            reading, broken = os.pipe2(os.O_CLOEXEC)  # no file can be opened in the jail
+            os.dup2(broken, self.writing, inheritable=False)
+            os.close(broken)
+            os.close(reading)
 
     def close(self) -> None:
         """End the connection."""
@@ -226,7 +230,7 @@ class Ends:
 
     def __init__(self, fds: Descriptors, shared: bool = False) -> None:
         for fd in {fds.net_in, fds.net_out, fds.from_program, fds.to_program}:
-            if not _is_socket(fd):
+            if _cookie(fd) is None:
                 os.set_blocking(fd, False)
         self.network = Network(fds.net_in, fds.net_out, shared)
         self.from_program, self.to_program = FromProgram(fds.from_program), ToProgram(fds.to_program)
@@ -240,13 +244,28 @@ class Ends:
                 end.close()
 
 
-def _is_socket(fd: int) -> bool:
-    return stat.S_ISSOCK(os.fstat(fd).st_mode)
+def _cookie(fd: int) -> bytes | None:
+    """Return what the kernel tells this socket from others by, None for what is no socket."""
+    end = _socket(fd)
+    if end is None:
+        return None
+    try:
+        return end.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8)
+    finally:
+        end.detach()
 
 
 def _socket(fd: int) -> socket.socket | None:
-    """Return a socket object that is not asked for its family, and does not own the descriptor for long."""
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd) if _is_socket(fd) else None
+    """Return a socket object that is not asked for its family, and does not own the descriptor for long.
+
+    None is for what is no socket: the constructor finds that out, and not by fstat(2), for which the jail has no room.
+    """
+    try:
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+    except OSError as error:
+        if error.errno != errno.ENOTSOCK:
+            raise
+        return None
 
 
 def _send_at_once(connection: socket.socket) -> None:

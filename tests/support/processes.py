@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,13 @@ def status(pid: int) -> dict[str, str]:
     """Return /proc/PID/status."""
     with open(f"/proc/{pid}/status") as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def limits(pid: int) -> dict[str, str]:
+    """Return the soft limits of a process, by their names in /proc/PID/limits."""
+    with open(f"/proc/{pid}/limits") as file:
+        rows = (re.split(r"\s{2,}", line) for line in file)
+        return {row[0]: row[1] for row in rows}
 
 
 def kilobytes(pid: int, what: str) -> int:

@@ -84,10 +84,25 @@ class Site:
         }
 
     def serve(
-        self, *prog: str, options: tuple[str, ...] = (), env: Env | None = None
+        self, *prog: str, options: tuple[str, ...] = (), env: Env | None = None, under: tuple[str, ...] = ()
     ) -> AbstractContextManager[servers.Server]:
-        """Serve `prog` on a free port of 127.0.0.1, with every client logged; `env` replaces the usual variables."""
-        words = ["s6-tlsserver", "-v", "-H", "--isolation", self.isolation, *options, "--", "127.0.0.1", "0", *prog]
+        """Serve `prog` on a free port of 127.0.0.1, with every client logged; `env` replaces the usual variables.
+
+        `under` is a command that becomes the server.
+        """
+        words = [
+            *under,
+            "s6-tlsserver",
+            "-v",
+            "-H",
+            "--isolation",
+            self.isolation,
+            *options,
+            "--",
+            "127.0.0.1",
+            "0",
+            *prog,
+        ]
         return servers.server(words, self.env if env is None else env, cwd=self.place)
 
     def compile(self, rules: Rules, name: str = "rules") -> str:

@@ -53,6 +53,10 @@ class Runtime(Protocol):
     def patience_ms(self) -> int:
         """How long clients may take for a PROXY header and the handshake if no option says so; 0 is for ever."""
 
+    @property
+    def jail(self) -> str:
+        """How much there must be of the engines' jail if no option says so: a word of `options.JAIL`."""
+
     def engine_starter(self) -> EngineStarter:
         """Return what puts TLS engines behind connections."""
 
@@ -69,6 +73,7 @@ class OneShot:
 
     long_lived: bool = False
     patience_ms: int = 0
+    jail: str = "best"
 
     def engine_starter(self) -> EngineStarter:
         """An engine is a child of this process."""

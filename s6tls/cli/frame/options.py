@@ -52,6 +52,13 @@ class Option:
         return f"-{self.letter}" if self.letter else f"--{self.long[0]}"
 
 
+JAIL = Option(
+    "",
+    ("jail",),
+    "required|best|none",
+    "confine what strangers speak to as far as the system can (`best`, the default), refuse to start where it cannot "
+    "(`required`), or let it be (`none`). See [design.md](design.md#the-jail)",
+)
 UNUSED_VERBOSITY = Option("v", ("verbosity",), "verbosity", "accepted, and without effect")
 STALL_TIMEOUT = Option(
     "",

@@ -15,6 +15,9 @@ from s6tls.cli.frame import chain
 from s6tls.cli.frame.options import STALL_TIMEOUT, Given, Option, UsageError, stall_timeout_ms
 from s6tls.helper.helper import LookupHelper
 from s6tls.posix.descriptors import raise_soft_limit
+from s6tls.posix.exitcodes import ExitCode
+from s6tls.posix.jail import Level, lacking
+from s6tls.posix.linux.libc import hide
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi import systemd
@@ -93,9 +96,9 @@ class LongLived:
     long_lived = True
     patience_ms = 30000
 
-    def __init__(self, argv: Sequence[bytes], isolation: str, bounds: Limits, verbosity: int) -> None:
-        """Read the chain in `argv`; `isolation` is one of ISOLATION's words.  Raises UsageError."""
-        self._isolation, self._bounds = isolation, bounds
+    def __init__(self, argv: Sequence[bytes], isolation: str, jail: str, bounds: Limits, verbosity: int) -> None:
+        """Read the chain in `argv`; `isolation` and `jail` are words of ISOLATION and JAIL.  Raises UsageError."""
+        self._isolation, self.jail, self._bounds = isolation, jail, bounds
         self._log = Log(SERVER, verbosity)
         self._reactor = Reactor()
         self._pools: EnginePools | None = None
@@ -115,7 +118,7 @@ class LongLived:
     def lookup_helper(self) -> LookupHelper:
         """One helper serves all connections."""
         if self._lookup_helper is None:
-            self._lookup_helper = LookupHelper(self._reactor)
+            self._lookup_helper = LookupHelper(self._reactor, Level(self.jail))
         return self._lookup_helper
 
     def rule_rates(self) -> RuleRates:
@@ -128,6 +131,7 @@ class LongLived:
 
         Programs start with `env`.  `announced` writes the port to stdout when clients are accepted.
         """
+        self._look_to_the_jail()
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
         keep_from_programs()
@@ -152,6 +156,17 @@ class LongLived:
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
         ).serve()
         return 0
+
+    def _look_to_the_jail(self) -> None:
+        """See that there can be a jail, and keep who gets out of it from this process.  Raises StageExit (111)."""
+        level = Level(self.jail)
+        if level is Level.NONE:
+            return
+        hide()
+        if (self._pools is not None or self._lookup_helper is not None) and (walls := lacking()):
+            if level is Level.REQUIRED:
+                raise StageExit(SERVER, ExitCode.SYSTEM, f"unable to jail TLS engines: this system lacks {walls}")
+            self._log.warning(f"TLS engines and the lookup helper are jailed less well: this system lacks {walls}")
 
     def log_rest(self) -> None:
         """Log what would be told at the end of the minute."""

@@ -29,6 +29,7 @@ class ForkedEngine:
 
                 fds.close_others()
                 context = engine.confine_and_load(parameters, credentials)
+                engine.enter_jail(parameters.options)
                 raise SystemExit(engine.run(context, parameters.options, fds, peer))
         fds.close()
         return lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) or BAD_HANDSHAKE

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import BadIdentity
+from s6tls.posix.jail import Jail, Role, Unjailable, become
 from s6tls.posix.reactor import Reactor
 from s6tls.tls import delayed, variables
 from s6tls.tls.context import BadConfiguration, Mismatch, build
@@ -45,7 +47,7 @@ def confine_and_load(parameters: TlsParameters, credentials: Credentials) -> SSL
     """
     if parameters.identity is not None:
         try:
-            parameters.identity.take()
+            become(parameters.identity, parameters.options.engine_uids)
         except (OSError, BadIdentity) as error:
             raise StageExit(PROGRAM, SYSTEM, f"unable to drop privileges: {error}") from error
     try:
@@ -57,6 +59,21 @@ def confine_and_load(parameters: TlsParameters, credentials: Credentials) -> SSL
         raise StageExit(PROGRAM, ExitCode.KEYPAIR_MISMATCH, message, kind="warning") from error
     except BadConfiguration as error:
         raise StageExit(PROGRAM, BAD_CONFIGURATION, str(error)) from error
+
+
+def enter_jail(options: SessionOptions) -> None:
+    """Confine this process to what one session needs.  Raises StageExit (111)."""
+    with jailing():
+        Jail(Role.ENGINE, options.jail, PROGRAM, options.engine_uids).enter()
+
+
+@contextlib.contextmanager
+def jailing() -> Iterator[None]:
+    """A block that confines this process.  Raises StageExit (111)."""
+    try:
+        yield
+    except (Unjailable, BadIdentity, OSError) as error:
+        raise StageExit(PROGRAM, SYSTEM, f"unable to enter the jail: {error}") from error
 
 
 class Engine:
@@ -80,6 +97,8 @@ class Engine:
             self._show_life(teller)
 
         def ended_early(code: int) -> None:
+            if code:
+                teller.unable(delayed.UNRECOGNIZED)
             teller.ended(0, 0)
             ended(code)
 

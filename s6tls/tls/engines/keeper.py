@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
+from s6tls.posix.jail import Jail, Role
 from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls import policy
@@ -31,6 +32,7 @@ from s6tls.tls.credentials import PROGRAM, Isolation, SessionOptions
 from s6tls.tls.ends import CONNECTION, Descriptors
 from s6tls.tls.engines import engine
 from s6tls.tls.engines.warmup import warm_up
+from s6tls.ucspi.hearsay import Hearsay
 from s6tls.ucspi.log import Seldom, log
 from s6tls.ucspi.minutely import Deaths
 from s6tls.ucspi.spawn import exits
@@ -44,6 +46,7 @@ _WAITING = {Isolation.CONNECTION: (2, 4), Isolation.WORKER: (_WORKERS, _WORKERS)
 
 A fork costs the keeper copies of all pages to which it writes afterwards.  So it is better to fork several in a row.
 """
+_ROLES = {Isolation.CONNECTION: (Role.POOL, Role.ENGINE), Isolation.WORKER: (Role.POOL_OF_WORKERS, Role.WORKER)}
 _PID = struct.Struct("=I")
 _DESCRIPTORS = len(Descriptors._fields)
 _ROOM = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
@@ -64,14 +67,25 @@ def main(pickled: bytes, number: int) -> None:
 
 def _keep(control: socket.socket, context: SSL.Context, options: SessionOptions, isolation: Isolation) -> None:
     warm_up(context, options)
+    raise_soft_limit()
+    jail = _enter_jail(options, isolation)
     gc.collect()
     gc.freeze()
     control.setblocking(False)
     generations = _generations(context, options, isolation)
-    keeper = _Keeper(control, _WAITING[isolation], generations, options.ticket_lifetime_s)
+    keeper = _Keeper(control, _WAITING[isolation], jail, generations, options.ticket_lifetime_s)
     for file, ends in policy.of(context).stapled.items():
         keeper.warn_at(ends, f"OCSP response {file} has expired: it is left out")
     keeper.run()
+
+
+def _enter_jail(options: SessionOptions, isolation: Isolation) -> Jail:
+    """Confine this process to what a keeper does; return the jail of its children.  Raises StageExit (111)."""
+    own, inner = _ROLES[isolation]
+    with engine.jailing():
+        jail = Jail(inner, options.jail, PROGRAM, options.engine_uids, outer=own)
+        Jail(own, options.jail, PROGRAM, options.engine_uids).enter()
+    return jail
 
 
 _Serve = Callable[[socket.socket, int, int], None]
@@ -86,7 +100,7 @@ def _generations(context: SSL.Context, options: SessionOptions, isolation: Isola
 
 
 class _Keeper:
-    """Has children wait on the control socket; each is a fork that runs `serve(control, taken, leave)`.
+    """Has children wait on the control socket; each is a fork that enters `jail`, then serves as its generation does.
 
     When fewer than the first number in `waiting` wait, there will be as many as the second one says.
     A child that has taken a connection and waits no more writes its process id to `taken`.  After `lifetime_s`, those
@@ -94,14 +108,21 @@ class _Keeper:
     """
 
     def __init__(
-        self, control: socket.socket, waiting: tuple[int, int], generations: Iterator[_Serve], lifetime_s: float
+        self,
+        control: socket.socket,
+        waiting: tuple[int, int],
+        jail: Jail,
+        generations: Iterator[_Serve],
+        lifetime_s: float,
     ) -> None:
-        self._control, self._generations, self._lifetime_s = control, generations, lifetime_s
+        self._control, self._jail = control, jail
+        self._generations, self._lifetime_s = generations, lifetime_s
         self._fewest, self._most = waiting
         self._serve = next(generations)
         self._leave, self._stay = os.pipe2(os.O_CLOEXEC)
         self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._reactor = Reactor()
+        self._stderr = Hearsay(self._reactor, PROGRAM, "a TLS engine")
         self._waiting: set[int] = set()
         self._retry: Timer | None = None
         self._backoff = Backoff()
@@ -132,13 +153,17 @@ class _Keeper:
         self._refill()
 
     def _connections_taken(self, _: int) -> None:
+        self._strike_out_who_has_one()
+        self._refill()
+
+    def _strike_out_who_has_one(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 taken = os.read(self._taken_out, 64 * _PID.size)
                 self._waiting.difference_update(pid for (pid,) in _PID.iter_unpack(taken))
-        self._refill()
 
     def _children_ended(self) -> None:
+        self._strike_out_who_has_one()
         fell_while_waiting = False
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -146,7 +171,7 @@ class _Keeper:
                 if not pid:
                     break
                 self._deaths.add(f"TLS engine {pid}", status)
-                fell_while_waiting |= pid in self._waiting and os.WIFSIGNALED(status)
+                fell_while_waiting |= pid in self._waiting and status != 0
                 self._waiting.discard(pid)
         if fell_while_waiting:
             self._refill_later()
@@ -179,7 +204,9 @@ class _Keeper:
         pid = fork()
         if pid == 0:
             with exits():
-                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, self._leave})
+                os.dup2(self._stderr.writing, 2)
+                close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, self._leave, *self._jail.descriptors})
+                self._jail.enter()
                 self._serve(self._control, self._taken_in, self._leave)
         return pid
 
@@ -227,7 +254,6 @@ def _await_connection(control: socket.socket, leave: int) -> array.array[int] | 
 def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int, leave: int) -> None:
     """Take connections until the server closes the control socket, and hold all their sessions to their end."""
     os.close(taken)
-    raise_soft_limit()
     _Worker(context, options, control, leave).run()
 
 

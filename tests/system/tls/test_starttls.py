@@ -200,7 +200,7 @@ def test_a_failed_handshake_ends_the_connection_and_closes_the_control_socket(si
 def test_another_command_is_refused(site: Site) -> None:
     with fused(site, *PROGRAM, "x") as server, server.connect() as client:
         client.sendall(b"STARTTLS\r\nNOOP\r\n")
-        server.wait_log("^s6-ucspitlsd: fatal: unrecognized command on control socket$")
+        server.wait_log("^s6-tlsd-io: fatal: unrecognized command on control socket$")
 
 
 def test_who_waits_and_with_what(site: Site) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +91,28 @@ def test_a_long_line_is_cut() -> None:
     first, second = done.stderr.decode().splitlines()
     assert first.endswith("xxx...") and len(first) < 4096
     assert second == "a: info: y"
+
+
+JAILED = """
+from s6tls.posix.jail import Jail, Level, Role
+from s6tls.ucspi.log import log
+Jail(Role.ENGINE, Level.BEST, "test").enter()
+log("test", "info", "from the jail")
+"""
+
+
+@pytest.mark.parametrize("make", [pipe, socket_pair, pty.openpty])
+def test_a_process_in_a_jail_can_log(make: Callable[[], tuple[int, int]]) -> None:
+    """A terminal has been opened before, a pipe is written to without a question."""
+    reading, writing = make()
+    subprocess.run([sys.executable, "-c", JAILED], stderr=writing, check=True)
+    os.set_blocking(reading, False)
+    assert os.read(reading, 1000).rstrip() == b"test: info: from the jail"
+    os.close(writing)
+    os.close(reading)
+
+
+def test_a_process_in_a_jail_can_log_to_a_file(tmp_path: Path) -> None:
+    with open(tmp_path / "log", "wb") as log:
+        subprocess.run([sys.executable, "-c", JAILED], stderr=log, check=True)
+    assert (tmp_path / "log").read_bytes() == b"test: info: from the jail\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from s6tls.helper.supervised import SupervisedHelper
 from s6tls.posix.reactor import READABLE, Reactor
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
+from tests.support.site import replace
 
 SILENT = "127.9.0.13"
 FOUND = b"REMOTEHOST=n1.test\0\0"
@@ -153,3 +155,19 @@ def has_gone(server: Server, pid: int) -> bool:
 
 def has_replies(server: Server, number: int) -> bool:
     return server.replies == [FOUND] * number
+
+
+def test_a_file_of_lookups_that_is_replaced_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jail knows files, not names."""
+    server = Server("127.0.0.1")
+    with tempfile.TemporaryDirectory() as place, contextlib.closing(server.helper):
+        os.chmod(place, 0o711)  # the helper is nobody's
+        hosts = f"{place}/hosts"
+        monkeypatch.setattr("s6tls.helper.lookup._HOSTS", hosts)
+        for module in ("s6tls.helper.supervised", "s6tls.posix.jail"):
+            monkeypatch.setattr(f"{module}.LOOKUP_FILES", (hosts,))
+        lookup = {"remote": SILENT, "local": SILENT, "local_name": False, "hosts": True}
+        for name in ("one.test", "two.test"):
+            replace(hosts, f"{SILENT} {name}\n".encode())
+            with os.fdopen(server.helper.look_up("test", lookup, 0, []), "rb") as said:
+                assert said.read() == f"REMOTEHOST={name}\0\0".encode()

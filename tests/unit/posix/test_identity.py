@@ -79,7 +79,7 @@ def test_only_root_can_take_ids() -> None:
 def test_a_drop_that_can_be_undone_is_none() -> None:
     def body() -> None:
         class Forgetful(Identity):
-            def take(self) -> None:
+            def take(self, _: object = None) -> None:
                 os.setgroups(self.groups)
                 os.setresuid(1001, 1001, 0)
                 self._verify()

@@ -106,9 +106,10 @@ def test_a_program_that_lets_go_of_the_control_socket_ends_the_engine_quietly(
 
 
 def test_another_command_is_100(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    context = engine.confine_and_load(pki.parameters(DELAYED), pki.credentials(default=pki.pair()))
     world.control.sendall(b"z")
-    assert world.outcome() == ([], [100])
-    assert capfd.readouterr().err == "s6-ucspitlsd: fatal: unrecognized command on control socket\n"
+    assert engine.run(context, DELAYED, world.fds) == 100
+    assert capfd.readouterr().err == "s6-tlsd-io: fatal: unrecognized command on control socket\n"
 
 
 def test_a_session_that_breaks_ends_the_connection_that_the_program_still_has(world: World) -> None:

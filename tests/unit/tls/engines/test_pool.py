@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from s6tls.posix.identity import Identity
+from s6tls.posix.identity import Identity, IdRange
 from s6tls.tls.credentials import Isolation, TlsParameters
 from tests.support import pki
-from tests.support.processes import await_that, descriptors
+from tests.support.processes import await_that, descriptors, status
 from tests.support.tls.pools import Server, children, engine_of, ids, with_files
 
 if TYPE_CHECKING:
@@ -51,6 +51,28 @@ def test_an_engine_that_was_killed_is_replaced(server: Server, parameters: TlsPa
         connection.shake_hands()
         assert connection.works()
     await_that(lambda: len(children(server.pool())) >= min(number, 2))
+
+
+def test_engines_that_fail_while_they_wait_are_forked_ever_more_slowly(
+    connection_server: Server, parameters: TlsParameters, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As when they cannot take the ids that they are to have."""
+    options = replace(parameters.options, engine_uids=IdRange(2**32 - 1, 2**32 - 1))
+    failing = replace(parameters, options=options, identity=Identity(64_001, 64_002))
+    connection = connection_server.connect(failing)
+    pool = connection_server.pool()
+    try:
+        await_that(lambda: "a TLS engine says: unable to go on" in capfd.readouterr().err)
+        before = turns(pool)
+        assert not select.select([connection.notified], [], [], 1)[0]
+        assert turns(pool) - before < 20
+    finally:
+        os.kill(pool, signal.SIGKILL)  # it would wait for an engine that takes the connection
+
+
+def turns(pid: int) -> int:
+    """Return how often a process has waited for something."""
+    return int(status(pid)["voluntary_ctxt_switches"])
 
 
 def test_a_pool_that_cannot_fork_tries_again(
@@ -107,7 +129,7 @@ def test_engines_run_under_the_ids_of_the_rule_and_hold_only_their_connection(
     ours = descriptors(os.getpid())
     links = descriptors(engine)
     assert links.pop(0) == links.pop(1) == "/dev/null"
-    assert links.pop(2) == ours[2]
+    assert links.pop(2).startswith("pipe:") and descriptors(connection_server.pool())[2] == ours[2]
     assert sum(link.startswith("socket:") for link in links.values()) == 1
     assert sorted(link for link in links.values() if not link.startswith("socket:")) == sorted(
         [ours[connection.stdin], ours[connection.stdout], ours[connection.notified], "anon_inode:[eventpoll]"]
