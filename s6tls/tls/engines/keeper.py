@@ -19,6 +19,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from s6tls.posix import stderr
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.jail import Jail, Role
@@ -166,7 +167,7 @@ class _Keeper:
         pid = fork()
         if pid == 0:
             with exits():
-                os.dup2(self._stderr.writing, 2)
+                stderr.redirect(self._stderr.writing)
                 close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, *self._jail.descriptors})
                 self._jail.enter()
                 self._serve(self._control, self._taken_in)
