@@ -90,7 +90,7 @@ def test_ids_that_cannot_be_taken_are_111_before_any_file_is_parsed() -> None:
     def body() -> int:
         with pytest.raises(StageExit, match="unable to drop privileges") as refused:
             engine.confine_and_load(pki.parameters(identity=impossible), pki.credentials(default=Pair(b"", b"")))
-        return refused.value.code
+        return int(refused.value.code)
 
     assert in_child(body) == "111"  # here, all that is executed later would have no capabilities
 
