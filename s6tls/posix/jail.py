@@ -9,17 +9,17 @@ that it will ever have.  Each wall stands for itself: if a kernel lacks one, or 
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import errno
 import fcntl
+import functools
 import os
 import resource
 import socket
 import stat
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from s6tls.posix import stderr
 from s6tls.posix.identity import Identity, IdRange
@@ -170,8 +170,10 @@ def become(identity: Identity, uids: IdRange | None = None) -> None:
 class Jail:
     """A role's jail, made ready for those who will enter; it logs as `program`.
 
-    Each engine or worker takes an id of its own from `uids`, if there are any: a pool keeps the right to do so.  Where
-    `outer` is the role that a process has until it enters, and whose jail it is in, only the difference is done.
+    Each engine or worker takes an id of its own from `uids`, if there are any: a pool keeps the right to do so.
+
+    A process may be in the jail of another role, `outer`, until it enters: a fork, with a pipe for standard error
+    (`stderr.redirect`).  Then only the difference is done, and little memory touched: each page costs a fork a copy.
     """
 
     def __init__(
@@ -179,30 +181,39 @@ class Jail:
     ) -> None:
         """Raise Unjailable."""
         self._role, self._level, self._program, self._uids, self._outer = role, level, program, uids, outer
-        self._machine = this_machine()
-        self._rules: int | None = None
-        self._filter: seccomp.Filter | None = None
+        self.descriptors: tuple[int, ...] = ()
+        """What a child must keep open until it has entered."""
+        self._walls: list[tuple[str, Callable[[], object]]] = []
         if level is Level.NONE:
             return
         if level is Level.REQUIRED and lacking():
             raise Unjailable(f"this system lacks {lacking()}")
-        with self._if_there_is("Landlock"):
-            if role is Role.HELPER:
-                self._rules = landlock.ruleset(LOOKUP_FILES, (_DNS, _IDENT), (_ANY_PORT,))
-            else:
-                self._rules = landlock.ruleset()
-        if self._machine is not None:
-            calls = self._calls(role)
-            if outer is not None:
-                code = seccomp.narrower(self._machine, calls, self._calls(outer), _REFUSED)
-            else:
-                code = seccomp.program(self._machine, calls, {} if role is Role.ENGINE else _REFUSED)
-            self._filter = seccomp.Filter(self._machine, code)
+        self._limits = self._lower_limits()
+        try:
+            self._plan_landlock()
+        except OSError as error:
+            self._lacks("Landlock", error)
+        self._plan_seccomp()
 
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """What a child must keep open until it has entered."""
-        return () if self._rules is None else (self._rules,)
+    def _plan_landlock(self) -> None:
+        if self._role is Role.HELPER:
+            rules = landlock.ruleset(LOOKUP_FILES, (_DNS, _IDENT), (_ANY_PORT,))
+        else:
+            rules = landlock.ruleset()
+        self.descriptors = (rules,)
+        self._walls.append(("Landlock", landlock.restriction(rules)))
+
+    def _plan_seccomp(self) -> None:
+        machine = this_machine()
+        if machine is None:
+            return
+        calls = self._calls(self._role)
+        if self._outer is not None:
+            code = seccomp.narrower(machine, calls, self._calls(self._outer), _REFUSED)
+        else:
+            code = seccomp.program(machine, calls, {} if self._role is Role.ENGINE else _REFUSED)
+            self._walls.append(("seccomp", functools.partial(trap.install, machine, self._program)))
+        self._walls.append(("seccomp", seccomp.Filter(machine, code).install))
 
     def enter(self) -> None:
         """Confine this process, for good.  Raises Unjailable, OSError, BadIdentity."""
@@ -210,35 +221,38 @@ class Jail:
             self._uids.own().take(capabilities.retain)
         if self._level is Level.NONE:
             return
-        stderr.settle()
-        libc.hide()
         if self._outer is None:
+            stderr.settle()
             time.tzset()
             libc.gain_nothing_by_exec()
             self._empty_capabilities()
-            _limit(resource.RLIMIT_CORE, 0)
-        self._lower_limits()
-        if self._rules is not None:
-            with self._if_there_is("Landlock"):
-                landlock.restrict(self._rules)
-        if self._machine is not None and self._filter is not None:
-            with self._if_there_is("seccomp"):
-                if self._outer is None:
-                    trap.install(self._machine, self._program)
-                self._filter.install()
+        if self._outer is None or self._uids is not None:  # who takes other ids can be seen again
+            libc.hide()
+        for limit, most in self._limits:
+            resource.setrlimit(limit, most)
+        for wall, build in self._walls:
+            try:
+                build()
+            except OSError as error:
+                self._lacks(wall, error)
 
     def _empty_capabilities(self) -> None:
         capabilities.bound()
         keeps = self._uids is not None and self._role in _FORKS
         capabilities.retain(_TO_TAKE_IDS if keeps else ())
 
-    def _lower_limits(self) -> None:
-        if not stat.S_ISREG(os.fstat(2).st_mode):
-            _limit(resource.RLIMIT_FSIZE, 0)
+    def _lower_limits(self) -> list[tuple[int, tuple[int, int]]]:
+        """Return the limits to set, soft and hard; what `outer` has set already is inherited."""
+        most = {}
+        if self._outer is None:
+            most[resource.RLIMIT_CORE] = 0
+        if self._outer is not None or not stat.S_ISREG(os.fstat(2).st_mode):
+            most[resource.RLIMIT_FSIZE] = 0
         if self._role in _FILES:
-            _limit(resource.RLIMIT_NOFILE, _FILES[self._role])
+            most[resource.RLIMIT_NOFILE] = _FILES[self._role]
         if self._role in (Role.ENGINE, Role.WORKER):
-            _limit(resource.RLIMIT_NPROC, 0)
+            most[resource.RLIMIT_NPROC] = 0
+        return [(limit, _lowered(limit, number)) for limit, number in most.items()]
 
     def _calls(self, role: Role) -> Calls:
         calls = _CALLS[role]
@@ -248,18 +262,14 @@ class Jail:
         ids = (tuple(Where(argument, first, last) for argument in range(3)),)
         return {**calls, "setresuid": ids, "setresgid": ids, "setgroups": ((Where(0),),)}
 
-    @contextlib.contextmanager
-    def _if_there_is(self, wall: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if self._level is Level.REQUIRED:
-                raise Unjailable(f"{wall}: {error.strerror}") from error
+    def _lacks(self, wall: str, error: OSError) -> None:
+        if self._level is Level.REQUIRED:
+            raise Unjailable(f"{wall}: {error.strerror}") from error
 
 
-def _limit(what: int, most: int) -> None:
-    """Lower a limit, for good."""
-    _, hard = resource.getrlimit(what)
+def _lowered(limit: int, most: int) -> tuple[int, int]:
+    """Return `most`, soft and hard, or a hard limit that is lower."""
+    _, hard = resource.getrlimit(limit)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
-    resource.setrlimit(what, (most, most))
+    return most, most

@@ -28,7 +28,7 @@ _PATIENCE_MS = 50
 """How long to wait for a reader that has kept up until now; one that has not costs no time."""
 
 _COUNT = struct.Struct("=Q")
-_lost = mmap.mmap(-1, _COUNT.size)
+_lost: mmap.mmap | bytearray = mmap.mmap(-1, _COUNT.size)
 _kind: int | None = None
 _own_terminal: int | None = None
 
@@ -43,7 +43,15 @@ def settle() -> None:
         _kind = stat.S_IFMT(os.fstat(_FD).st_mode)
         if stat.S_ISCHR(_kind):
             _own_terminal = _terminal()
-    _lost = mmap.mmap(-1, _COUNT.size)
+    _lost = bytearray(_COUNT.size)
+
+
+def redirect(pipe: int) -> None:
+    """Have a pipe for standard error, and be settled (see `settle`).  Raises OSError."""
+    global _kind, _lost
+    os.dup2(pipe, _FD)
+    _kind = stat.S_IFIFO
+    _lost = bytearray(_COUNT.size)
 
 
 def write_line(line: bytes, apology: bytes) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from s6tls.posix.linux.libc import syscall
+from s6tls.posix.linux.libc import prepared, syscall
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ASK_FOR_ABI = 1
@@ -59,12 +59,17 @@ def ruleset(readable: Iterable[str] = (), connect: Iterable[int] = (), bind: Ite
     return rules
 
 
-def restrict(rules: int) -> None:
-    """Have only what a ruleset leaves, and close it.  Raises OSError."""
-    try:
-        syscall(_RESTRICT_SELF, rules, 0)
-    finally:
-        os.close(rules)
+def restriction(rules: int) -> Callable[[], None]:
+    """Return a function that has this process keep only what a ruleset leaves, and closes it.  It raises OSError."""
+    restrict = prepared(_RESTRICT_SELF, rules, 0)
+
+    def enter() -> None:
+        try:
+            restrict()
+        finally:
+            os.close(rules)
+
+    return enter
 
 
 def _add_file(rules: int, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -16,7 +17,17 @@ Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
 
 def syscall(number: int, *arguments: Argument) -> int:
     """Make a system call.  Raises OSError."""
-    return _checked(int(_libc.syscall(ctypes.c_long(number), *map(_passed, arguments))))
+    return prepared(number, *arguments)()
+
+
+def prepared(number: int, *arguments: Argument) -> Callable[[], int]:
+    """Return a function that makes a system call, and raises OSError; all that can be done ahead of a fork is done."""
+    call, words = _libc.syscall, (ctypes.c_long(number), *map(_passed, arguments))
+
+    def make() -> int:
+        return _checked(call(*words))
+
+    return make
 
 
 def prctl(option: int, *arguments: int) -> int:

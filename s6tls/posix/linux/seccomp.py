@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from s6tls.posix.linux.libc import syscall
+from s6tls.posix.linux.libc import prepared, syscall
 from s6tls.posix.linux.syscalls import Machine
 
 _KILL, _TRAP, _ERRNO, _ALLOW = 0x80000000, 0x00030000, 0x00050000, 0x7FFF0000
@@ -80,13 +80,13 @@ class Filter:
     """A program, laid out as the kernel wants it: a process that lives for one connection only installs it."""
 
     def __init__(self, machine: Machine, code: bytes) -> None:
-        self._number = machine.numbers["seccomp"]
         self._code = ctypes.create_string_buffer(code, len(code))
-        self._header = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(self._code))
+        header = struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(self._code))
+        self._install = prepared(machine.numbers["seccomp"], _SET_MODE_FILTER, _ALL_THREADS, header)
 
     def install(self) -> None:
         """Have the kernel run it from now on, in all threads.  Raises OSError."""
-        syscall(self._number, _SET_MODE_FILTER, _ALL_THREADS, self._header)
+        self._install()
 
 
 def _assembled(machine: Machine, calls: Mapping[str, _Code], otherwise: int) -> bytes:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import TYPE_CHECKING
 
+from s6tls.posix import stderr
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.jail import Jail, Role
@@ -204,7 +205,7 @@ class _Keeper:
         pid = fork()
         if pid == 0:
             with exits():
-                os.dup2(self._stderr.writing, 2)
+                stderr.redirect(self._stderr.writing)
                 close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, self._leave, *self._jail.descriptors})
                 self._jail.enter()
                 self._serve(self._control, self._taken_in, self._leave)

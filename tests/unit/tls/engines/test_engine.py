@@ -17,6 +17,7 @@ from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines import engine
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
+from tests.support.children import in_child
 from tests.support.pki import Pair
 from tests.support.tls.memory import client_context
 
@@ -85,9 +86,13 @@ def test_files_that_are_no_good_are_96() -> None:
 
 def test_ids_that_cannot_be_taken_are_111_before_any_file_is_parsed() -> None:
     impossible = Identity(2**32 - 1, None, tuple(os.getgroups()))
-    with pytest.raises(StageExit, match="unable to drop privileges") as refused:
-        engine.confine_and_load(pki.parameters(identity=impossible), pki.credentials(default=Pair(b"", b"")))
-    assert refused.value.code == 111
+
+    def body() -> int:
+        with pytest.raises(StageExit, match="unable to drop privileges") as refused:
+            engine.confine_and_load(pki.parameters(identity=impossible), pki.credentials(default=Pair(b"", b"")))
+        return int(refused.value.code)
+
+    assert in_child(body) == "111"  # here, all that is executed later would have no capabilities
 
 
 def test_a_session_that_cannot_begin_closes_its_descriptors_once() -> None:
