@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import Deadline, StageExit
@@ -60,29 +61,31 @@ class RefusalReply(Exception):
         self.code = code
 
 
-class Reply:
-    """A `Waiting` for the reply that comes on the descriptor `fd`.
+class Answers(NamedTuple):
+    """What is done when a reply comes, or does not.
 
-    `take` gets the variables; only those in `names` are allowed.  When the process ends without a reply, `gone` returns
+    `take` gets the variables.  When the process ends without a reply, `gone` returns
     the exit code.  The process has then logged why, or else `gone` raises StageExit to say so.  `refuse` makes a
     StageExit of a refusal.  A process that has more to tell after its reply tells `keep`: that gets the descriptor,
     to own it, and what has come after the reply.
     """
 
+    take: Callable[[dict[bytes, bytes]], None]
+    gone: Callable[[], int]
+    refuse: Callable[[RefusalReply], StageExit] | None = None
+    keep: Callable[[int, bytes], None] | None = None
+
+
+class Reply:
+    """A `Waiting` for the reply that comes on the descriptor `fd`; only variables in `names` are allowed."""
+
     def __init__(
-        self,
-        fd: int,
-        program: str,
-        names: Collection[bytes],
-        take: Callable[[dict[bytes, bytes]], None],
-        gone: Callable[[], int],
-        refuse: Callable[[RefusalReply], StageExit] | None = None,
-        keep: Callable[[int, bytes], None] | None = None,
-        deadline: Deadline | None = None,
+        self, fd: int, program: str, names: Collection[bytes], answers: Answers, deadline: Deadline | None = None
     ) -> None:
         self.fd, self.deadline = fd, deadline
-        self._program, self._names, self._take, self._gone = program, names, take, gone
-        self._refuse, self._keep = refuse or self._refusal, keep
+        self._program, self._names = program, names
+        self._take, self._gone, refuse, self._keep = answers
+        self._refuse = refuse or self._refusal
         self._is_kept = False
         self._data = b""
 

@@ -41,6 +41,23 @@ def kill_child(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def kill_holders(fd: int) -> None:
+    """Kill those of our children, and theirs, that have the same open file as `fd` or the other end of its pipe."""
+    pipe = os.fstat(fd)
+    ours = children(os.getpid())
+    for pid in (*ours, *(grandchild for child in ours for grandchild in children(child))):
+        with contextlib.suppress(OSError):
+            if any(_is_open_as(pipe, entry) for entry in os.scandir(f"/proc/{pid}/fd")):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _is_open_as(file: os.stat_result, entry: os.DirEntry[str]) -> bool:
+    try:
+        return os.path.samestat(file, os.stat(entry.path))
+    except OSError:
+        return False
+
+
 def redirect_to_null(*fds: int) -> None:
     """Open /dev/null in place of each of these descriptors, which may be closed; programs inherit it."""
     null = os.open(os.devnull, os.O_RDWR)

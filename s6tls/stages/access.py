@@ -21,7 +21,7 @@ from s6tls.accessrules.keys import address_text, client_address, parse_address
 from s6tls.accessrules.text import shown
 from s6tls.helper import ident
 from s6tls.helper.helper import LookupHelper
-from s6tls.helper.reply import Reply
+from s6tls.helper.reply import Answers, Reply
 from s6tls.helper.variables import ERROR, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO, VARIABLES
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.rulesource import Rules, check_rules, rule_name
@@ -138,10 +138,8 @@ class _Check:
         if verdict is Verdict.DENY or (verdict is Verdict.NOTFOUND and not lookups.names):
             raise self._denied()
         if lookups.names or lookups.user:
-            fd = self._look_up()
-            return Reply(
-                fd, self.options.program, VARIABLES, self._by_name, self._helper_ended, deadline=self._deadline()
-            )
+            answers = Answers(self._by_name, self._helper_ended)
+            return Reply(self._look_up(), self.options.program, VARIABLES, answers, self._deadline())
         self._admit({})
         return None
 

@@ -15,7 +15,7 @@ from s6tls.accessrules.keys import client_address, parse_address, unmapped
 from s6tls.accessrules.text import shown
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
-from s6tls.helper.reply import Reply
+from s6tls.helper.reply import Answers, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import ClientFailure, Deadline, Image, StageExit, Waiting
 
@@ -58,7 +58,7 @@ class ProxyServer:
         if self.timeout_ms:
             refusal = ClientFailure(self.program, _SYSTEM, f"unable to take the PROXY header{proxy}: took too long")
             late = Deadline(image.since + self.timeout_ms / 1000, refusal)
-        return _Header(Reply(fd, self.program, VARIABLES, take, lambda: _SYSTEM, deadline=late), proxy)
+        return _Header(Reply(fd, self.program, VARIABLES, Answers(take, lambda: _SYSTEM), late), proxy)
 
     def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:
         proxy = image.env.get(image.env.get(b"PROTO", b"") + b"REMOTEIP", b"")

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from s6tls.helper.reply import RefusalReply, Reply
+from s6tls.helper.reply import Answers, RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import put_away, take_out
 from s6tls.tls.credentials import (
@@ -89,18 +89,15 @@ class Tlsd:
             told.update(variables)
 
         def keep(fd: int, said: bytes) -> None:
-            image.session = Account(fd, said, client, told, image.rule)
+            image.session = Account(fd, said, client, told, image.rule, self._options.silence_s)
 
-        return Reply(
-            notified,
-            self.program,
-            SESSION_VARIABLES,
+        answers = Answers(
             established,
             gone,
             refuse=lambda refused: refusal(refused, client),
             keep=keep if self._starter.gives_accounts else None,
-            deadline=self._deadline(image, client, held),
         )
+        return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held))
 
     def _own(self, network: int, cleanup: contextlib.ExitStack) -> int | None:
         """Return a descriptor of the client's connection for a server to keep.  Raises OSError."""

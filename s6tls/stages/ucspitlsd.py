@@ -59,7 +59,7 @@ class Ucspitlsd:
             self._starter.submit(parameters, fds, peer(image.env))
             unless_submitted.pop_all()
         if told is not None:
-            image.session = Account(told, b"", peer(image.env), {}, image.rule)
+            image.session = Account(told, b"", peer(image.env), {}, image.rule, self._options.silence_s)
         if not self._keep:
             unset_parameters(image)
         image.unset(SESSION_VARIABLES)

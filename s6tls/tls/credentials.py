@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = ExitCode.BAD_TLS_CONFIGURATION
 BAD_HANDSHAKE = ExitCode.BAD_HANDSHAKE
+_SHORTEST_SILENCE_S = 3.0
+"""What a busy machine can make an engine miss is shorter."""
 
 
 class ClientCertificate(enum.Enum):
@@ -77,6 +79,11 @@ class SessionOptions:
     ciphers: bytes = b""
     groups: bytes = b""
     ticket_lifetime_s: int = 24 * 3600
+
+    @property
+    def silence_s(self) -> float:
+        """How long a server hears nothing of an engine that hangs; 0 if it is not to ask."""
+        return max(self.stall_timeout_ms / 1000, _SHORTEST_SILENCE_S) if self.stall_timeout_ms else 0
 
 
 class KeypairPaths(NamedTuple):

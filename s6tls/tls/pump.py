@@ -78,11 +78,11 @@ class Pump:
 
     __slots__ = (
         "_boundaries",
-        "_close_notify",
         "_demand_close_notify",
         "_predecessor",
         "_program_ended",
         "_said",
+        "close_notify",
         "connection",
         "deaf",
         "established",
@@ -98,7 +98,7 @@ class Pump:
     def __init__(self, context: SSL.Context, close_notify: bool = False, demand_close_notify: bool = False) -> None:
         self.connection = policy.new_session(context)
         self._predecessor = policy.of(context).predecessor
-        self._close_notify = close_notify
+        self.close_notify = close_notify
         self._demand_close_notify = demand_close_notify
         self._boundaries = Boundaries()
         self._said = b""
@@ -158,7 +158,7 @@ class Pump:
         try:
             if data:
                 self.connection.write(data)
-            elif self._close_notify:
+            elif self.close_notify:
                 self.connection.close()
         except LibraryError as error:
             return self._fail(TLSFailure(str(error), during_handshake=False))
@@ -224,7 +224,7 @@ class Pump:
     @property
     def _has_half_closed(self) -> bool:
         """Whether the client has had an end of file without close_notify: OpenSSL and Java answer that by an alert."""
-        return self._program_ended and not (self.unsent or self._close_notify or self._demand_close_notify)
+        return self._program_ended and not (self.unsent or self.close_notify or self._demand_close_notify)
 
     def _fail(self, failure: TLSFailure) -> Events:
         self.failure = failure

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
+from s6tls.tls.owner import NO_BOUNDS, Owner, Patience
 from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure, fault
 from s6tls.tls.states import (
     DELIVERS,
@@ -42,25 +43,22 @@ class Unwatchable(Exception):
 
 
 class Session:
-    """Moves bytes until both directions are closed, then calls `ended`.  Calls `failed` when something is lost."""
+    """Moves bytes until both directions are closed.  With close_notify the program's end ends both."""
 
     __slots__ = (
-        "_close_notify",
         "_deadline",
-        "_ended",
         "_ends",
-        "_failed",
         "_failure",
         "_held",
         "_inbound",
         "_net_readable",
         "_net_writable",
         "_outbound",
+        "_owner",
         "_program_readable",
         "_program_writable",
         "_pump",
         "_reactor",
-        "_report",
         "_stall_timeout",
         "_timer",
         "_unmoved",
@@ -72,22 +70,12 @@ class Session:
         reactor: Reactor,
         pump: Pump,
         ends: Ends,
-        report: Callable[[Pump], bytes],
-        failed: Callable[[TLSFailure], object],
-        ended: Callable[[], object],
-        handshake_timeout: float = 0,
-        close_notify: bool = False,
-        stall_timeout: float = 0,
+        owner: Owner,
+        patience: Patience = NO_BOUNDS,
     ) -> None:
-        """Start.  `report` makes the notification; the timeouts are in seconds, 0 for none.
-
-        Each `stall_timeout` something must move towards a client that is all there is to wait for.
-        `failed` is called at most once, before `ended`.  With `close_notify` the program's end ends both directions.
-        Raises Unwatchable, and then the ends are still the caller's.
-        """
+        """Start.  Raises Unwatchable, and then the ends are still the caller's."""
         self._reactor, self._pump, self._ends = reactor, pump, ends
-        self._report, self._failed, self._ended = report, failed, ended
-        self._close_notify, self._stall_timeout = close_notify, stall_timeout
+        self._owner, self._stall_timeout = owner, patience.stall
         self._inbound, self._outbound = Inbound.OPEN, Outbound.SHAKING
         self._held: set[object] = {ends.network, ends.from_program, ends.to_program, ends.notify}
         self._failure: TLSFailure | None = None
@@ -98,7 +86,7 @@ class Session:
             self._watch(fd, events, self._net_changed)
         self._watch(ends.from_program.fd, READABLE, self._from_program_changed)
         self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
-        self._deadline = self._after(handshake_timeout, self._out_of_time)
+        self._deadline = self._after(patience.handshake, self._out_of_time)
         self.advance()
 
     def _watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
@@ -312,10 +300,10 @@ class Session:
         notify = self._ends.notify
         if notify is not None:
             try:
-                notify.tell(self._report(self._pump))
+                notify.tell(self._owner.report(self._pump))
             except OSError as error:
                 self._fail(TLSFailure(f"unable to notify: {error.strerror}", during_handshake=True))
-                self._take_in((Event.BROKEN,))
+                self._take_in((Event.PROGRAM_DEAF, Event.BROKEN))
             self._let_go(notify)
 
     def _judge(self, event: Event) -> None:
@@ -332,7 +320,7 @@ class Session:
     def _follow(self, event: Event) -> bool:
         """Go from state to state; tell whether they differ."""
         inbound, outbound = self._inbound, self._outbound
-        self._inbound, self._outbound = follow(inbound, outbound, event, self._close_notify)
+        self._inbound, self._outbound = follow(inbound, outbound, event, self._pump.close_notify)
         if (inbound, outbound) == (self._inbound, self._outbound):
             return False
         if self._inbound not in DELIVERS:
@@ -357,7 +345,7 @@ class Session:
     def _fail(self, failure: TLSFailure) -> None:
         if self._failure is None:
             self._failure = failure
-            self._failed(failure)
+            self._owner.failed(failure)
 
     def _break_off(self, error: Exception) -> None:
         """Let go of everything: what went wrong here is not a client's doing, and nothing can be relied on."""
@@ -382,7 +370,7 @@ class Session:
             error = error or another
         if error is not None:
             self._fail(fault(error, during_handshake=not self._pump.established))
-        self._ended()
+        self._owner.ended()
 
     def _let_go(self, end: ToProgram | FromProgram | Notify | None) -> None:
         if end is not None and end in self._held:

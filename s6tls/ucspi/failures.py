@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from s6tls.posix.reactor import Reactor
 from s6tls.ucspi.image import SERVER, ClientFailure
 from s6tls.ucspi.log import log
+from s6tls.ucspi.minutely import After
 
 _INTERVAL_S = 60.0
 
@@ -12,8 +12,8 @@ _INTERVAL_S = 60.0
 class ClientFailures:
     """Logs failures of clients: from verbosity 2 on each, at 1 how many there were within a minute, at 0 none."""
 
-    def __init__(self, reactor: Reactor, verbosity: int) -> None:
-        self._reactor, self._verbosity = reactor, verbosity
+    def __init__(self, after: After, verbosity: int) -> None:
+        self._after, self._verbosity = after, verbosity
         self._count = 0
         self._last = ""
 
@@ -23,10 +23,13 @@ class ClientFailures:
             log(failure.program, "info", str(failure))
         elif self._verbosity == 1:
             if not self._count:
-                self._reactor.after(_INTERVAL_S, self._sum_up)
+                self._after(_INTERVAL_S, self.log_rest)
             self._count += 1
             self._last = f"{failure.program}: {failure}"
 
-    def _sum_up(self) -> None:
-        log(SERVER, "info", f"{self._count} clients failed within a minute, the last: {self._last}")
+    def log_rest(self) -> None:
+        """Log those that have only been counted."""
+        if self._count:
+            who = f"{self._count} clients" if self._count > 1 else "1 client"
+            log(SERVER, "info", f"{who} failed within a minute, the last: {self._last}")
         self._count = 0

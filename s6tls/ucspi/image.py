@@ -83,10 +83,12 @@ class OpenSession(Protocol):
     """What goes on behind a connection, whether or not its program does: it ends when `resume` returns True.
 
     Call `resume` whenever `fd` is readable.  Then `failure` is what has gone wrong, and the text of this is what the
-    log says of it.
+    log says of it.  Several times in `silence_s` there is something to read, unless that is 0: who holds the session
+    shows that it does not hang.
     """
 
     fd: int
+    silence_s: float
 
     @property
     def failure(self) -> StageExit | None:
@@ -94,6 +96,9 @@ class OpenSession(Protocol):
 
     def resume(self) -> bool:
         """Take in what `fd` holds; tell whether the session is over."""
+
+    def abandon(self) -> None:
+        """End it, since who holds it hangs; that is the `failure` then."""
 
     def close(self) -> None:
         """Release the descriptor."""

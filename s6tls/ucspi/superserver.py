@@ -22,6 +22,7 @@ from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.ucspi.acceptor import Acceptor
 from s6tls.ucspi.failures import ClientFailures
+from s6tls.ucspi.following import follow
 from s6tls.ucspi.image import (
     SERVER,
     SHORTAGES,
@@ -88,7 +89,7 @@ class SuperServer:
         self._acceptor = Acceptor(reactor, listener, ledger, self._admit)
         self._waiting: set[_Connection] = set()
         self._programs: dict[int, _Connection] = {}
-        self._failures = ClientFailures(reactor, self._log.verbosity)
+        self._failures = ClientFailures(reactor.after, self._log.verbosity)
         self._shortages = Seldom(SERVER)
         self._finishing = False
 
@@ -110,6 +111,7 @@ class SuperServer:
         self._reap()
         self._reactor.run()
         self._ledger.log_rest()
+        self._failures.log_rest()
         self._log.info("exiting")
         if self._waiting:
             self._leave_waiting_to_a_child()
@@ -273,16 +275,12 @@ class SuperServer:
     def _follow(self, session: OpenSession, ended: Callable[[], None]) -> None:
         """Call `ended` when a session has."""
 
-        def hear(_: int) -> None:
-            if not session.resume():
-                return
-            self._reactor.forget(session.fd)
-            session.close()
+        def over() -> None:
             if session.failure is not None:
                 self._log_exit(session.failure)
             ended()
 
-        self._reactor.watch(session.fd, READABLE, hear)
+        follow(self._reactor, session, over)
 
     def _end_session(self, connection: _Connection, session: OpenSession) -> None:
         is_over = self._is_over(connection)

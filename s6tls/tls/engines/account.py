@@ -2,7 +2,8 @@
 
 The server's engines tell it on a pipe, in records of the form of replies (`s6tls.helper.reply`).  The first is the
 reply, or the refusal of a client whose handshake has failed.  One more gives an account of the session when it has
-ended.  The pipe stays open until then: end of file means that the connection is over, with or without an account.
+ended.  Empty records between them say that the engine does not hang.
+The pipe stays open until the end: end of file means that the connection is over, with or without an account.
 An engine may have been taken over by its client.  Of what it says, nothing but a line in the log depends on it.
 """
 
@@ -17,6 +18,7 @@ from typing import Protocol
 from s6tls.accessrules.text import shown
 from s6tls.helper import reply
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.posix.process import kill_holders
 from s6tls.tls.credentials import BAD_HANDSHAKE, PROGRAM
 from s6tls.ucspi.image import ClientFailure, StageExit
 from s6tls.ucspi.log import log
@@ -25,6 +27,8 @@ HANDSHAKE_TOO_LONG = "the handshake took too long"
 _HANDSHAKE, _GO_ON = "complete the handshake", "go on"
 
 _IN, _OUT, _FAILURE, _FAULT = _NAMES = (b"in", b"out", b"failure", b"fault")
+_END = b"\0\0"
+_EMPTY_RECORDS = re.compile(rb"\0{3,}")
 _COUNT = re.compile(rb"[0-9]{1,20}")
 _SHOWN = (
     ("protocol", b"SSL_PROTOCOL"),
@@ -36,6 +40,9 @@ _SHOWN = (
 
 class Teller(Protocol):
     """Where an engine tells of one session."""
+
+    def shaken(self) -> None:
+        """The handshake is done; the reply, if there is to be one, is told elsewhere, now."""
 
     def unable(self, message: str) -> None:
         """There is no session, and that is not the client's doing."""
@@ -53,6 +60,9 @@ class OnStderr:
     def __init__(self, peer: str) -> None:
         self._peer = peer
 
+    def shaken(self) -> None:
+        """See `Teller`."""
+
     def unable(self, message: str) -> None:
         """See `Teller`."""
         log(PROGRAM, "fatal", message)
@@ -66,11 +76,24 @@ class OnStderr:
 
 
 class OnPipe:
-    """Tells the server; the descriptor is closed here, at the session's end."""
+    """Tells the server; the descriptor is closed here, at the session's end.
 
-    def __init__(self, fd: int) -> None:
+    With `awaits_reply`, a reply or a refusal is to be the first that comes.
+    """
+
+    def __init__(self, fd: int, awaits_reply: bool) -> None:
         self._fd, self._failure, self._fault = fd, "", ""
+        self._awaits_reply, self.is_open = awaits_reply, True
         os.set_blocking(fd, False)
+
+    def alive(self) -> None:
+        """Show that this process still does what is due."""
+        if self.is_open and not self._awaits_reply:
+            self._tell(_END)
+
+    def shaken(self) -> None:
+        """See `Teller`."""
+        self._awaits_reply = False
 
     def unable(self, message: str) -> None:
         """See `Teller`."""
@@ -91,8 +114,10 @@ class OnPipe:
         reasons = {_FAILURE: _value(self._failure), _FAULT: _value(self._fault)}
         self._tell(reply.encode({_IN: b"%d" % received, _OUT: b"%d" % sent, **reasons}))
         os.close(self._fd)
+        self.is_open = False
 
     def _tell(self, record: bytes) -> None:
+        self._awaits_reply = False
         with contextlib.suppress(OSError):  # a server that has gone, or does not read, misses a line
             os.write(self._fd, record)
 
@@ -104,18 +129,33 @@ class Account:
     rule that let the client in, "" if none were asked.
     """
 
-    def __init__(self, fd: int, said: bytes, peer: str, variables: Mapping[bytes, bytes], rule: str = "") -> None:
-        self.fd = fd
+    def __init__(
+        self,
+        fd: int,
+        said: bytes,
+        peer: str,
+        variables: Mapping[bytes, bytes],
+        rule: str = "",
+        silence_s: float = 0,
+    ) -> None:
+        self.fd, self.silence_s = fd, silence_s
         self._said, self._peer, self._variables, self._rule = said, peer, variables, rule
+        self._is_abandoned = False
         os.set_blocking(fd, False)
 
     def resume(self) -> bool:
         """Take in what has come; tell whether the session is over."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.fd, reply.LARGEST):
-                self._said = (self._said + data)[-reply.LARGEST :]
+                records = (self._said + data).lstrip(b"\0")
+                self._said = _EMPTY_RECORDS.sub(_END, records)[-reply.LARGEST :]
             return True
         return False
+
+    def abandon(self) -> None:
+        """See `OpenSession`: the engine is killed, if it can be found."""
+        self._is_abandoned = True
+        kill_holders(self.fd)
 
     def close(self) -> None:
         """Stop listening."""
@@ -127,6 +167,8 @@ class Account:
 
         It is a warning if it was not the client's doing.
         """
+        if self._is_abandoned:
+            return StageExit(PROGRAM, ExitCode.SYSTEM, _complaint(_GO_ON, "its engine hangs", self._peer), "warning")
         if not self._variables:
             first, _, _ = self._said.partition(b"\0\0")
             try:

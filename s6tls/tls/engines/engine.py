@@ -23,6 +23,7 @@ from s6tls.tls.credentials import (
 )
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.engines.account import OnPipe, OnStderr, Teller
+from s6tls.tls.owner import Owner, Patience
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.image import StageExit
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 BROKEN = ExitCode.BROKEN_SESSION
 SYSTEM = ExitCode.SYSTEM
+_SHOWS = 3
+"""How often an engine breaks what would be the silence of one that hangs."""
 
 
 def confine_and_load(parameters: TlsParameters, credentials: Credentials) -> SSL.Context:
@@ -72,8 +75,9 @@ class Engine:
         if fds.account is None:
             teller = OnStderr(peer)
         else:
-            teller = OnPipe(fds.account)
+            teller = OnPipe(fds.account, awaits_reply=not self._options.delayed)
             fds = fds.with_one_network()._replace(account=None)
+            self._show_life(teller)
 
         def ended_early(code: int) -> None:
             teller.ended(0, 0)
@@ -84,6 +88,13 @@ class Engine:
         else:
             self._begin(fds, teller, ended)
 
+    def _show_life(self, teller: OnPipe) -> None:
+        """Tell the server, as long as a session lasts, that this process does not hang."""
+        teller.alive()
+        silence_s = self._options.silence_s
+        if teller.is_open and silence_s:
+            self._reactor.after(silence_s / _SHOWS, lambda: self._show_life(teller))
+
     def _begin(self, fds: Descriptors, teller: Teller, ended: Callable[[int], None]) -> None:
         options = self._options
         code = 0
@@ -93,6 +104,10 @@ class Engine:
             code = SYSTEM if failure.ours else BAD_HANDSHAKE if failure.during_handshake else BROKEN
             teller.failed(str(failure), failure.during_handshake, failure.ours)
 
+        def report(pump: Pump) -> bytes:
+            teller.shaken()
+            return variables.notification(pump)
+
         def over() -> None:
             teller.ended(ends.to_program.count, ends.from_program.count)
             ended(code)
@@ -101,17 +116,8 @@ class Engine:
         try:
             pump = Pump(self._context, options.close_notify, options.demand_close_notify)
             unowned = ends = Ends(fds, shared=options.delayed)
-            Session(
-                self._reactor,
-                pump,
-                ends,
-                variables.notification,
-                failed,
-                over,
-                handshake_timeout=options.handshake_timeout_ms / 1000,
-                close_notify=options.close_notify,
-                stall_timeout=options.stall_timeout_ms / 1000,
-            )
+            patience = Patience(options.handshake_timeout_ms / 1000, options.stall_timeout_ms / 1000)
+            Session(self._reactor, pump, ends, Owner(report, failed, over), patience)
         except (Unwatchable, MemoryError, OSError) as error:
             teller.unable(str(error) or "out of memory")
             for fd in fds.numbers:

@@ -19,6 +19,7 @@ from OpenSSL import SSL
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.ends import Descriptors, Ends
+from s6tls.tls.owner import Owner
 from s6tls.tls.pump import Pump
 from s6tls.tls.session import Session
 from s6tls.tls.variables import notification
@@ -50,7 +51,7 @@ def _hold_session(context: SSL.Context, options: SessionOptions, client_context:
         with contextlib.ExitStack() as unless_started:
             unless_started.callback(ends.close)
             pump = Pump(context, options.close_notify)
-            Session(reactor, pump, ends, notification, lambda _: None, reactor.stop)
+            Session(reactor, pump, ends, Owner(notification, lambda _: None, reactor.stop))
             unless_started.pop_all()
         reactor.soon(client.go_on)
         reactor.after(_TIMEOUT_S, client.leave)

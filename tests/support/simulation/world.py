@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from s6tls.tls.owner import Owner, Patience
 from s6tls.tls.pump import MOST_TO_NETWORK, MOST_TO_PROGRAM, TLSFailure
 from s6tls.tls.session import Session
 from tests.support.simulation import judge
@@ -69,17 +70,8 @@ class World:
         plan, calls = self.plan, self.calls
         ends = SimulatedEnds(self.connection, self.output, self.input, self.told)
         try:
-            Session(
-                self.clock,
-                self._pump,
-                ends,
-                lambda pump: b"established",
-                self.failures.append,
-                self._ended,
-                plan.timeout,
-                plan.close_notify,
-                STALL_TIMEOUT,
-            )
+            owner = Owner(lambda pump: b"established", self.failures.append, self._ended)
+            Session(self.clock, self._pump, ends, owner, Patience(plan.timeout, STALL_TIMEOUT))
         except Exception:
             if calls.faulty not in ("watch", "after"):
                 raise

@@ -16,6 +16,7 @@ from OpenSSL import SSL
 
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls.ends import Descriptors, Ends
+from s6tls.tls.owner import Owner, Patience
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
 from tests.support.servers import PATIENCE
@@ -158,17 +159,9 @@ class World:
 
         def carry() -> None:
             try:
-                Session(
-                    reactor,
-                    Pump(server_context(), close_notify, demand_close_notify),
-                    Ends(fds),
-                    lambda pump: b"established",
-                    failures.append,
-                    over,
-                    handshake_timeout,
-                    close_notify,
-                    stall_timeout,
-                )
+                pump = Pump(server_context(), close_notify, demand_close_notify)
+                owner = Owner(lambda pump: b"established", failures.append, over)
+                Session(reactor, pump, Ends(fds), owner, Patience(handshake_timeout, stall_timeout))
                 if not self.ended.done():
                     reactor.run()
             except BaseException as error:

@@ -72,6 +72,21 @@ def test_an_engine_that_dies_ends_the_session_and_the_log_says_so(site: Site) ->
         server.wait_log(r"status: 0/40$", 2)
 
 
+def test_a_session_whose_engine_hangs_gives_its_slot_back(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    with site.serve("cat", options=("--stall-timeout", "1000")) as server:
+        client = peers.dial(server, by)
+        client.sendall(b"!")
+        assert client.recv(1) == b"!"
+        os.kill(processes.engine(server, client), signal.SIGSTOP)
+        client.close()
+        server.wait_log(r"^s6-tlsd-io: warning: unable to go on with 127\.0\.0\.1_\d+: its engine hangs$")
+        server.wait_log(r"^s6-tlsd-io: warning: TLS engine \d+ was ended by SIGKILL$")
+        server.wait_log(rf"{ENDED} 0 ")
+        server.wait_log(r"status: 0/40$", 2)
+        assert peers.answer(server, by, b"?") == b"?"
+
+
 def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Site) -> None:
     by = peers.context(site.authority.file)
     with site.serve("echo", "hi", options=("-K", "3000")) as server, peers.connect(server) as silent:

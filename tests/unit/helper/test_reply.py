@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s6tls.helper.reply import LARGEST, RefusalReply, Reply, encode, parse, refusal
+from s6tls.helper.reply import LARGEST, Answers, RefusalReply, Reply, encode, parse, refusal
 from s6tls.ucspi.image import StageExit
 
 NAMES = (b"A", b"B")
@@ -22,7 +22,7 @@ class Spoken:
         reading, self.writing = os.pipe()
         os.set_blocking(reading, False)
         self.taken: list[dict[bytes, bytes]] = []
-        self.reply = Reply(reading, "program", NAMES, self.taken.append, lambda: 97)
+        self.reply = Reply(reading, "program", NAMES, Answers(self.taken.append, lambda: 97))
 
     def __enter__(self) -> Spoken:
         return self

@@ -141,3 +141,17 @@ def test_what_fails_within_is_not_called_the_clients_doing(error: type[Exception
         world = World(replace(ORDINARY, error=error, fault=fault))
         world.run()
         assert all(failure.ours for failure in world.failures)
+
+
+@EACH_VERSION
+def test_a_program_gets_nothing_of_a_session_of_which_nobody_could_be_told(version: int) -> None:
+    """Its bytes come in the same read as the end of the handshake."""
+    plan = Plan(version, client=(Say("data", 11),), program=(Step("write", 50_000), Step("read")), eager=True)
+    tried = 0
+    for order in range(20):
+        for fault in range(8, 20):
+            world = World(replace(plan, order=order, fault=fault, error=OSError, paces=(3, 3, 1, 1, 30, 10)))
+            world.run()
+            tried += world.calls.faulty == "notify.tell"
+            assert world.told.messages or not world.program.read
+    assert tried

@@ -17,7 +17,7 @@ VARIABLES = {b"SSL_PROTOCOL": b"TLSv1.3"}
 def account(tell: Callable[[OnPipe], object], rule: str = "", variables: Mapping[bytes, bytes] = VARIABLES) -> Account:
     """Return the account of a session of which this is told; `variables` are none before a handshake."""
     reading, writing = os.pipe()
-    teller = OnPipe(writing)
+    teller = OnPipe(writing, awaits_reply=not variables)
     tell(teller)
     teller.ended(*((5, 7) if variables else (0, 0)))
     told = Account(reading, b"", PEER, variables, rule)
@@ -67,3 +67,30 @@ def test_what_we_do_wrong_is_for_the_operator() -> None:
     assert failure(lambda teller: teller.failed("out of memory", False, True)) == (StageExit, 111, "warning", message)
     message = "unable to complete the handshake: out of memory"
     assert failure(lambda teller: teller.failed("out of memory", True, True), {}) == (StageExit, 111, "fatal", message)
+
+
+def test_signs_of_life_stand_between_what_is_told() -> None:
+    def tell(teller: OnPipe) -> None:
+        teller.alive()
+        teller.failed("http request", not established, False)
+        for _ in range(1000):
+            teller.alive()
+
+    for established in (False, True):
+        told = account(tell, variables=VARIABLES if established else {})
+        assert "http request" in str(told.failure)
+    assert str(told) == "in 5 out 7 protocol TLSv1.3 broken"
+
+
+def test_the_reply_is_the_first_that_is_told() -> None:
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    teller = OnPipe(writing, awaits_reply=True)
+    teller.alive()
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)
+    teller.shaken()
+    teller.alive()
+    assert os.read(reading, 10) == b"\0\0"
+    teller.ended(0, 0)
+    teller.alive()
+    os.close(reading)

@@ -9,7 +9,7 @@ NEEDED = {
     "helper": "reply texts",
     "pki": "files ocsp parsing",
     "posix": "backoff descriptors exitcodes identity reactor stderr",
-    "tls": "credentials delayed ends library policy pump session states variables wire",
+    "tls": "credentials delayed ends library owner policy pump session states variables wire",
     "tls.context": "algorithms build clients errors stapling tickets",
     "tls.engines": "account engine keeper warmup",
     "ucspi": "image log minutely spawn",

@@ -14,6 +14,7 @@ from OpenSSL import SSL
 
 from s6tls.posix.reactor import Reactor
 from s6tls.tls.ends import Descriptors, Ends
+from s6tls.tls.owner import Owner
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session
 from tests.support.servers import PATIENCE
@@ -315,9 +316,7 @@ def test_the_two_ways_of_the_network_may_be_pipes(world: World) -> None:
             reactor,
             Pump(server_context()),
             Ends(Descriptors(to_server, to_client, from_app, to_app)),
-            lambda pump: b"",
-            failures.append,
-            reactor.stop,
+            Owner(lambda pump: b"", failures.append, reactor.stop),
         )
         reactor.run()
         reactor.close()

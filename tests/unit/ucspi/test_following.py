@@ -1,0 +1,68 @@
+"""A session is followed to its end, and abandoned when whoever holds it hangs."""
+
+from __future__ import annotations
+
+import os
+
+from s6tls.posix.reactor import Reactor
+from s6tls.ucspi.following import follow
+from s6tls.ucspi.image import StageExit
+
+SILENCE_S = 0.02
+
+
+class Pipe:
+    """A session that lasts as long as a pipe."""
+
+    failure: StageExit | None = None
+
+    def __init__(self, silence_s: float) -> None:
+        self.fd, self.writing = os.pipe2(os.O_NONBLOCK)
+        self.silence_s, self.abandoned = silence_s, False
+
+    def resume(self) -> bool:
+        try:
+            return not os.read(self.fd, 100)
+        except BlockingIOError:
+            return False
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def follow(self, shows: int) -> None:
+        """Follow it to its end, which comes after it has shown so often that it does not hang; or never."""
+        reactor = Reactor()
+
+        def show(left: int) -> None:
+            if left:
+                os.write(self.writing, b"!")
+                reactor.after(SILENCE_S / 4, lambda: show(left - 1))
+            elif shows:
+                os.close(self.writing)
+
+        follow(reactor, self, reactor.stop)
+        show(shows)
+        reactor.run()
+        reactor.close()
+
+
+def test_a_session_that_shows_life_is_left_alone() -> None:
+    session = Pipe(SILENCE_S)
+    session.follow(shows=40)
+    assert not session.abandoned
+
+
+def test_a_session_that_is_silent_is_abandoned() -> None:
+    session = Pipe(SILENCE_S)
+    session.follow(shows=0)
+    assert session.abandoned
+    os.close(session.writing)
+
+
+def test_nobody_asks_where_there_is_no_bound() -> None:
+    session = Pipe(0)
+    session.follow(shows=1)
+    assert not session.abandoned
