@@ -44,7 +44,8 @@ class Columns:
                 yield cut(columns.clients(chunk))
                 continue
             heading, newline, rest = chunk.partition(b"\n")
-            columns = _column(_numbered(_WORDS.findall(heading), self._field), self._which)
+            headings = _WORDS.findall(heading)
+            columns = _column(_numbered(headings, self._field), self._which, len(headings))
             if newline:
                 yield cut(columns.clients(rest))
 
@@ -73,7 +74,7 @@ class W3c:
             return []
         if fields is None:
             return [b""] * len(lines)
-        column = _column(_numbered(fields, self._field), self._which, tabbed=b"\t" in lines[0])
+        column = _column(_numbered(fields, self._field), self._which, len(fields), tabbed=b"\t" in lines[0])
         return cut(column.clients(b"\n".join(lines)))
 
 
@@ -109,11 +110,12 @@ def _numbered(headings: list[bytes], field: str) -> int:
     return headings.index(name) + 1
 
 
-def _column(number: int, which: int, tabbed: bool = False) -> Lines:
+def _column(number: int, which: int, of: int | None = None, tabbed: bool = False) -> Lines:
+    """Return what finds the column of this number; a line with more than `of` columns has none."""
     if not 0 < number <= MOST_COLUMNS:
         raise LogError(f"no column '{number}'")
     column, between = (_TABBED, rb"\t") if tabbed else (_COLUMN, rb"[ \t]++")
-    before = rb"" if tabbed else rb"[ \t]*+"
-    return Lines(
-        "columns", rb"%s(?:%s%s){%d}(?P<client>%s)" % (before, column, between, number - 1, column), which, b""
-    )
+    pattern = rb"(?:%s%s){%d}(?P<client>%s)" % (column, between, number - 1, column)
+    if of is not None:
+        pattern += rb"(?:%s%s){0,%d}[ \t\r]*$" % (between, column, max(0, of - number))
+    return Lines("columns", pattern, which, b"" if tabbed else rb"[ \t]*+")

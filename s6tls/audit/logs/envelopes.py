@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 
 _TIME = rb"\d\d:\d\d:\d\d"
-_ZONE = rb"(?:Z|[+-]\d\d:?\d\d)?"
+_OFFSET = rb"[+-]\d\d:?\d\d"
+_ZONE = rb"(?:Z|" + _OFFSET + rb")?"
 _ISO = rb"\d{4}-\d\d-\d\dT" + _TIME + rb"(?:[.,]\d{1,9})?" + _ZONE
-_STAMP = rb"\d{4}-\d\d-\d\d[ T]" + _TIME + rb"(?:[.,]\d{1,9})?" + _ZONE
+_LOCAL = rb"\d{4}-\d\d-\d\d[ T]" + _TIME + rb"(?:[.,]\d{1,9})?"
+_STAMP = _LOCAL + _ZONE
 # The sender of a line and its program, such as "host sshd[12]: "; without a host, "sshd[12]: ".
 _SENDER = rb" (?:(?:\S*[^\s:] )?[^\s:\[\]]+\[[^\]\s]*\]: |\S*[^\s:] [^\s:\[\]]+: )"
 
@@ -43,6 +45,12 @@ ENVELOPE = rb"(?:%s|(?>[ \t]*+(?:%s)?+(?:(?=[@<\[\dA-Z])(?:%s)[ \t]*+)*))" % (
 """All that may stand in front of a line, nested.  It takes what there is, and never gives it back."""
 
 _START = re.compile(ENVELOPE)
+_SYSLOG_OR_TABLE = re.compile(rb"[ \t]*%s(?:%s[ \t]|Z?\t)" % (_LOCAL, _OFFSET))
+
+
+def may_begin_otherwise(line: bytes) -> bool:
+    """Tell whether a stamp may be syslog's, with a sender behind it, or a table's, with any column behind it."""
+    return _SYSLOG_OR_TABLE.match(line) is not None
 
 
 def opened(line: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules.keys import address_text
 from s6tls.audit.logs.clients import packed_or_none
 from s6tls.audit.logs.columns import Columns, W3c, columns_of, has_fields
-from s6tls.audit.logs.envelopes import opened
+from s6tls.audit.logs.envelopes import may_begin_otherwise, opened
 from s6tls.audit.logs.jsonrecords import CLIENT_FIELDS, Json, document_records, line_records, text_of
 from s6tls.audit.logs.lines import WHOLE_LINES, Lines, Reader, plain, whole_line
 from s6tls.audit.logs.stream import LogError
@@ -138,13 +138,17 @@ def _plain_or(best: Reader | None, chunk: bytes, clients: Clients, known: list[b
     `clients` are what `best` makes of the lines, `known` tells which of them have the form of another format.
     """
     firsts = _read(plain(), chunk)
-    others = [first is not None and not is_known for first, is_known in zip(firsts, known, strict=True)]
+    lines = chunk.split(b"\n")
+    others = [
+        first is not None and not is_known and not may_begin_otherwise(line)
+        for first, is_known, line in zip(firsts, known, lines, strict=True)
+    ]
     if sum(others) <= sum(client is not None for client in clients):
         return best
     for first, client in zip(firsts, clients, strict=True):
         if best is not None and first is not None and client is not None:
             _refuse_rivals({"plain": [first], best.name: [client]})
-    for line in compress(chunk.split(b"\n"), others):
+    for line in compress(lines, others):
         _refuse_two_addresses(line)
     return plain()
 

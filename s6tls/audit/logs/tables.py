@@ -49,7 +49,8 @@ class Csv:
             before = rows.line_num
             lines.size = 0
             try:
-                words.append(self._cell(next(rows), column))
+                row = next(rows)
+                words.append(self._cell(row, column) if not self._is_named or len(row) <= len(heading) else b"")
             except StopIteration:
                 break
             except csv.Error:
