@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 1000
 W3C_CLIENT = "c-ip"
+_LOOKED_AT = 4096  # of a line: quotes that nothing closes take the square of this
 
 # Blanks within quotes do not separate columns: what stands there is often the client's own choice.
 _COLUMN = rb'(?:"(?:[^"\\\n]|\\.)*+"|[^\s"])++'
@@ -44,7 +45,7 @@ class Columns:
                 yield cut(columns.clients(chunk))
                 continue
             heading, newline, rest = chunk.partition(b"\n")
-            headings = _WORDS.findall(heading)
+            headings = columns_of(heading)
             columns = _column(_numbered(headings, self._field), self._which, len(headings))
             if newline:
                 yield cut(columns.clients(rest))
@@ -79,8 +80,8 @@ class W3c:
 
 
 def columns_of(line: bytes) -> list[bytes]:
-    """Return the columns of a line between blanks, those in quotes without these."""
-    return [word.strip(b'"') for word in _WORDS.findall(line)]
+    """Return the columns of a line between blanks, those in quotes without these; of a long line only the first."""
+    return [word.strip(b'"') for word in _WORDS.findall(line[:_LOOKED_AT])]
 
 
 def has_fields(chunk: bytes) -> bool:

@@ -203,6 +203,12 @@ def test_guessing_reads_on_until_there_is_a_client(tmp_path: Path) -> None:
     assert (texts(log), log.format, log.lines, log.unread) == ([b"::1"], "s6", 200_001, 200_000)
 
 
+@pytest.mark.parametrize("field", [None, "ip"])
+def test_quotes_that_nothing_closes_take_no_time(tmp_path: Path, field: str | None) -> None:
+    with pytest.raises(LogError):
+        read(tmp_path, b"192.0.2.1 - 192.0.2.2 " + b'"\\' * 400_000 + b"\n", field=field)
+
+
 def test_with_a_format_lines_are_read_as_they_come() -> None:
     ours, theirs = os.pipe()
     with open(ours, "rb"), open(theirs, "wb", buffering=0) as pipe:
