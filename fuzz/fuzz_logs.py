@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Fuzz the reading of logs: each line has an address or is counted as one without, packed or not, in every format.
 
-The first byte of the input chooses the format and whether a field is named.
+The first byte of the input chooses the format and whether a field is named,
+and which address of a list counts.
 
 usage: fuzz_logs.py fuzz/corpus/logs
 """
@@ -13,26 +14,29 @@ from collections import Counter
 import atheris
 
 with atheris.instrument_imports():
-    from s6tls.audit.logs.formats import FORMATS, Log
+    from s6tls.audit.logs.formats import FORMATS
+    from s6tls.audit.logs.log import Log
     from s6tls.audit.logs.stream import LogError
 
-CHOICES = [(format, field) for field in (None, "ip", "2", "a.b") for format in (None, *FORMATS)]
+CHOICES = [
+    (format, field, which) for which in (0, -1) for field in (None, "ip", "2", "a.b") for format in (None, *FORMATS)
+]
 FILE = os.memfd_create("log")
 PATH = b"/proc/self/fd/%d" % FILE
 
 
 def one_input(data: bytes) -> None:
-    format, field = CHOICES[ord(data[:1] or b"\0") % len(CHOICES)]
+    format, field, which = CHOICES[ord(data[:1] or b"\0") % len(CHOICES)]
     os.ftruncate(FILE, 0)
     os.pwrite(FILE, data[1:], 0)
     try:
-        log = Log(PATH, format, field)
+        log = Log(PATH, format, field, forwarded=which)
         found = list(log.addresses())
     except LogError as error:
         assert str(error)
         return
     assert log.lines - log.unread == len(found)
-    again = Log(PATH, format, field)
+    again = Log(PATH, format, field, forwarded=which)
     counter: Counter[bytes] = Counter()
     for packed, hits in again.hits(2):
         counter[packed] += hits

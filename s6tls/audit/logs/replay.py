@@ -14,7 +14,7 @@ from s6tls.audit.core.progress import Progress, counted, silent
 if TYPE_CHECKING:
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.wording import Decided, Json
-    from s6tls.audit.logs.formats import Log
+    from s6tls.audit.logs.log import Log
 
 
 CLIENTS = 1 << 20

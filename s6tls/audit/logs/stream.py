@@ -8,41 +8,56 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 LINE_LIMIT = 1 << 20
 """Of a line longer than this only about as many bytes are kept."""
 
+HEAD = 1 << 16
+"""Of a log at least this much is looked at to guess its format."""
+
 _BLOCK = 1 << 18
 # A block of zstd data stands for up to 128 KiB and takes 4 bytes at least: this many bytes never unpack to over 64 MiB.
 _PIECE = 2048
+_UTF8_MARK = b"\xef\xbb\xbf"
 
 
 class LogError(OSError):
     """A log is broken, or is not what it is said to be; the message says how."""
 
 
-def line_blocks(path: bytes) -> Iterator[list[bytes]]:
-    """Yield the lines of a file, without their ends, many at a time; ``-`` is stdin.
+def pieces(path: bytes, least: int = 1) -> Iterator[bytes]:
+    """Yield what a file holds, unpacked, a piece at a time; ``-`` is stdin.
 
-    gzip and zstd are told by their first bytes, whatever the name of the file.  What a pipe has is yielded as it comes.
+    gzip and zstd are told by their first bytes, whatever the name of the file.  The first piece has at least `least`
+    bytes, or all there are and then ends its last line; further ones are yielded as they come.
     Raises LogError if a compressed file is broken or cut short, and OSError.
     """
     with io.FileIO(0, closefd=False) if path == b"-" else io.FileIO(os.fsdecode(path)) as file:
-        yield from _lines(_unpacked(file))
+        unpacked = _unpacked(file)
+        head = bytearray()
+        while len(head) < least and (piece := next(unpacked, None)) is not None:
+            head += piece
+        if text := bytes(head).removeprefix(_UTF8_MARK):
+            yield text if len(head) >= least or text.endswith(b"\n") else text + b"\n"
+        yield from unpacked
 
 
-def _lines(blocks: Iterator[bytes]) -> Iterator[list[bytes]]:
+def line_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield many whole lines at a time, without the end of the last one.
+
+    Of a line that is longer than `LINE_LIMIT` the end may be missing.
+    """
     begun = b""
-    for block in blocks:
-        whole, newline, rest = block.rpartition(b"\n")
+    for piece in pieces:
+        whole, newline, rest = piece.rpartition(b"\n")
         if newline:
-            yield (begun + whole).split(b"\n")
+            yield begun + whole
             begun = rest
         elif len(begun) < LINE_LIMIT:
             begun += rest
     if begun:
-        yield [begun]
+        yield begun
 
 
 class _Decoder(Protocol):

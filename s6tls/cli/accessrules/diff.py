@@ -13,8 +13,8 @@ from s6tls.audit.core.networks import Family
 from s6tls.audit.core.wording import Decided
 from s6tls.audit.questions.diff import Clients, Difference, OtherDifference, differences, other_differences
 from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, reading, say
-from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
-from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
+from s6tls.cli.accessrules.logs import OPTIONS, open_log, refuse_without_log, tell_of_log
+from s6tls.cli.frame.options import Given, Option, Synopsis
 from s6tls.posix.exitcodes import ExitCode
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ SYNOPSIS = Synopsis(
     (
         Option("", ("witness",), None, "give an example address for each difference"),
         Option("", ("log",), "FILE", "count the clients of a log that each difference touches; may be repeated"),
-        FORMAT,
-        FIELD,
+        *OPTIONS,
         JSON,
     ),
     "OLD NEW",
@@ -45,8 +44,8 @@ _BATCH = 1000
 def body(argv: list[bytes]) -> int:
     """Compare two rule sets."""
     given = SYNOPSIS.read_mixed(argv)
-    if not given.flag("log") and given.last("format", "field"):
-        raise UsageError("--format and --field are for --log")
+    if not given.flag("log"):
+        refuse_without_log(given)
     with progress() as tell:
         old, new = [load(path, tell) for path in given.words]
         clients = _clients(given, tell)
@@ -75,7 +74,7 @@ def _clients(given: Given, tell: Progress) -> Clients:
         with reading(path):
             log = open_log(path, given, tell)
             clients.add(log.hits())
-        warn_of_unread(SYNOPSIS.program, path, log)
+        tell_of_log(SYNOPSIS.program, path, log)
     return clients
 
 

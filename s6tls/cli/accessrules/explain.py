@@ -13,7 +13,7 @@ from s6tls.audit.core import wording
 from s6tls.audit.questions.explain import Explainer, Explanation
 from s6tls.cli.accessrules import logs
 from s6tls.cli.accessrules.common import JSON, reading, say, say_json
-from s6tls.cli.accessrules.logs import FIELD, FORMAT
+from s6tls.cli.accessrules.logs import OPTIONS, refuse_without_log
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 
 SYNOPSIS = Synopsis(
@@ -21,8 +21,7 @@ SYNOPSIS = Synopsis(
     (
         Option("", ("name",), "HOST", "the client's host name, for rules by name"),
         Option("", ("log",), "FILE", "explain the client of each line of a log, in one line; `-` is stdin"),
-        FORMAT,
-        FIELD,
+        *OPTIONS,
         replace(JSON, help="answer in JSON; with `--log`, one line of it for each client"),
     ),
     "RULES [ ADDRESS ]",
@@ -41,8 +40,7 @@ def body(argv: list[bytes]) -> int:
             raise UsageError("--name is for one ADDRESS, not for a log")
         _explain_log(rules, log, given)
     else:
-        if given.last("format", "field"):
-            raise UsageError("--format and --field are for --log")
+        refuse_without_log(given)
         _explain_address(rules, addresses[0], given)
     return 0
 

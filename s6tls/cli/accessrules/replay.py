@@ -9,7 +9,7 @@ from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.logs.replay import Replay
 from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, reading, say, say_json
-from s6tls.cli.accessrules.logs import FIELD, FORMAT, open_log, warn_of_unread
+from s6tls.cli.accessrules.logs import OPTIONS, open_log, tell_of_log
 from s6tls.cli.frame.options import Option, Synopsis
 from s6tls.posix.exitcodes import ExitCode
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from s6tls.audit.core.loaded import LoadedRules
+    from s6tls.audit.core.wording import Json
+    from s6tls.audit.logs.log import Log
     from s6tls.audit.logs.replay import Flip
 
 T = TypeVar("T")
@@ -25,8 +27,7 @@ SYNOPSIS = Synopsis(
     "s6-accessrules replay",
     (
         Option("", ("against",), "NEW", "list the clients that the rule set NEW decides on differently"),
-        FORMAT,
-        FIELD,
+        *OPTIONS,
         JSON,
     ),
     "RULES LOG...",
@@ -49,9 +50,9 @@ def body(argv: list[bytes]) -> int:
             logs.append((path, log))
         replay.finish()
     for path, log in logs:
-        warn_of_unread(SYNOPSIS.program, path, log)
+        tell_of_log(SYNOPSIS.program, path, log)
     if given.flag("json"):
-        say_json(replay.json())
+        say_json({**replay.json(), "logs": [_json(path, log) for path, log in logs]})
     else:
         _tell(replay, contents)
     return ExitCode.FINDINGS if replay.flipped else 0
@@ -79,6 +80,11 @@ def _tell(replay: Replay, contents: LoadedRules) -> None:
         lambda client: (client[1], address_text(client[0]).decode()),
     )
     _show(("hits", "client", "before", "after"), replay.flips, _flip)
+
+
+def _json(path: bytes, log: Log) -> Json:
+    """Return what a log was taken for, None for an empty one."""
+    return {"path": decoded(path), "format": log.format or None, "lines": log.lines, "unread": log.unread}
 
 
 def _flip(flip: Flip) -> tuple[object, ...]:

@@ -81,7 +81,8 @@ def test_witnesses_and_clients_of_several_logs(sets: list[str], tmp_path: Path) 
     log = tmp_path / "access.log"
     log.write_text("203.0.113.9\n192.0.2.1\n203.0.113.9\n203.0.113.255\n2001:db8::1\n")
     done = run([*COMMAND, *sets, "--json", "--witness", "--log", str(log), "--log=-"], given="203.0.113.9\n192.0.2.9\n")
-    assert (done.returncode, done.stderr) == (1, "")
+    told = [f"info: {log}: 5 lines read as plain", "info: -: 2 lines read as plain"]
+    assert (done.returncode, done.stderr) == (1, "".join(f"s6-accessrules diff: {line}\n" for line in told))
     assert [(d["witness"], d["clients"], d["hits"]) for d in json.loads(done.stdout)] == [
         ("192.0.2.9", 1, 1),
         ("203.0.113.0", 2, 4),
@@ -140,7 +141,7 @@ def test_many_prefixes_and_rows_are_shortened_for_people_only(tmp_path: Path, js
     [
         (["x"], ""),
         (["x", "x", "x"], ""),
-        (["x", "x", "--format=plain"], "--format and --field are for --log; "),
+        (["x", "x", "--format=plain"], "--format, --regex, --field and --forwarded are for --log; "),
         (["x", "x", "--witness=1"], "option takes no value: --witness; "),
     ],
 )

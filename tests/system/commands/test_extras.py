@@ -90,7 +90,7 @@ def test_plain_answers_need_no_extra(run: Run, rules: Path, words: Sequence[str]
 def test_of_logs_only_those_in_zstd_need_it(run: Run, rules: Path, tmp_path: Path) -> None:
     for name, contents in (("plain", LINES), ("gzip", gzip.compress(LINES))):
         (tmp_path / name).write_bytes(contents)
-        assert run("s6-accessrules", "replay", rules, tmp_path / name).stderr == ""
+        assert run("s6-accessrules", "replay", rules, tmp_path / name).returncode == 0
     (tmp_path / "zstd").write_bytes(zstandard.ZstdCompressor().compress(LINES))
     done = run("s6-accessrules", "replay", rules, tmp_path / "zstd")
     assert (done.returncode, done.stdout, done.stderr) == (111, "", lacking("zstandard", "replay"))

@@ -11,7 +11,7 @@ from hypothesis import given
 from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
-from s6tls.audit.logs.formats import Log
+from s6tls.audit.logs.log import Log
 from s6tls.audit.logs.replay import Replay
 from s6tls.audit.minimise.minimise import minimise
 from s6tls.audit.questions.coverage import coverage

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules.keys import address_text, parse_address
 from s6tls.audit.logs import stream
-from s6tls.audit.logs.formats import FORMATS, Log
+from s6tls.audit.logs.formats import FORMATS
+from s6tls.audit.logs.log import Log
 from s6tls.audit.logs.stream import LogError
 
 STAMPS = (
@@ -47,13 +48,31 @@ def as_csv(text: bytes) -> bytes:
     return row.getvalue().encode()
 
 
+def as_tcpserver(text: bytes) -> bytes:
+    host_and_port = text.strip(b"[]").replace(b"]:443", b"").removesuffix(b":443") if b"[" in text else text
+    return b"tcpserver: ok 12 here:10.0.0.1:25 there:" + host_and_port.removesuffix(b":443") + b"::4321\n"
+
+
+def as_haproxy(text: bytes) -> bytes:
+    port = b"" if text.endswith(b":443") and (b"]" in text or b"." in text) else b":443"
+    return text + port + b" [06/Feb/2009:12:14:14.655] http-in static/srv1 10/0/30 200\n"
+
+
+ACCESS = b' - - [25/Nov/2026:01:02:03 +0000] "GET / HTTP/1.1" 200 5 "-" "curl"\r\n'
 WRITERS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda text: text + b" some more\n",
-    "common": lambda text: text + b' - - [25/Nov/2026:01:02:03 +0000] "GET / HTTP/1.1" 200 5 "-" "curl"\r\n',
+    "s6": lambda text: b"s6-tcpserver-access: info: deny pid 123 ip " + text + b"\n",
+    "tcpserver": as_tcpserver,
+    "common": lambda text: text + ACCESS,
+    "vhost_combined": lambda text: b"192.0.2.99:443 " + text + ACCESS,
+    "haproxy": as_haproxy,
     "json": lambda text: json.dumps({"time": 1, "remote_addr": text.decode()}).encode() + b"\n",
     "csv": as_csv,
-    "s6": lambda text: b"s6-tcpserver-access: info: deny pid 123 ip " + text + b"\n",
+    "columns": lambda text: b'"a ""b"" c"  ' + text + b" 10.0.0.1\n",
+    "w3c": lambda text: b"10.0.0.1 " + text + b" -\n",
 }
+HEADINGS = {"csv": b"what,ip,then\n", "w3c": b"#Version: 1.0\n#Fields: s-ip c-ip cs(User-Agent)\n"}
+TABLES = ("csv", "columns", "w3c")
 
 
 def write(path: Path, data: bytes) -> bytes:
@@ -96,11 +115,13 @@ def test_addresses_come_back_from_every_format(
     given_format: bool,
 ) -> None:
     path = tmp_path_factory.getbasetemp()
-    lines = [b"what,ip,then\n"] if format == "csv" else []
+    lines = [HEADINGS.get(format, b"")]
     for packed in wanted:
         text = address_text(packed)
-        lines.append(stamp + WRITERS[format](with_port(text) if ports else text))
-    found, unread = read(path, b"".join(lines), format if given_format or not wanted else None)
+        line = WRITERS[format](with_port(text) if ports else text)
+        lines.append(line if format in TABLES else stamp + line)
+    field = "2" if format == "columns" else None
+    found, unread = read(path, b"".join(lines), format if given_format or not wanted else None, field)
     assert (found, unread) == ([address_text(packed) for packed in wanted], 0)
 
 
@@ -120,11 +141,12 @@ def test_no_line_is_lost_whatever_a_log_holds(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, format: str | None, field: str | None
 ) -> None:
     try:
-        found, unread = read(tmp_path_factory.getbasetemp(), data, format, field)
+        found, unread = read(tmp_path_factory.getbasetemp(), b"192.0.2.1\n" + data, format, field)
     except LogError:
         return
-    if format in ("plain", "common", "json", "s6"):
-        assert len(found) + unread == data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+    if format in ("plain", "common", "s6"):
+        lines = b"192.0.2.1\n" + data
+        assert len(found) + unread == lines.count(b"\n") + (not lines.endswith(b"\n"))
 
 
 @pytest.mark.parametrize(
@@ -152,31 +174,67 @@ def test_no_line_is_lost_whatever_a_log_holds(
     ],
 )
 def test_what_is_an_address(tmp_path: Path, line: bytes, address: bytes | None) -> None:
-    found, unread = read(tmp_path, line + b"\n", "plain")
-    if address is None:
-        assert (found, unread) == ([], 1)
-    else:
-        assert ([parse_address(text) for text in found], unread) == ([parse_address(address)], 0)
+    wanted = [] if address is None else [parse_address(address)]
+    found, unread = read(tmp_path, line + b"\n::9\n", "plain")
+    assert ([parse_address(text) for text in found], unread) == ([*wanted, parse_address(b"::9")], 1 - len(wanted))
 
 
 @pytest.mark.parametrize(
     ("data", "field", "format"),
     [
-        (b"", None, "plain"),
-        (b"\n\n\n\n{}\n", None, "json"),
-        (b"starting\n{}\n{}\n", None, "json"),
+        (b"", None, ""),
+        (b'\n\n\n\n{"ip": "::1"}\n', None, "json"),
         (b"192.0.2.1\n{}\n", None, "plain"),
-        (b"::1\n{}\n{}\n", None, "json"),
         (b"s6-tcpserverd: info: starting\ns6-tcpserver-access: info: allow pid 1 ip ::1\n", None, "s6"),
-        (b"s6-tcpserver-access: info: allow pid 1 ip ::1\n", "x", "csv"),
-        (b"{}\n", "x", "json"),
         (b"time,client_ip\n", None, "csv"),
-        (b"time,what\n", None, "plain"),
         (b'192.0.2.1 - - "allow pid 1 ip ::1"\n', None, "plain"),
+        (b"192.0.2.1\n::1\n192.0.2.1 - - [25/Nov/2026:01:02:03 +0000]\n", None, "plain"),
+        (b"x ::1\n", "2", "columns"),
+        (b"x;::1\n", "2", "csv"),
     ],
 )
 def test_what_a_log_looks_like(tmp_path: Path, data: bytes, field: str | None, format: str) -> None:
     assert Log(write(tmp_path, data), None, field).format == format
+
+
+def test_guessing_reads_on_until_there_is_a_client(tmp_path: Path) -> None:
+    data = b"starting up\n" * 200_000 + b"s6-tcpserver-access: info: allow pid 1 ip ::1\n"
+    log = Log(write(tmp_path, data))
+    assert (texts(log), log.format, log.lines, log.unread) == ([b"::1"], "s6", 200_001, 200_000)
+
+
+@pytest.mark.parametrize("field", [None, "ip"])
+def test_quotes_that_nothing_closes_take_no_time(tmp_path: Path, field: str | None) -> None:
+    with pytest.raises(LogError):
+        read(tmp_path, b"192.0.2.1 - 192.0.2.2 " + b'"\\' * 400_000 + b"\n", field=field)
+
+
+def test_with_a_format_lines_are_read_as_they_come() -> None:
+    ours, theirs = os.pipe()
+    with open(ours, "rb"), open(theirs, "wb", buffering=0) as pipe:
+        pipe.write(b"192.0.2.1\n")
+        found = Log(b"/dev/fd/%d" % ours, "plain").addresses()
+        assert address_text(next(found)) == b"192.0.2.1"
+        pipe.write(b"192.0.2.2\n")
+        assert address_text(next(found)) == b"192.0.2.2"
+
+
+def test_a_document_larger_than_a_line_may_be(tmp_path: Path) -> None:
+    records = [{"sourceIPAddress": "192.0.2.1", "more": "x" * 100_000}, {"sourceIPAddress": "::1", "more": [{}]}] * 50
+    data = json.dumps({"Records": records}).encode()
+    assert len(data) > 2 * stream.LINE_LIMIT
+    assert read(tmp_path, data) == ([b"192.0.2.1", b"::1"] * 50, 0)
+
+
+@pytest.mark.parametrize("data", [b'[{"ip": "::1"}, {"ip"', b'[{"ip": "::1"} x]', b'{\n"ip": ::1}\n', b"[{]\n"])
+def test_a_broken_document(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(LogError, match="broken JSON"):
+        read(tmp_path, data)
+
+
+def test_a_record_without_an_end(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="JSON record has more than"):
+        read(tmp_path, b'[{"ip": "' + b"x" * 10_000_000)
 
 
 def test_the_first_text_that_is_no_address_is_kept(tmp_path: Path) -> None:
@@ -205,8 +263,10 @@ def test_a_long_line_is_cut_and_the_next_read(tmp_path: Path) -> None:
     ],
 )
 def test_fields_of_json(tmp_path: Path, record: object, field: str | None, address: bytes | None) -> None:
-    found, unread = read(tmp_path, json.dumps(record).encode(), "json", field)
-    assert (found, unread) == (([], 1) if address is None else ([address], 0))
+    good = {"ip": "::9", "peer": {"addr": "::9"}}
+    data = json.dumps(record).encode() + b"\n" + json.dumps(good).encode()
+    found, unread = read(tmp_path, data, "json", field)
+    assert (found, unread) == (([b"::9"], 1) if address is None else ([address, b"::9"], 0))
 
 
 @pytest.mark.parametrize("line", [b"{", b"[" * 100_000, b'{"ip": ' + b"9" * 10_000 + b"}", b'{"ip": "192.0.2.1"} x'])
@@ -225,7 +285,7 @@ def test_broken_json(tmp_path: Path, line: bytes) -> None:
         (b"1,192.0.2.1\n2,192.0.2.2\n", "2", [b"192.0.2.1", b"192.0.2.2"], 0),
         (b"n,ip\n1\n2,192.0.2.1\n\n", None, [b"192.0.2.1"], 2),
         (b'n,ip\n1,192.0.2.1\n2,"192.0.2.2"x\n3,192.0.2.3\n', None, [b"192.0.2.1", b"192.0.2.3"], 1),
-        (b'ip,n\n192.0.2.1,"open\n192.0.2.2,3\n', None, [], 2),
+        (b'ip,n\n192.0.2.3,1\n192.0.2.1,"open\n192.0.2.2,3\n', None, [b"192.0.2.3"], 2),
     ],
 )
 def test_columns_of_csv(tmp_path: Path, data: bytes, field: str | None, found: list[bytes], unread: int) -> None:
@@ -284,8 +344,8 @@ def test_packed_and_corrupt_is_an_error_or_read(
 
 @every_packer
 def test_many_short_lines_come_in_bounded_blocks(tmp_path: Path, packer: Callable[[bytes], bytes]) -> None:
-    blocks = stream.line_blocks(write(tmp_path, packer(b"\n" * 20_000_000)))
-    assert all(len(lines) <= 1 << 18 for lines, _ in zip(blocks, range(10), strict=False))
+    chunks = stream.line_chunks(stream.pieces(write(tmp_path, packer(b"\n" * 20_000_000))))
+    assert all(chunk.count(b"\n") <= 1 << 18 for chunk, _ in zip(chunks, range(10), strict=False))
 
 
 def test_a_log_that_is_not_there(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from s6tls.audit.core import wording
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
 from s6tls.audit.core.partition import NO_RULE
-from s6tls.audit.logs.formats import Log
+from s6tls.audit.logs.log import Log
 from s6tls.audit.logs.replay import CLIENTS, Replay
 from s6tls.audit.logs.stream import LogError
 from tests.support.rules import spaces
