@@ -165,4 +165,4 @@ def assert_all_is_over(server: Server, count: int) -> None:
     """Every program has seen its end, every slot is free, no engine is left."""
     server.wait_log(r"^s6-tcpserverd: info: end ", count)
     processes.await_that(lambda: "status: 0/40\n" in server.log().rpartition(" end pid ")[2])
-    processes.await_that(lambda: len(list(processes.family(server.pid))) <= 2 + max(2, os.cpu_count() or 1))
+    processes.await_that(lambda: len(list(processes.family(server.pid))) <= 2 + max(4, os.cpu_count() or 1))
