@@ -95,7 +95,7 @@ def test_answers_that_nobody_takes_before_a_failure(tree: str, tmp_path: Path) -
 
 
 def test_an_interrupt_ends_it_without_a_word(tree: str) -> None:
-    words = [os.path.join(BIN, PROGRAM), "explain", tree, "--log=-"]
+    words = [os.path.join(BIN, PROGRAM), "explain", tree, "--log=-", "--format=plain"]  # to guess, it would read more
     pipe = subprocess.PIPE
     with subprocess.Popen(words, env={"PATH": PATH}, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None

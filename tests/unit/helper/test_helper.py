@@ -24,6 +24,7 @@ from s6tls.helper import serving
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import RefusalReply, parse
 from s6tls.helper.variables import VARIABLES
+from s6tls.posix.process import children
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import StageExit
 from tests.support.children import in_child
@@ -134,7 +135,7 @@ def test_a_crowd_of_questions_waits_its_turn(puppet: Puppet) -> None:
 
         reactor.watch(fd, READABLE, hear)
 
-    before = descriptors()
+    before, others = descriptors(), children(os.getpid())
     for number in range(crowd):
         fd = helper.look_up("test", lookup(remote=f"127.9.1.{number % 7}"), 0, [puppet.address])
         await_answer(fd, number)
@@ -144,7 +145,8 @@ def test_a_crowd_of_questions_waits_its_turn(puppet: Puppet) -> None:
     assert len(answers) == crowd
     assert all(parse(said, VARIABLES) == {b"REMOTEHOST": b"n%d.test" % (n % 7)} for n, said in answers.items())
     helper.close()
-    os.wait()
+    for child in set(children(os.getpid())) - set(others):
+        os.waitpid(child, 0)
     assert descriptors() == before
     reactor.close()
 

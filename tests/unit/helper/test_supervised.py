@@ -15,6 +15,7 @@ import pytest
 from s6tls.helper import serving, supervised
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.supervised import SupervisedHelper
+from s6tls.posix.process import children
 from s6tls.posix.reactor import READABLE, Reactor
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
@@ -42,6 +43,7 @@ class Server:
         self.reactor = Reactor()
         self.helper = LookupHelper(self.reactor)
         self._dns = dns
+        self._of_others = children(os.getpid())
         self.replies: list[bytes] = []
 
     @property
@@ -50,6 +52,9 @@ class Server:
         assert isinstance(self.helper._helper, SupervisedHelper)
         at_work = self.helper._helper._at_work
         return 0 if at_work is None else at_work.pid
+
+    def _children(self) -> list[int]:
+        return [pid for pid in children(os.getpid()) if pid not in self._of_others]
 
     def ask(self, about: str) -> None:
         """Ask for a name; the reply will be in `replies`, empty if nobody gives one."""
@@ -70,16 +75,15 @@ class Server:
             assert time.monotonic() < deadline
             self.reactor.after(0.02, lambda: None)
             self.reactor.turn()
-            with contextlib.suppress(ChildProcessError):
-                pid, status = os.waitpid(-1, os.WNOHANG)
+            for child in self._children():
+                pid, status = os.waitpid(child, os.WNOHANG)
                 if pid:
                     self.helper.reaped(pid, status)
 
     def close(self) -> None:
         self.helper.close()
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                os.wait()
+        for child in self._children():
+            os.waitpid(child, 0)
         self.reactor.close()
 
 
