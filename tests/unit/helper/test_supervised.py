@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import tempfile
@@ -17,6 +16,7 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.helper.supervised import SupervisedHelper
 from s6tls.posix.process import children
 from s6tls.posix.reactor import READABLE, Reactor
+from tests.support.children import in_child
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
 from tests.support.site import replace
@@ -161,17 +161,28 @@ def has_replies(server: Server, number: int) -> bool:
     return server.replies == [FOUND] * number
 
 
-def test_a_file_of_lookups_that_is_replaced_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_lookups_that_is_replaced_can_be_read() -> None:
     """The jail knows files, not names."""
+    assert in_child(read_hosts_twice) == repr(["one.test", "two.test"])
+
+
+def read_hosts_twice() -> list[str]:
+    """Return what a helper finds in a file of hosts, and in the one that takes its place.
+
+    This imports the library of the helper, whose thread no other helper should find gone after a fork.
+    """
     server = Server("127.0.0.1")
-    with tempfile.TemporaryDirectory() as place, contextlib.closing(server.helper):
+    names = []
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         os.chmod(place, 0o711)  # the helper is nobody's
         hosts = f"{place}/hosts"
-        monkeypatch.setattr("s6tls.helper.lookup._HOSTS", hosts)
+        patch.setattr("s6tls.helper.lookup._HOSTS", hosts)
         for module in ("s6tls.helper.supervised", "s6tls.posix.jail"):
-            monkeypatch.setattr(f"{module}.LOOKUP_FILES", (hosts,))
+            patch.setattr(f"{module}.LOOKUP_FILES", (hosts,))
         lookup = {"remote": SILENT, "local": SILENT, "local_name": False, "hosts": True}
         for name in ("one.test", "two.test"):
             replace(hosts, f"{SILENT} {name}\n".encode())
             with os.fdopen(server.helper.look_up("test", lookup, 0, []), "rb") as said:
-                assert said.read() == f"REMOTEHOST={name}\0\0".encode()
+                names.append(said.read().removeprefix(b"REMOTEHOST=").removesuffix(b"\0\0").decode())
+        server.close()
+    return names
