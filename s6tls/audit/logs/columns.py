@@ -17,7 +17,7 @@ W3C_CLIENT = "c-ip"
 _LOOKED_AT = 4096  # of a line: quotes that nothing closes take the square of this
 
 # Blanks within quotes do not separate columns: what stands there is often the client's own choice.
-_COLUMN = rb'(?:"(?:[^"\\\n]|\\.)*+"|[^\s"])++'
+_COLUMN = rb'(?>(?:"(?>(?:[^"\\\n]|\\.)*)"|[^\s"])+)'
 _TABBED = rb"[^\t\n]*+"
 _FIELDS = re.compile(rb"^#Fields:[ \t]*(.*)$", re.MULTILINE)
 _WORDS = re.compile(_COLUMN)

@@ -82,7 +82,7 @@ class Expression:
 
 _ADDRESS = rb"[\dA-Fa-f]*[.:][\dA-Fa-f.:]*"
 _WORD = rb"(?P<client>\S{1,%d}+)" % LONGEST
-_LIST = rb"(?P<client>\S{1,%d}+(?:(?<=,) \S{1,%d}+){0,7}+)" % (LONGEST, LONGEST)
+_LIST = rb"(?P<client>\S{1,%d}+(?>(?:(?<=,) \S{1,%d}+){0,7}))" % (LONGEST, LONGEST)
 # Behind the client: its name by IDENT, which is no address, and its user, who may have blanks if there is no IDENT.
 _ACCESS = _LIST + rb" (?:- - |- [^\[\n]++|(?!%s )\S++ \S++ )\[\d{2,4}[/-]" % _ADDRESS
 _VIRTUAL_HOST = rb"(?:(?:\[[^\]\s]++\]|[^\s:\[\]]++):\d{1,5}|(?!%s )[^\s:,]++) " % _ADDRESS
@@ -92,7 +92,7 @@ _END = rb"[ \t\r]*$"
 PLAIN = rb"(?P<client>\S{0,%d}+)" % LONGEST
 
 WHOLE_LINES: dict[str, bytes] = {
-    "s6": rb"(?:\S+: (?:pid \d++: )?+)?info: (?:allow|deny) pid \d++ ip " + _WORD + rb"(?: rule |[ \t\r]*$)",
+    "s6": rb"(?:\S+: (?>(?:pid \d++: )?))?info: (?:allow|deny) pid \d++ ip " + _WORD + rb"(?: rule |[ \t\r]*$)",
     "tcpserver": rb"(?:[^\s:]++: )*(?:ok|deny) \d++ \S+ [^\s:]*:(?P<client>\S{1,%d}?):[^\s:]*:\d{1,5}" % LONGEST + _END,
     "common": _ACCESS,
     "vhost_combined": _VIRTUAL_HOST + _ACCESS,

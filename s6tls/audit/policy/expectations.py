@@ -39,7 +39,7 @@ LARGEST = 8 << 20
 # Memory goes with the square of the number of a key's parts.  Each start of a match fails in few steps, so that the
 # search takes time in proportion to the text.
 _DEEPEST = 40
-_PART = rb"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
+_PART = rb"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?>(?:[^"\\\n]|\\.)*)"|'[^'\n]*+')[ \t]*+"""
 _TOO_DEEP = re.compile(rb"(?:%b\.[ \t]*+){%d}" % (_PART, _DEEPEST))
 
 
