@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _none_needed(**_: object) -> None:
-    """Take no functions to be called at a fork: those of `threading` and `random` cost more than the fork itself.
+    """Take no functions to be called at a fork: those of `threading` and `random` cost each child copies of 100 pages.
 
     There is one thread, and nobody here asks `random` for anything that matters.
     """
