@@ -22,6 +22,7 @@ WRITABLE = select.EPOLLOUT
 BROKEN = select.EPOLLERR | select.EPOLLHUP
 _EDGE = select.EPOLLET
 _EVENTS_A_TURN = 256
+_SIGNALS_AT_ONCE = 4096
 
 
 class Timer:
@@ -53,6 +54,10 @@ class Reactor:
         """Call `callback(events)` whenever one of `events`, or an error, newly holds for `fd`."""
         self._epoll.register(fd, events | _EDGE)
         self._watched[fd] = callback
+
+    def rewatch(self, fd: int, events: int) -> None:
+        """Go on watching `fd`, for these events; those that hold already are told, too."""
+        self._epoll.modify(fd, events | _EDGE)
 
     def forget(self, fd: int) -> None:
         """Stop watching `fd`; do this before closing it, since a copy may live on in another process."""
@@ -139,8 +144,10 @@ def _enqueue_only(_number: int, _frame: object) -> None:
 def _drain(fd: int) -> bytes:
     data = b""
     try:
-        while chunk := os.read(fd, 4096):
+        while chunk := os.read(fd, _SIGNALS_AT_ONCE):
             data += chunk
+            if len(chunk) < _SIGNALS_AT_ONCE:
+                break
     except BlockingIOError:
         pass
     return data

@@ -163,8 +163,11 @@ class _Check:
         """Return when a helper that does not answer is given up: it ends a lookup in time by itself, if it can."""
         self.asked = time.monotonic()
         seconds = self.options.lookups.timeout_ms / 1000 or _LONGEST_LOOKUP_S
+        return Deadline(self.asked + seconds, self._late)
+
+    def _late(self) -> StageExit:
         what = f"unable to look up {shown(self.address)}: took too long"
-        return Deadline(self.asked + seconds, StageExit(self.options.program, ExitCode.TIMEOUT, what))
+        return StageExit(self.options.program, ExitCode.TIMEOUT, what)
 
     def _name_servers(self) -> list[str]:
         """Return the addresses in DNSCACHEIP."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from s6tls.tls.credentials import (
     SESSION_VARIABLES,
     TLS_PREFIXES,
     TLS_VARIABLES,
+    KnownParameters,
     SessionOptions,
     TlsParameters,
 )
@@ -29,6 +31,8 @@ from s6tls.ucspi.image import Deadline, Image, StageExit
 
 _SYSTEM = ExitCode.SYSTEM
 _PIPE_BYTES = 2**18
+_FEW = 4
+"""How many clients in their handshake may have all their descriptors open."""
 
 
 class EngineStarter(Protocol):
@@ -55,33 +59,34 @@ class Tlsd:
 
     def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
         self._options, self._keep, self._starter = options, keep, starter
+        self._parameters = KnownParameters(options)
+        self._fresh: deque[_Held] = deque()
 
     def prepare(self, env: dict[bytes, bytes]) -> None:
         """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
-        self._starter.prepare(TlsParameters.from_environment(env, self._options))
+        self._starter.prepare(self._parameters.of(env))
 
     def apply(self, image: Image) -> Reply:
         """Put an engine between the network and `image`.  Raises StageExit (96, 111)."""
-        parameters = TlsParameters.from_environment(image.env, self._options)
-        with contextlib.ExitStack() as unless_submitted:
-            try:
-                ends = pipes(3, unless_submitted)
-                network = self._own(image.stdin, unless_submitted)
-            except OSError as error:
-                raise StageExit(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
-            (app_in, to_app), (from_app, app_out), (notified, notify) = ends
-            widen(to_app)
+        parameters = self._parameters.of(image.env)
+        client = peer(image.env)
+        opened: list[int] = []
+        try:
+            self._open(image.stdin, opened)
+            app_in, to_app, from_app, app_out, notified, notify, *own = opened
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
-            client = peer(image.env)
             gone = self._starter.submit(parameters, fds, client)
-            unless_submitted.pop_all()
+        except BaseException:
+            for fd in opened:
+                os.close(fd)
+            raise
         image.stdin, image.stdout = app_in, app_out
-        held = None if network is None else _Held.of(image, network)
+        held = self._hold(image, *own) if own else None
         told: dict[bytes, bytes] = {}
 
         def established(variables: dict[bytes, bytes]) -> None:
             if held is not None:
-                held.give_program()
+                held.give_back()
             if not self._keep:
                 unset_parameters(image)
             image.unset(SESSION_VARIABLES)
@@ -99,74 +104,67 @@ class Tlsd:
         )
         return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held))
 
-    def _own(self, network: int, cleanup: contextlib.ExitStack) -> int | None:
-        """Return a descriptor of the client's connection for a server to keep.  Raises OSError."""
-        if not self._starter.gives_accounts:
-            return None
-        own = os.dup(network)
-        cleanup.callback(os.close, own)
-        return own
+    def _open(self, network: int, opened: list[int]) -> None:
+        """Make three pipes, and for a server to keep another descriptor of the connection.  Raises StageExit (111)."""
+        try:
+            for _ in range(3):
+                opened += os.pipe2(os.O_CLOEXEC)
+            if self._starter.gives_accounts:
+                opened.append(os.dup(network))
+        except OSError as error:
+            raise StageExit(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
+        widen(opened[1])
+
+    def _hold(self, image: Image, own: int) -> _Held:
+        """Keep what a client in its handshake needs later, and put away what an earlier one needs."""
+        image.network = own
+        held = _Held(image)
+        self._fresh.append(held)
+        if len(self._fresh) > _FEW:
+            self._fresh.popleft().put_away()
+        return held
 
     def _deadline(self, image: Image, client: str, held: _Held | None) -> Deadline | None:
         if not self._options.handshake_timeout_ms:
             return None
-        late = refusal(RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG), client)
         moment = image.since + self._options.handshake_timeout_ms / 1000
-        return Deadline(moment, late, None if held is None else held.give_network)
+        give_back = None if held is None else held.give_back
+        return Deadline(moment, lambda: refusal(RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG), client), give_back)
 
 
 class _Held:
-    """What a server keeps of a connection during its handshake, in one descriptor: there may be many such clients.
+    """What a server keeps of a connection during its handshake: the ends of the program to come, and the network.
 
-    That is the ends of the program to come, and the network: the engine may not answer when the time is over.
+    There may be many such clients, so all that is put away into one descriptor, unless the handshake is over by then:
+    most are before `_FEW` others have begun.
     """
 
-    def __init__(self, image: Image, holder: int) -> None:
-        self._image, self._holder = image, holder
+    __slots__ = ("_image", "_is_away", "_is_wanted")
 
-    @classmethod
-    def of(cls, image: Image, network: int) -> _Held | None:
-        """Put away what the image has, and `network`; if the system says no, the image keeps its own."""
-        try:
-            holder = put_away((image.stdin, image.stdout, network))
-        except OSError:
-            os.close(network)
-            return None
-        image.stdin = image.stdout = holder
-        return cls(image, holder)
+    def __init__(self, image: Image) -> None:
+        self._image, self._is_away, self._is_wanted = image, False, False
 
-    def give_program(self) -> None:
-        """Let the image have the program's ends again.  Raises OSError."""
-        self._image.stdin, self._image.stdout, network = take_out(self._holder, 3)
-        os.close(network)
+    def put_away(self) -> None:
+        """Leave one descriptor open, or all of them if the system says no."""
+        image = self._image
+        if self._is_wanted or image.network is None:
+            return
+        with contextlib.suppress(OSError):
+            image.stdin = image.stdout = put_away((image.stdin, image.stdout, image.network))
+            image.network, self._is_away = None, True
 
-    def give_network(self) -> None:
-        """Let the image have the network, which is to end.  Raises OSError."""
-        stdin, stdout, self._image.stdin = take_out(self._holder, 3)
-        self._image.stdout = self._image.stdin
-        os.close(stdin)
-        os.close(stdout)
+    def give_back(self) -> None:
+        """Let the image have them again.  Raises OSError."""
+        self._is_wanted = True
+        if self._is_away:
+            self._image.stdin, self._image.stdout, self._image.network = take_out(self._image.stdin, 3)
+            self._is_away = False
 
 
 def unset_parameters(image: Image) -> None:
     """Remove what names keys, certificates and the engine's ids."""
     image.unset(TLS_VARIABLES)
-    image.unset([name for name in image.env if name.startswith(TLS_PREFIXES)])
-
-
-def pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:
-    """Return the ends of new pipes, which `cleanup` is told to close.  Raises OSError."""
-    made: list[tuple[int, int]] = []
-    cleanup.callback(_close_all, made)
-    for _ in range(count):
-        made.append(os.pipe2(os.O_CLOEXEC))
-    return made
-
-
-def _close_all(made: list[tuple[int, int]]) -> None:
-    for ends in made:
-        for fd in ends:
-            os.close(fd)
+    image.unset([name for name in image.env if b":" in name and name.startswith(TLS_PREFIXES)])
 
 
 def widen(pipe: int) -> None:

@@ -22,8 +22,8 @@ import socket
 from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.stages.tlsd import EngineStarter, peer, pipes, unset_parameters
-from s6tls.tls.credentials import SESSION_VARIABLES, SessionOptions, TlsParameters
+from s6tls.stages.tlsd import EngineStarter, peer, unset_parameters
+from s6tls.tls.credentials import SESSION_VARIABLES, KnownParameters, SessionOptions
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines.account import Account
@@ -39,20 +39,22 @@ class Ucspitlsd:
 
     def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
         self._options, self._keep, self._starter = replace(options, delayed=True), keep, starter
+        self._parameters = KnownParameters(self._options)
 
     def prepare(self, env: dict[bytes, bytes]) -> None:
         """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
-        self._starter.prepare(TlsParameters.from_environment(env, self._options))
+        self._starter.prepare(self._parameters.of(env))
 
     def apply(self, image: Image) -> None:
         """Have an engine wait beside `image`, and give that the ways to it.  Raises StageExit (96, 111)."""
-        parameters = TlsParameters.from_environment(image.env, self._options)
+        parameters = self._parameters.of(image.env)
         with contextlib.ExitStack() as unless_submitted:
             try:
-                (app_in, to_app), (from_app, app_out) = pipes(2, unless_submitted)
+                app_in, to_app = _pipe(unless_submitted)
+                from_app, app_out = _pipe(unless_submitted)
                 control, command = _socket_pair(unless_submitted)
                 network = {fd: _copy(fd, unless_submitted) for fd in {image.stdin, image.stdout}}
-                told, account = pipes(1, unless_submitted)[0] if self._starter.gives_accounts else (None, None)
+                told, account = _pipe(unless_submitted) if self._starter.gives_accounts else (None, None)
             except OSError as error:
                 raise StageExit(PROGRAM, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             fds = Descriptors(network[image.stdin], network[image.stdout], from_app, to_app, command, account)
@@ -67,11 +69,19 @@ class Ucspitlsd:
             image.env[name] = b"%d" % image.hand(fd)
 
 
+def _pipe(cleanup: contextlib.ExitStack) -> tuple[int, int]:
+    return _closed_by(cleanup, *os.pipe2(os.O_CLOEXEC))
+
+
 def _socket_pair(cleanup: contextlib.ExitStack) -> tuple[int, int]:
-    ours, theirs = (end.detach() for end in socket.socketpair())
-    for fd in (ours, theirs):
-        cleanup.callback(os.close, fd)
-    return ours, theirs
+    ours, theirs = socket.socketpair()
+    return _closed_by(cleanup, ours.detach(), theirs.detach())
+
+
+def _closed_by(cleanup: contextlib.ExitStack, one: int, other: int) -> tuple[int, int]:
+    cleanup.callback(os.close, one)
+    cleanup.callback(os.close, other)
+    return one, other
 
 
 def _copy(fd: int, cleanup: contextlib.ExitStack) -> int:

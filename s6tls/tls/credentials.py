@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = ExitCode.BAD_TLS_CONFIGURATION
 BAD_HANDSHAKE = ExitCode.BAD_HANDSHAKE
+_MOST_KNOWN = 64
 _SHORTEST_SILENCE_S = 3.0
 """What a busy machine can make an engine miss is shorter."""
 
@@ -134,9 +135,8 @@ class CredentialPaths:
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
-        responses = (pair.response for pair in self.keypairs if pair.response)
         with _refusing():
-            return (*map(_stamp, self._paths()), *map(_stamp_or_none, responses))
+            return (*map(_stamp, self._paths()), *map(_stamp_or_none, self._responses))
 
     def read(self) -> Credentials:
         """Read all files, each once: a key and its certificate may be in one.  Raises StageExit (96)."""
@@ -153,12 +153,17 @@ class CredentialPaths:
             tuple(NamedFile(shown(path), read(path)) for path in revoked),
         )
 
-    def _paths(self) -> list[bytes]:
-        paths = [path for pair in self.keypairs for path in (pair.key, pair.chain)]
-        paths += [path for path in (self.ca_file, self.crl_file) if path]
-        if self.ca_dir:
-            paths += [self.ca_dir, *self._ca_dir_files()]
-        return paths
+    def _paths(self) -> tuple[bytes, ...]:
+        return (*self._named, self.ca_dir, *self._ca_dir_files()) if self.ca_dir else self._named
+
+    @functools.cached_property
+    def _named(self) -> tuple[bytes, ...]:
+        of_pairs = (path for pair in self.keypairs for path in (pair.key, pair.chain))
+        return (*of_pairs, *filter(None, (self.ca_file, self.crl_file)))
+
+    @functools.cached_property
+    def _responses(self) -> tuple[bytes, ...]:
+        return tuple(pair.response for pair in self.keypairs if pair.response)
 
     def _ca_dir_files(self) -> list[bytes]:
         with _refusing():
@@ -215,6 +220,36 @@ class TlsParameters:
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> TlsParameters:
         """Read the variables.  Raises StageExit (96) when one that is needed is missing, or an id is none or root's."""
         return cls(CredentialPaths.from_environment(env, options), options, _identity(env, options))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[TlsParameters], tuple[object, ...]]:
+        return TlsParameters, (self.paths, self.options, self.identity)  # hashes differ from process to process
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash((self.paths, self.options, self.identity))
+
+
+class KnownParameters:
+    """The parameters of earlier connections, so that those of the next need not be read anew."""
+
+    def __init__(self, options: SessionOptions) -> None:
+        self._options = options
+        self._known: dict[tuple[object, ...], TlsParameters] = {}
+
+    def of(self, env: Mapping[bytes, bytes]) -> TlsParameters:
+        """Return the parameters in these variables.  Raises StageExit (96), as `TlsParameters` says."""
+        variables: tuple[object, ...] = tuple(map(env.get, TLS_VARIABLES))
+        if self._options.sni_level is not SniLevel.NONE:
+            variables += tuple(item for item in env.items() if item[0].startswith(TLS_PREFIXES))
+        known = self._known.get(variables)
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[variables] = TlsParameters.from_environment(env, self._options)
+        return known
 
 
 SESSION_VARIABLES = (

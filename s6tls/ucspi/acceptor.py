@@ -33,7 +33,7 @@ _CLIENT_IS_GONE = (
 
 
 class Acceptor:
-    """Calls `take` with each client's socket.
+    """Calls `take` with the descriptor of each client's socket.
 
     While the ledger is full, or the system is out of something, clients wait in the kernel's backlog.
     """
@@ -43,7 +43,7 @@ class Acceptor:
         reactor: Reactor,
         listener: socket.socket,
         ledger: Ledger,
-        take: Callable[[socket.socket, Client], object],
+        take: Callable[[int, Client], object],
     ) -> None:
         self._reactor, self._listener, self._ledger, self._take = reactor, listener, ledger, take
         self._highest = listener.fileno()
@@ -88,13 +88,13 @@ class Acceptor:
             try:
                 if self._highest >= near_limit:
                     descriptors.check_room(_DESCRIPTORS)
-                accepted, name = self._listener.accept()
+                accepted, name = self._listener._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
             except OSError as error:
                 self._accept_failed(error)
                 return
-            self._highest = max(self._highest, accepted.fileno())
+            self._highest = max(self._highest, accepted)
             self._take(accepted, Client(*endpoint(name)))
         self._reactor.soon(self._accept)
 

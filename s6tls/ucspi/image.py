@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 SERVER = "s6-tcpserverd"
+_NOT_TO_CLOSE = {0, 1, None}
 
 
 class StageExit(Exception):
@@ -52,13 +53,13 @@ SHORTAGES = (errno.EAGAIN, errno.ENOMEM)
 
 
 class Deadline(NamedTuple):
-    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done.
+    """The moment (of time.monotonic) until which a server waits, and what makes the end of a connection not done.
 
     `give_back`, if any, lets the image have the client's connection again, so that the server can end it.
     """
 
     moment: float
-    refusal: StageExit
+    refusal: Callable[[], StageExit]
     give_back: Callable[[], object] | None = None
 
 
@@ -127,7 +128,8 @@ class Image:
     text becomes its process id.  `extra` holds the program's other descriptors under the numbers that they have
     there (see `hand`).  `open_files` is its soft limit of descriptors (RLIMIT_NOFILE), None for the process's own.
     `rule` names the rule that let the client in, as the log does; "" if none were asked.
-    `session` is what counts for the connection beside its program.  `since` is the moment from
+    `network` is the client's connection while others are to be 0 and 1 of the program, and a server may still have to
+    end it.  `session` is what counts for the connection beside its program.  `since` is the moment from
     which the client's time counts: of its acceptance, but put off by what it had to wait for us.
     """
 
@@ -143,6 +145,7 @@ class Image:
     extra: dict[int, int] = field(default_factory=dict)
     open_files: int | None = None
     rule: str = ""
+    network: int | None = None
     session: OpenSession | None = None
     since: float = field(default_factory=time.monotonic)
 
@@ -180,9 +183,9 @@ class Image:
 
     def close(self) -> None:
         """Close all descriptors but the process's own 0 and 1."""
-        for fd in {self.stdin, self.stdout, *self.extra.values()} - {0, 1}:
-            os.close(fd)
-        self.stdin, self.stdout = 0, 1
+        for fd in {self.stdin, self.stdout, self.network, *self.extra.values()} - _NOT_TO_CLOSE:
+            os.close(fd)  # type: ignore[arg-type]
+        self.stdin, self.stdout, self.network = 0, 1, None
         self.extra.clear()
 
 

@@ -12,7 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from s6tls.accessrules.text import shown
@@ -45,21 +45,28 @@ def spawn(image: Image) -> int:
 
 def _posix_spawn(image: Image, program: bytes) -> int | None:
     """Return the program's process id, or None when a descriptor's number is above its limit.  Raises StageExit."""
+    standard = ((image.stdin, 0), (image.stdout, 1))
     try:
+        if not image.extra and image.open_files is None:
+            return _call_posix_spawn(image, program, standard)
         with _lifted(image.extra) as extra, soft_limit(image.open_files):
-            places = [(image.stdin, 0), (image.stdout, 1), *extra]
+            places = (*standard, *extra)
             if image.open_files is not None and max(places)[0] >= image.open_files:
                 return None
-            return os.posix_spawn(
-                program,
-                image.argv,
-                image.env,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in places],
-                setsigmask=(),
-                setsigdef=RESETTABLE,
-            )
+            return _call_posix_spawn(image, program, places)
     except (OSError, ValueError) as error:
         raise _exec_failure(image, error) from error
+
+
+def _call_posix_spawn(image: Image, program: bytes, places: Sequence[tuple[int, int]]) -> int:
+    return os.posix_spawn(
+        program,
+        image.argv,
+        image.env,
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in places],
+        setsigmask=(),
+        setsigdef=RESETTABLE,
+    )
 
 
 def locate(image: Image) -> bytes:

@@ -86,6 +86,7 @@ class SuperServer:
         self._reactor, self._chain, self._ledger, self._lifecycle = reactor, chain, ledger, lifecycle
         self._log = ledger.log
         self._bound_to = endpoint(listener.getsockname())
+        self._is_bound_to_one = self._bound_to[0] not in ("0.0.0.0", "::")
         self._acceptor = Acceptor(reactor, listener, ledger, self._admit)
         self._waiting: set[_Connection] = set()
         self._programs: dict[int, _Connection] = {}
@@ -118,15 +119,15 @@ class SuperServer:
 
     # The chain
 
-    def _admit(self, accepted: socket.socket, client: Client) -> None:
+    def _admit(self, accepted: int, client: Client) -> None:
         try:
-            local_ip, local_port = endpoint(accepted.getsockname())
+            local_ip, local_port = self._bound_to if self._is_bound_to_one else _local_endpoint(accepted)
         except OSError:
-            accepted.close()
+            os.close(accepted)
             return
         already = self._ledger.admit(client)
         if already is None:
-            accepted.close()
+            os.close(accepted)
             return
         env = {
             b"PROTO": b"TCP",
@@ -136,7 +137,7 @@ class SuperServer:
             b"TCPREMOTEPORT": b"%d" % client.port,
             b"TCPCONNNUM": b"%d" % already,
         }
-        self._advance(_Connection(client, self._chain.image(accepted.detach(), env)))
+        self._advance(_Connection(client, self._chain.image(accepted, env)))
 
     def _advance(self, connection: _Connection) -> None:
         """Take a connection as far along the chain as it goes now."""
@@ -217,13 +218,14 @@ class SuperServer:
         if deadline.give_back is not None:
             with contextlib.suppress(OSError):
                 deadline.give_back()
-        fd = connection.image.stdin
+        image = connection.image
+        fd = image.stdin if image.network is None else image.network
         if stat.S_ISSOCK(os.fstat(fd).st_mode):
             network = socket.socket(fileno=fd)
             with contextlib.suppress(OSError):
                 network.shutdown(socket.SHUT_RDWR)
             network.detach()
-        self._refuse(connection, deadline.refusal)
+        self._refuse(connection, deadline.refusal())
 
     def _log_accept(self, connection: _Connection) -> None:
         self._ledger.log_accept(connection.client, connection.pid)
@@ -365,6 +367,15 @@ class SuperServer:
         for connection in list(self._waiting):
             self._log_accept(connection)
             self._drop(connection, f"signal {int(number)}")
+
+
+def _local_endpoint(accepted: int) -> tuple[str, int]:
+    """Return our address and port, of several, that a client has connected to.  Raises OSError."""
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, accepted)
+    try:
+        return endpoint(connection.getsockname())
+    finally:
+        connection.detach()
 
 
 def _how(status: int) -> str:

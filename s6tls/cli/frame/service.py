@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -148,10 +149,11 @@ class LongLived:
         if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
+        gc.freeze()
         SuperServer(
             self._reactor,
             listener,
-            Chain(programs, self._stages, self._words, open_files),
+            Chain(programs, self._stages, self._words, None if open_files == most_files else open_files),
             Ledger(bounds, self._log, self._reactor.after),
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
         ).serve()

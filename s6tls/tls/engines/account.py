@@ -28,6 +28,8 @@ _HANDSHAKE, _GO_ON = "complete the handshake", "go on"
 
 _IN, _OUT, _FAILURE, _FAULT = _NAMES = (b"in", b"out", b"failure", b"fault")
 _END = b"\0\0"
+_ALL_WELL = b"\0failure=\0fault=" + _END
+"""How most accounts end, and then they need not be read if nobody is to be told of them."""
 _EMPTY_RECORDS = re.compile(rb"\0{3,}")
 _COUNT = re.compile(rb"[0-9]{1,20}")
 _SHOWN = (
@@ -177,6 +179,8 @@ class Account:
                 return refusal(refused, self._peer)
             except ValueError:
                 return None
+        if self._said.endswith(_ALL_WELL):
+            return None
         told = self._told()
         if fault := told.get(_FAULT):
             return StageExit(PROGRAM, ExitCode.SYSTEM, _complaint(_GO_ON, shown(fault), self._peer), kind="warning")

@@ -115,7 +115,7 @@ class EnginePools:
         if entry.failed:
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
         try:
-            entry.pool.send_connection(fds if fds.account is not None else fds._replace(account=fds.notify))
+            self._send_one(entry, fds if fds.account is not None else fds._replace(account=fds.notify))
         except OSError as error:
             raise StageExit(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
         if not entry.dead:
@@ -207,8 +207,14 @@ class EnginePools:
         self._keepers[started.pid] = started
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
         entry = _Entry(parameters, started, watchdog, read.stamps, read.stable, _Digest.of(read.credentials))
-        self._reactor.watch(entry.pool.control.fileno(), READABLE | WRITABLE, lambda _: self._go_on(entry))
+        self._reactor.watch(entry.pool.control.fileno(), READABLE, lambda _: self._go_on(entry))
         return entry
+
+    def _send_one(self, entry: _Entry, fds: Descriptors) -> None:
+        """Send a connection, or have it sent when there is room.  Raises OSError; it is then still the caller's."""
+        entry.pool.send_connection(fds)
+        if entry.pool.has_queue:
+            self._reactor.rewatch(entry.pool.control.fileno(), READABLE | WRITABLE)
 
     def _go_on(self, entry: _Entry) -> None:
         """Let go of the predecessor of a pool that is ready, and send what waits."""
@@ -218,12 +224,15 @@ class EnginePools:
 
     def _flush(self, entry: _Entry) -> None:
         """Send what waits.  A pool that is gone is found in `reaped`."""
+        had_queue = entry.pool.has_queue
         try:
             all_sent = entry.pool.flush()
         except OSError:
             all_sent = True
         if all_sent and entry.retired:
             self._close(entry)
+        elif all_sent and had_queue:
+            self._reactor.rewatch(entry.pool.control.fileno(), READABLE)
 
     def _replace(self, entry: _Entry) -> None:
         """Give the connections that a pool does not take to another, and end its keeper; its sessions go on."""
@@ -269,7 +278,7 @@ class EnginePools:
                 fds.close()
                 continue
             try:
-                other.pool.send_connection(fds)
+                self._send_one(other, fds)
             except OSError:
                 fds.close()
         if not other.dead:

@@ -34,8 +34,8 @@ class Door:
         self.expected = 0
         self.acceptor.start()
 
-    def take(self, accepted: socket.socket, client: Client) -> None:
-        accepted.close()
+    def take(self, accepted: int, client: Client) -> None:
+        os.close(accepted)
         self.ledger.admit(client)
         self.taken.append(client)
         if len(self.taken) == self.expected:
