@@ -69,7 +69,7 @@ def holders(server: Server, client: socket.socket) -> list[int]:
     """Return the processes below a server that hold its end of a client's connection."""
     inode = _inode(server.port, client.getsockname()[1])
     found = []
-    for pid in family(server.pid):
+    for pid in set(family(server.pid)) - {server.pid}:
         with suppress(FileNotFoundError, ProcessLookupError):
             if f"socket:[{inode}]" in descriptors(pid).values():
                 found.append(pid)

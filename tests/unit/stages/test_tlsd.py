@@ -103,3 +103,56 @@ def test_a_refusal_leaves_the_connection_to_the_caller_and_no_pipe_behind(image:
     assert refused.value.code == 96
     assert set(os.listdir("/proc/self/fd")) == before
     os.fstat(image.stdin)
+
+
+@pytest.fixture
+def crowd(engine: Holder) -> Iterator[list[tuple[Image, Reply]]]:
+    """Clients in their handshakes, the first of which have been waiting for longer than the others."""
+    engine.gives_accounts = True
+    stage = Tlsd(SessionOptions(handshake_timeout_ms=1000), False, engine)
+    clients = []
+    for _ in range(10):
+        net = os.open("/dev/null", os.O_RDWR)
+        image = Image(TLS | OTHERS, [b"prog"], net, net)
+        clients.append((image, stage.apply(image)))
+    yield clients
+    for image, reply in clients:
+        if image.session is not None:
+            image.session.close()
+        reply.close()
+        image.close()
+
+
+def test_most_clients_in_their_handshake_have_two_descriptors_open(crowd: list[tuple[Image, Reply]]) -> None:
+    opened = [len({image.stdin, image.stdout, image.network, reply.fd} - {None}) for image, reply in crowd]
+    assert opened == [2] * 6 + [4] * 4
+
+
+@pytest.mark.parametrize("number", [0, 9])
+def test_what_was_put_away_is_the_programs_in_the_end(
+    engine: Holder, crowd: list[tuple[Image, Reply]], number: int
+) -> None:
+    image, reply = crowd[number]
+    fds, _ = engine.submitted[number]
+    os.write(fds.numbers[-1], TOLD)
+    assert reply.resume()
+    os.write(fds.to_program, b"request")
+    os.write(image.stdout, b"answer")
+    assert (os.read(image.stdin, 100), os.read(fds.from_program, 100)) == (b"request", b"answer")
+    assert image.network is not None
+
+
+@pytest.mark.parametrize("number", [0, 9])
+def test_the_server_can_end_the_connection_of_a_client_that_is_late(
+    crowd: list[tuple[Image, Reply]], number: int
+) -> None:
+    image, reply = crowd[number]
+    assert reply.deadline is not None
+    assert reply.deadline.give_back is not None
+    reply.deadline.give_back()
+    assert image.network is not None
+    assert os.path.samestat(os.fstat(image.network), os.stat("/dev/null"))
+    assert (
+        str(reply.deadline.refusal())
+        == "unable to complete the handshake with 192.0.2.1_4711: the handshake took too long"
+    )
