@@ -24,7 +24,7 @@ def main() -> None:
 def _none_needed(**_: object) -> None:
     """Take no functions to be called at a fork: those of `threading` and `random` cost each child copies of 100 pages.
 
-    There is one thread, and nobody here asks `random` for anything that matters.
+    Who forks here has one thread, and nobody asks `random` for anything that matters.
     """
 
 
