@@ -16,6 +16,7 @@ def main() -> None:
         path, pickled = marshal.load(file)
     sys.path.extend(path)
     os.register_at_fork = _none_needed
+    sys.modules["_hashlib"] = None  # type: ignore[assignment]  # or hashlib would load the system's OpenSSL, too
     process = importlib.import_module("s6tls.posix.process")
     process.close_all_but({0, 1, 2, *kept})
     importlib.import_module(module).main(pickled, *kept)
