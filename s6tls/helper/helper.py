@@ -16,6 +16,7 @@ import json
 import os
 from typing import Any, Protocol
 
+from s6tls.helper.request import LOOKUP, PROXY
 from s6tls.helper.starting import start_apart
 from s6tls.helper.supervised import SupervisedHelper
 from s6tls.posix.exitcodes import ExitCode
@@ -56,7 +57,7 @@ class LookupHelper:
         ask, none for those of /etc/resolv.conf.  Raises StageExit (111).
         """
         late = _TOO_LATE, f"unable to look up {lookup['remote']}: took too long"
-        request = {"kind": "lookup", "lookup": lookup, "timeout_ms": timeout_ms, "late": late, "servers": servers}
+        request = {"kind": LOOKUP, "lookup": lookup, "timeout_ms": timeout_ms, "late": late, "servers": servers}
         return self._ask(program, request, ())
 
     def read_proxy_header(self, program: str, client: int, versions: tuple[int, ...], timeout_ms: int) -> int:
@@ -66,7 +67,7 @@ class LookupHelper:
         code 111.  Raises StageExit (111).
         """
         late = _SYSTEM, "took too long"
-        request = {"kind": "proxy", "versions": versions, "timeout_ms": timeout_ms, "late": late}
+        request = {"kind": PROXY, "versions": versions, "timeout_ms": timeout_ms, "late": late}
         return self._ask(program, request, (client,))
 
     def reaped(self, pid: int, status: int) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from s6tls.accessrules.keys import parse_address
 from s6tls.helper import reply
+from s6tls.helper.request import LARGEST, LOOKUP, MOST_DESCRIPTORS
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.jail import Jail
 from s6tls.posix.reactor import BROKEN, READABLE, Reactor
@@ -27,11 +28,10 @@ from s6tls.ucspi.log import log
 if TYPE_CHECKING:
     from s6tls.helper.resolver import Resolver
 
-LARGEST_REQUEST = 4096
 MOST_REQUESTS = 2000
 """How many requests are under way at once: each may hold a PROXY header of 64 KiB."""
 MEMORY = 256 * 2**20
-"""How much memory may be allocated beyond what the server had at the fork, in bytes."""
+"""How much memory may be allocated beyond what the program starts with, in bytes."""
 BUSY_S = 1.0
 """How often the server is told that requests have to wait because there are so many: this process does not hang."""
 _FOR_LAST_WORDS = 2**20
@@ -93,7 +93,7 @@ class _Service:
         if self._last or self._under_way >= self._most:
             return
         try:
-            message, fds, flags, _ = socket.recv_fds(self._control, LARGEST_REQUEST, 2)
+            message, fds, flags, _ = socket.recv_fds(self._control, LARGEST, MOST_DESCRIPTORS)
         except BlockingIOError:
             return
         except OSError:
@@ -127,7 +127,7 @@ class _Service:
 
     def _begin(self, request: dict[str, Any], fds: list[int]) -> None:
         self._under_way += 1
-        work = self._look_up if request["kind"] == "lookup" else self._read_proxy_header
+        work = self._look_up if request["kind"] == LOOKUP else self._read_proxy_header
         _Request(
             self._reactor,
             fds,

@@ -1,47 +1,22 @@
-"""Starting the helper: a process that has nothing of its parent but stderr and a control socket."""
+"""Starting the helper: a program of its own (`s6tls.helper.program`), which has nothing of who starts it."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 from collections.abc import Iterable
 
-from s6tls.helper.serving import serve
-from s6tls.posix.descriptors import raise_soft_limit
-from s6tls.posix.identity import Identity
-from s6tls.posix.jail import Jail, Level, Role, become
-from s6tls.posix.process import close_all_but, fork, redirect_to_null
-from s6tls.ucspi.log import log
+from s6tls.posix import fresh
+from s6tls.posix.jail import Level
+from s6tls.posix.process import fork
 from s6tls.ucspi.spawn import exits
 
-_FIRST_ID = 0x70000000
-"""Above what systems give out to accounts, services and containers."""
-_NOBODY = 65534
-_NEEDS = {
-    "lookup": ("s6tls.helper.lookup", "s6tls.helper.resolver"),
-    "proxy": ("s6tls.helper.proxyheader", "google_crc32c"),
-}
-KINDS = tuple(_NEEDS)
-"""The kinds of requests."""
+_PROGRAM = "s6tls.helper.program"
 
 
 def start(control: socket.socket, kinds: Iterable[str], jail: Level, stderr: int = 2) -> int:
-    """Fork a helper for requests of these kinds and return its process id.  Raises OSError.
-
-    Their modules are imported ahead, because the helper may have no right to read the files.
-    """
-    pid = fork()
-    if pid == 0:
-        with exits():
-            os.dup2(stderr, 2)
-            _let_go_of_all_but(control)
-            for module in (module for kind in kinds for module in _NEEDS[kind]):
-                importlib.import_module(module)
-            if os.geteuid() == 0:
-                _take_an_id_of_its_own()
-            serve(control, Jail(Role.HELPER, jail, "s6tls"))
-    return pid
+    """Start a helper for requests of these kinds and return its process id.  Raises OSError."""
+    return fresh.start(_PROGRAM, (tuple(kinds), jail), control.fileno(), stderr=stderr)
 
 
 def start_apart(control: socket.socket, kinds: Iterable[str], jail: Level) -> None:
@@ -51,20 +26,3 @@ def start_apart(control: socket.socket, kinds: Iterable[str], jail: Level) -> No
         with exits():
             start(control, kinds, jail)
     os.waitpid(pid, 0)
-
-
-def _take_an_id_of_its_own() -> None:
-    """Run as what no account and no other process is, so that none can send signals to this one, or trace it."""
-    own = _FIRST_ID + os.getpid()
-    try:
-        become(Identity(own, own))
-    except OSError as error:
-        log("s6tls", "warning", f"unable to give the lookup helper the id {own}: {error.strerror}; it runs as nobody")
-        become(Identity(_NOBODY, _NOBODY))
-
-
-def _let_go_of_all_but(control: socket.socket) -> None:
-    """Keep the control socket and stderr: 0 and 1 may be the client."""
-    redirect_to_null(0, 1)
-    close_all_but({0, 1, 2, control.fileno()})
-    raise_soft_limit()

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.stamp import stamp_of
-from s6tls.helper.serving import LARGEST_REQUEST
-from s6tls.helper.starting import KINDS, start
+from s6tls.helper import request
+from s6tls.helper.starting import start
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.fdpass import DescriptorSender, control_pair, receive
 from s6tls.posix.jail import LOOKUP_FILES, Level
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
 
 _PROGRAM = "s6tls"
-_DESCRIPTORS = 2
-"""Of a request: one for the reply, and the client's."""
 
 
 class SupervisedHelper:
@@ -125,7 +123,7 @@ class _AtWork:
 
     def start(self) -> None:
         """Start the process.  Raises OSError."""
-        self.pid = start(self._theirs, KINDS, self._jail, self._stderr)
+        self.pid = start(self._theirs, request.KINDS, self._jail, self._stderr)
         self._watchdog.look()
 
     def send(self, message: bytes, fds: list[int]) -> None:
@@ -137,8 +135,8 @@ class _AtWork:
     def take_back(self) -> list[tuple[bytes, list[int]]]:
         """Return the requests that the helper has not taken."""
         back = []
-        while request := receive(self._theirs, LARGEST_REQUEST, _DESCRIPTORS):
-            back.append(request)
+        while taken := receive(self._theirs, request.LARGEST, request.MOST_DESCRIPTORS):
+            back.append(taken)
         return back + [(message, list(fds)) for message, fds in self._sender.take_queue()]
 
     def close(self) -> None:

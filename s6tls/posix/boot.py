@@ -16,6 +16,7 @@ def main() -> None:
         path, pickled = marshal.load(file)
     sys.path.extend(path)
     os.register_at_fork = _none_needed
+    sys.modules["_hashlib"] = None  # type: ignore[assignment]  # or hashlib would load the system's OpenSSL, too
     process = importlib.import_module("s6tls.posix.process")
     process.close_all_but({0, 1, 2, *kept})
     importlib.import_module(module).main(pickled, *kept)
@@ -24,7 +25,7 @@ def main() -> None:
 def _none_needed(**_: object) -> None:
     """Take no functions to be called at a fork: those of `threading` and `random` cost each child copies of 100 pages.
 
-    There is one thread, and nobody here asks `random` for anything that matters.
+    Who forks here has one thread, and nobody asks `random` for anything that matters.
     """
 
 

@@ -16,7 +16,7 @@ import os
 import socket
 import termios
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _CONTROL_BUFFER = 2**20
 _NUMBER_SIZE = array.array("i").itemsize
@@ -112,20 +112,30 @@ def receive(control: _socket.socket, length: int, most: int) -> tuple[bytes, lis
 
     What has lost descriptors on its way, for want of room, is passed over.
     """
-    room = socket.CMSG_LEN(most * _NUMBER_SIZE)
+    room = room_for(most)
     with contextlib.suppress(OSError):
         while True:
             message, ancillary, flags, _ = control.recvmsg(length, room, _AT_ONCE)
-            numbers = array.array("i")
-            for _, _, data in ancillary:
-                numbers.frombytes(data)
-            fds = numbers.tolist()
+            fds = unpacked(ancillary)
             if not message:
                 break
             if not flags & socket.MSG_CTRUNC:
                 return message, fds
             _close(fds)
     return None
+
+
+def room_for(most: int) -> int:
+    """Return how many bytes recvmsg(2) needs for so many descriptors."""
+    return socket.CMSG_LEN(most * _NUMBER_SIZE)
+
+
+def unpacked(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:
+    """Return the descriptors in what recvmsg(2) gives beside a message."""
+    numbers = array.array("i")
+    for _, _, data in ancillary:
+        numbers.frombytes(data)
+    return numbers.tolist()
 
 
 def put_away(fds: Sequence[int]) -> int:

@@ -21,11 +21,11 @@ _KEPT_VARIABLES = (b"LD_LIBRARY_PATH",)
 """What the system needs to start the interpreter itself."""
 
 
-def start(module: str, setup: object, *kept: int) -> int:
+def start(module: str, setup: object, *kept: int, stderr: int = 2) -> int:
     """Run ``MODULE.main(pickled, *kept)``, where `pickled` is `setup`; return the process id.
 
-    The program has the descriptors `kept` under the same numbers, stderr, and no others; 0 and 1 are /dev/null.  It has
-    no environment.  Every signal is at its default, and none is blocked.  Raises OSError.
+    The program has the descriptors `kept` under the same numbers, `stderr` as 2, and no others; 0 and 1 are /dev/null.
+    It has no environment.  Every signal is at its default, and none is blocked.  Raises OSError.
     """
     path = [_ROOT, *(entry for entry in sys.path if os.path.isabs(entry))]
     with open(os.memfd_create("s6tls"), "w+b") as file:
@@ -34,6 +34,7 @@ def start(module: str, setup: object, *kept: int) -> int:
         file.seek(0)
         null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
         inherited = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (*kept, file.fileno())]
+        inherited.append((os.POSIX_SPAWN_DUP2, stderr, 2))
         return os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, module, *map(str, (file.fileno(), *kept))],

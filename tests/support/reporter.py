@@ -1,4 +1,4 @@
-"""A program that `s6tls.posix.fresh` can start: it tells what it finds, and what is loaded once it has a module."""
+"""A program that `s6tls.posix.fresh` can start: it tells what it finds, and what is loaded once it has modules."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from s6tls.posix import fresh
 from tests.support.processes import descriptors
 
 
-def report(module: str) -> dict[str, object]:
-    """Start the program, have it import a module, and return what it says."""
+def report(*modules: str) -> dict[str, object]:
+    """Start the program, have it import modules, and return what it says."""
     reading, writing = os.pipe()
-    pid = fresh.start("tests.support.reporter", module, writing)
+    pid = fresh.start("tests.support.reporter", modules, writing)
     os.close(writing)
     with open(reading) as pipe:
         said: dict[str, object] = json.load(pipe)
@@ -28,7 +28,8 @@ def report(module: str) -> dict[str, object]:
 def main(pickled: bytes, kept: int) -> None:
     """Tell on `kept`."""
     mine = set(sys.modules)
-    importlib.import_module(pickle.loads(pickled))
+    for module in pickle.loads(pickled):
+        importlib.import_module(module)
     said = {
         "flags": [sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode],
         "variables": Path("/proc/self/environ").read_text(),

@@ -6,7 +6,6 @@ children find it in memory.  Nothing is imported once the privileges have gone, 
 
 from __future__ import annotations
 
-import array
 import contextlib
 import functools
 import gc
@@ -21,7 +20,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import TYPE_CHECKING
 
-from s6tls.posix import stderr
+from s6tls.posix import layout, stderr
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.jail import Jail, Role
@@ -30,8 +29,7 @@ from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls import policy
 from s6tls.tls.context import renew
 from s6tls.tls.credentials import PROGRAM, Isolation, SessionOptions
-from s6tls.tls.ends import CONNECTION, Descriptors
-from s6tls.tls.engines import engine
+from s6tls.tls.engines import engine, taking
 from s6tls.tls.engines.warmup import warm_up
 from s6tls.ucspi.hearsay import Hearsay
 from s6tls.ucspi.log import Seldom, log
@@ -49,9 +47,6 @@ A fork costs the keeper copies of all pages to which it writes afterwards.  So i
 """
 _ROLES = {Isolation.CONNECTION: (Role.POOL, Role.ENGINE), Isolation.WORKER: (Role.POOL_OF_WORKERS, Role.WORKER)}
 _PID = struct.Struct("=I")
-_DESCRIPTORS = len(Descriptors._fields)
-_ROOM = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
-_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _RETRY_S = 0.2
 """Seconds after which memory that the system refused is asked for again."""
 
@@ -67,7 +62,7 @@ def main(pickled: bytes, number: int) -> None:
 
 
 def _keep(control: socket.socket, context: SSL.Context, options: SessionOptions, isolation: Isolation) -> None:
-    warm_up(context, options)
+    _rehearse(context, options)
     raise_soft_limit()
     jail = _enter_jail(options, isolation)
     gc.collect()
@@ -78,6 +73,13 @@ def _keep(control: socket.socket, context: SSL.Context, options: SessionOptions,
     for file, ends in policy.of(context).stapled.items():
         keeper.warn_at(ends, f"OCSP response {file} has expired: it is left out")
     keeper.run()
+
+
+def _rehearse(context: SSL.Context, options: SessionOptions) -> None:
+    """Hold sessions, and have what they use lie on few pages."""
+    layout.gather(lambda: warm_up(context, options, times=1))
+    warm_up(context, options)
+    layout.fill_gaps()
 
 
 def _enter_jail(options: SessionOptions, isolation: Isolation) -> Jail:
@@ -223,7 +225,7 @@ def _is_drained(control: socket.socket) -> bool:
 def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int, leave: int) -> None:
     """Take one connection, and let go of everything else before its first byte is read."""
     gc.disable()
-    numbers = _await_connection(control, leave)
+    numbers = taking.await_connection(control, leave)
     if numbers is None:
         return
     with contextlib.suppress(BrokenPipeError):  # a keeper that was killed needs no other child
@@ -231,25 +233,9 @@ def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.so
     for fd in (taken, leave):
         os.close(fd)
     control.close()
-    fds = _whole(numbers)
+    fds = taking.whole(numbers)
     if fds is not None:
         raise SystemExit(engine.run(context, options, fds))
-
-
-def _await_connection(control: socket.socket, leave: int) -> array.array[int] | None:
-    """Return a connection's descriptors, or None when the server has closed the socket, or `leave` has ended.
-
-    The kernel wakes one process for a message.  So whoever leaves looks once more when it can be woken no more.
-    """
-    with select.epoll() as either:
-        either.register(control, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-        either.register(leave, select.EPOLLIN)
-        while leave not in dict(either.poll()):
-            with contextlib.suppress(BlockingIOError):
-                return _receive(control)
-    with contextlib.suppress(BlockingIOError):
-        return _receive(control)
-    return None
 
 
 def _serve_many(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int, leave: int) -> None:
@@ -280,7 +266,7 @@ class _Worker:
 
     def _took_one(self) -> bool:
         try:
-            numbers = _receive(self._control)
+            numbers = taking.receive(self._control)
         except BlockingIOError:
             return False
         except MemoryError:
@@ -291,14 +277,14 @@ class _Worker:
         if numbers is None:
             self._close()
             return False
-        fds = _whole(numbers)
+        fds = taking.whole(numbers)
         if fds is not None:
             self._sessions += 1
             self._engine.start_session(fds, "", self._session_ended)
         return True
 
     def _leave_the_rest(self, _: int) -> None:
-        """Take what the kernel may have told only this worker of, as `_await_connection` does, and nothing after it."""
+        """Take what the kernel may have told only this worker of, as `await_connection` does, and nothing after it."""
         self._reactor.forget(self._leave)
         if not self._closed:
             self._reactor.forget(self._control.fileno())
@@ -320,24 +306,3 @@ class _Worker:
     def _stop_if_done(self) -> None:
         if self._closed and not self._sessions:
             self._reactor.stop()
-
-
-def _receive(control: socket.socket) -> array.array[int] | None:
-    """Take a connection's descriptors from the control socket, or None when no more come.  Raises OSError."""
-    message, ancillary, _, _ = control.recvmsg(len(CONNECTION), _ROOM, _CLOEXEC)
-    if not message:
-        return None
-    numbers = array.array("i")
-    for _, _, data in ancillary:
-        numbers.frombytes(data)
-    return numbers
-
-
-def _whole(numbers: array.array[int]) -> Descriptors | None:
-    """Return the descriptors of a connection; None if there was no room for all, and then the others are closed."""
-    if len(numbers) == _DESCRIPTORS:
-        return Descriptors(*numbers)
-    for fd in numbers:
-        os.close(fd)
-    log(PROGRAM, "fatal", "unable to take a connection: too many open files")
-    return None

@@ -13,16 +13,16 @@ import errno
 import io
 import os
 import socket
+from dataclasses import replace
 
 from OpenSSL import SSL
 
+from s6tls.posix.fdpass import control_pair
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls.credentials import SessionOptions
-from s6tls.tls.ends import Descriptors, Ends
-from s6tls.tls.owner import Owner
-from s6tls.tls.pump import Pump
-from s6tls.tls.session import Session
-from s6tls.tls.variables import notification
+from s6tls.tls.ends import CONNECTION, Descriptors
+from s6tls.tls.engines import taking
+from s6tls.tls.engines.engine import Engine
 
 _TIMES = 12
 """The interpreter adapts a function when it runs for the eighth time (3.11)."""
@@ -31,13 +31,14 @@ _TIMEOUT_S = 2.0
 _WORD = b"hello"
 
 
-def warm_up(context: SSL.Context, options: SessionOptions) -> None:
+def warm_up(context: SSL.Context, options: SessionOptions, times: int = _TIMES) -> None:
     """Hold sessions in this process.  One that fails has been of use, too."""
     newest, older = SSL.Context(SSL.TLS_CLIENT_METHOD), SSL.Context(SSL.TLS_CLIENT_METHOD)
     older.set_max_proto_version(SSL.TLS1_2_VERSION)
-    for number in range(_TIMES):
+    at_once = replace(options, delayed=False)
+    for number in range(times):
         with contextlib.suppress(OSError, SSL.Error):
-            _hold_session(context, options, older if number % 4 == 3 else newest)
+            _hold_session(context, at_once, older if number % 4 == 3 else newest)
 
 
 def _hold_session(context: SSL.Context, options: SessionOptions, client_context: SSL.Context) -> None:
@@ -45,18 +46,21 @@ def _hold_session(context: SSL.Context, options: SessionOptions, client_context:
         reactor = Reactor()
         cleanup.callback(reactor.close)
         near, far = (cleanup.enter_context(end) for end in socket.socketpair())
-        (_, to_program), (from_program, answer), (_, notify) = (_pipe(cleanup) for _ in range(3))
+        (_, to_program), (from_program, answer), (_, notify), (_, account) = (_pipe(cleanup) for _ in range(4))
         client = _Client(client_context, reactor, near, answer)
-        ends = Ends(Descriptors(*_sent([far, far, from_program, to_program, notify])))
-        with contextlib.ExitStack() as unless_started:
-            unless_started.callback(ends.close)
-            pump = Pump(context, options.close_notify)
-            Session(reactor, pump, ends, Owner(notification, lambda _: None, reactor.stop))
-            unless_started.pop_all()
         reactor.soon(client.go_on)
         reactor.after(_TIMEOUT_S, client.leave)
         reactor.after(2 * _TIMEOUT_S, reactor.stop)
-        reactor.run()
+        fds = _sent([far, far, from_program, to_program, notify, account])
+        codes: list[int] = []
+
+        def ended(code: int) -> None:
+            codes.append(code)
+            reactor.stop()
+
+        Engine(reactor, context, options).start_session(fds, "", ended)
+        if not codes:
+            reactor.run()
 
 
 def _pipe(cleanup: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
@@ -64,19 +68,20 @@ def _pipe(cleanup: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
     return cleanup.enter_context(io.FileIO(reading, "r")), cleanup.enter_context(io.FileIO(writing, "w"))
 
 
-def _sent(ends: list[socket.socket | io.FileIO]) -> list[int]:
+def _sent(ends: list[socket.socket | io.FileIO]) -> Descriptors:
     """Send descriptors over a control socket, and close them; return those that arrive.  Raises OSError."""
-    sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with sending, receiving:
-        socket.send_fds(sending, [b"-"], [end.fileno() for end in ends])
+    sending, receiving = control_pair()
+    leave, stay = os.pipe2(os.O_CLOEXEC)
+    with sending, receiving, open(leave), open(stay, "w"):
+        socket.send_fds(sending, [CONNECTION], [end.fileno() for end in ends])
         for end in ends:
             end.close()
-        _, fds, _, _ = socket.recv_fds(receiving, 1, len(ends))
-    if len(fds) < len(ends):
-        for fd in fds:
+        numbers = taking.await_connection(receiving, leave) or []
+    if len(numbers) < len(ends):
+        for fd in numbers:
             os.close(fd)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    return fds
+    return Descriptors(*numbers)
 
 
 class _Client:

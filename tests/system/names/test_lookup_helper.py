@@ -15,7 +15,7 @@ import pytest
 from tests.support import peers
 from tests.support.lookups import FIRST_ID, SILENT, helper, helpers, serving, silent, stay, visit
 from tests.support.nameserver import Asked, Puppet
-from tests.support.processes import await_that, descriptors, kilobytes, of_session, status
+from tests.support.processes import await_that, descriptors, kilobytes, maps, of_session, status
 from tests.support.rules import trees
 from tests.support.servers import PATIENCE, Server, read_all, server
 from tests.support.site import DENY, Site
@@ -81,6 +81,21 @@ def test_the_helper_has_ids_of_its_own_and_holds_nothing(puppet: Puppet) -> None
         theirs = descriptors(pid)
         assert (theirs[0], theirs[1]) == ("/dev/null", "/dev/null")
         assert not set(tcp(server)) & set(theirs.values())
+
+
+def test_the_helper_is_a_program_of_its_own(puppet: Puppet) -> None:
+    """It shares no addresses with the server, which does not load what it reads answers with."""
+    with serving(puppet.address) as server, stay(server, puppet, 1):
+        theirs, ours = maps(helper(server)), maps(server.pid)
+        assert "_cares" in theirs and "_cares" not in ours
+        assert not set(mapped("libc.so", theirs)) & set(mapped("libc.so", ours))
+
+
+def mapped(file: str, found: str) -> list[str]:
+    """Return where a file is in memory."""
+    places = [line.split()[0] for line in found.splitlines() if file in line]
+    assert places
+    return places
 
 
 def tcp(server: Server) -> list[str]:

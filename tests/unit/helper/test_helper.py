@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 
 import s6tls
-from s6tls.helper import serving
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import RefusalReply, parse
 from s6tls.helper.variables import VARIABLES
 from s6tls.posix.process import children
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import StageExit
+from tests.support.altered import alter, out_of_memory
 from tests.support.children import in_child
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
@@ -151,32 +151,20 @@ def test_a_crowd_of_questions_waits_its_turn(puppet: Puppet) -> None:
     reactor.close()
 
 
-_STARVED = """
-import os, sys
-from s6tls.helper import helper, serving
-
-def said(fd):
-    return os.fdopen(fd, "rb").read()
-
-def look_up(last, timeout_ms):
-    about = {"remote": f"127.9.0.{last}", "local": f"127.9.0.{last}"}
-    return asked.look_up("test", about, timeout_ms, sys.argv[1:])
-
-asked = helper.LookupHelper()
-plenty, serving.MEMORY = serving.MEMORY, 10 * 2**20
-crowd = [look_up(13, 3000) for _ in range(500)]
-serving.MEMORY = plenty
-print({said(fd)[:1] for fd in crowd} <= {b"", b"!", b"E"}, said(look_up(1, 0)))
-"""
 ENDS = "s6tls: warning: the lookup helper ends and will be replaced: out of memory\n"
 
 
-def test_without_memory_lookups_fail_and_those_that_follow_do_not(puppet: Puppet) -> None:
-    """In a process that has no memory to spare, as that of the tests may have."""
-    words = [sys.executable, "-c", _STARVED, puppet.address]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.stdout == "True b'REMOTEHOST=n1.test\\x00LOCALHOST=n1.test\\x00\\x00'\n"
-    assert re.fullmatch(r"(s6tls: warning: the lookup helper ends and will be replaced: .+\n)?", done.stderr)
+def test_without_memory_lookups_fail_and_those_that_follow_do_not(
+    puppet: Puppet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(LookupHelper()) as asked:
+        with monkeypatch.context() as patch:
+            alter(patch, {"s6tls.helper.serving.MEMORY": 10 * 2**20})
+            silent = lookup(remote="127.9.0.13")
+            crowd = [asked.look_up("test", silent, 3000, [puppet.address]) for _ in range(500)]
+        assert {read(fd)[:1] for fd in crowd} <= {b"", b"!", b"E"}
+        assert found(asked.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
+    assert re.fullmatch(r"(s6tls: warning: the lookup helper ends and will be replaced: .+\n)?", capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("place", ["s6tls.helper.serving.parse_address", "s6tls.helper.query.Query._arrived"])
@@ -184,20 +172,16 @@ def test_a_helper_out_of_memory_says_so_and_is_replaced(
     puppet: Puppet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: str
 ) -> None:
     """In our own code, and where the library calls it."""
-
-    def out_of_memory(*_: object) -> None:
-        raise MemoryError
-
     with contextlib.closing(LookupHelper()) as helper:
         with monkeypatch.context() as patch:
-            patch.setattr(place, out_of_memory)
+            alter(patch, {place: out_of_memory})
             assert read(helper.look_up("test", lookup(), 0, [puppet.address])) == b""
         assert capfd.readouterr().err == ENDS
         assert found(helper.look_up("test", lookup(), 0, [puppet.address])) == {b"REMOTEHOST": b"n1.test"}
 
 
 def test_more_requests_than_it_takes_at_once_wait(puppet: Puppet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "MOST_REQUESTS", 3)
+    alter(monkeypatch, {"s6tls.helper.serving.MOST_REQUESTS": 3})
     with contextlib.closing(LookupHelper()) as helper:
         stuck = [helper.look_up("test", lookup(remote="127.9.0.13"), 0, [puppet.address]) for _ in range(3)]
         for _ in stuck:

@@ -11,12 +11,12 @@ from functools import partial
 
 import pytest
 
-from s6tls.helper import serving, supervised
+from s6tls.helper import supervised
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.supervised import SupervisedHelper
 from s6tls.posix.process import children
 from s6tls.posix.reactor import READABLE, Reactor
-from tests.support.children import in_child
+from tests.support.altered import alter
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
 from tests.support.site import replace
@@ -56,9 +56,9 @@ class Server:
     def _children(self) -> list[int]:
         return [pid for pid in children(os.getpid()) if pid not in self._of_others]
 
-    def ask(self, about: str) -> None:
+    def ask(self, about: str, **more: bool) -> None:
         """Ask for a name; the reply will be in `replies`, empty if nobody gives one."""
-        lookup = {"remote": about, "local": about, "local_name": False}
+        lookup = {"remote": about, "local": about, "local_name": False, **more}
         fd = self.helper.look_up("test", lookup, 0, [self._dns])
 
         def hear(_: int) -> None:
@@ -116,8 +116,7 @@ def test_one_that_has_as_many_requests_as_it_takes_is_not_taken_for_one_that_han
     puppet: Puppet, server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(supervised, "PATIENCE_S", 1.5)
-    monkeypatch.setattr(serving, "BUSY_S", 0.1)
-    monkeypatch.setattr(serving, "MOST_REQUESTS", 5)
+    alter(monkeypatch, {"s6tls.helper.serving.BUSY_S": 0.1, "s6tls.helper.serving.MOST_REQUESTS": 5})
     for _ in range(5):
         server.ask(SILENT)
     server.until(lambda: puppet.asked.qsize() >= 5)
@@ -161,28 +160,19 @@ def has_replies(server: Server, number: int) -> bool:
     return server.replies == [FOUND] * number
 
 
-def test_a_file_of_lookups_that_is_replaced_can_be_read() -> None:
+def test_a_file_of_lookups_that_is_replaced_can_be_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The jail knows files, not names."""
-    assert in_child(read_hosts_twice) == repr(["one.test", "two.test"])
-
-
-def read_hosts_twice() -> list[str]:
-    """Return what a helper finds in a file of hosts, and in the one that takes its place.
-
-    This imports the library of the helper, whose thread no other helper should find gone after a fork.
-    """
-    server = Server("127.0.0.1")
-    names = []
-    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o711)  # the helper is nobody's
         hosts = f"{place}/hosts"
-        patch.setattr("s6tls.helper.lookup._HOSTS", hosts)
-        for module in ("s6tls.helper.supervised", "s6tls.posix.jail"):
-            patch.setattr(f"{module}.LOOKUP_FILES", (hosts,))
-        lookup = {"remote": SILENT, "local": SILENT, "local_name": False, "hosts": True}
-        for name in ("one.test", "two.test"):
-            replace(hosts, f"{SILENT} {name}\n".encode())
-            with os.fdopen(server.helper.look_up("test", lookup, 0, []), "rb") as said:
-                names.append(said.read().removeprefix(b"REMOTEHOST=").removesuffix(b"\0\0").decode())
-        server.close()
-    return names
+        monkeypatch.setattr(supervised, "LOOKUP_FILES", (hosts,))
+        alter(monkeypatch, {"s6tls.helper.lookup._HOSTS": hosts, "s6tls.posix.jail.LOOKUP_FILES": (hosts,)})
+        for number, name in enumerate((b"one.test", b"two.test"), 1):
+            replace(hosts, b"%b %b\n" % (SILENT.encode(), name))
+            server.ask(SILENT, hosts=True)
+            server.until(partial(has_replied, server, number))
+            assert server.replies[-1] == b"REMOTEHOST=%b\0\0" % name
+
+
+def has_replied(server: Server, number: int) -> bool:
+    return len(server.replies) == number

@@ -8,11 +8,11 @@ NEEDED = {
     "accessrules": "identifiers stamp text",
     "helper": "reply texts",
     "pki": "files ocsp parsing",
-    "posix": "backoff descriptors exitcodes identity jail reactor stderr",
+    "posix": "backoff descriptors exitcodes fdpass identity jail layout reactor stderr",
     "posix.linux": "capabilities landlock libc seccomp syscalls trap",
     "tls": "credentials delayed ends library owner policy pump session states variables wire",
     "tls.context": "algorithms build clients errors stapling tickets",
-    "tls.engines": "account engine keeper warmup",
+    "tls.engines": "account engine keeper taking warmup",
     "ucspi": "hearsay image log minutely spawn",
 }
 """All that an engine has of this project, beside what starts it: no command line, no options, no rules, no server."""

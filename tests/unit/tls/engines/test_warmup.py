@@ -47,11 +47,13 @@ def test_no_descriptor_is_left_and_nobody_is_waited_for(
 def test_the_sessions_are_whole_and_of_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     versions: list[str] = []
 
+    notification = variables.notification
+
     def note(pump: Pump) -> bytes:
         versions.append(pump.connection.protocol.decode())
-        return variables.notification(pump)
+        return notification(pump)
 
-    monkeypatch.setattr(warmup, "notification", note)
+    monkeypatch.setattr(variables, "notification", note)
     warmup.warm_up(CASES["ordinary"], SessionOptions())
     assert len(versions) == warmup._TIMES and set(versions) == {"TLSv1.2", "TLSv1.3"}
 

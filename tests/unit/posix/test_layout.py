@@ -1,0 +1,60 @@
+"""Where a process that forks has its things: what is used together lies together, and does what it did."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+
+import pytest
+
+from s6tls.posix import layout
+
+POOL = 16384
+
+
+@pytest.mark.parametrize("size", [64, 160, 512])
+def test_without_gaps_what_is_made_lies_in_few_pools(size: int) -> None:
+    """Half as many as when each pool is half full."""
+    holes = [bytes(size - 33) for _ in range(5000)]
+    random.Random(1).shuffle(holes)
+    del holes[2500:]
+    layout.fill_gaps()
+    made = [bytes(size - 33) for _ in range(4 * POOL // size)]
+    assert len({id(one) // POOL for one in made}) <= 6
+
+
+def test_without_gaps_the_c_library_allocates_above_all_that_is_in_use() -> None:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = (
+        ctypes.c_void_p,
+        (ctypes.c_size_t,),
+        (ctypes.c_void_p,),
+    )
+    chunks = [libc.malloc(3000) for _ in range(200)]
+    for chunk in chunks[:-1:2]:
+        libc.free(chunk)
+    layout.fill_gaps()
+    next_one = libc.malloc(2900)
+    assert next_one > max(chunks)
+    for chunk in (next_one, *chunks[1::2]):
+        libc.free(chunk)
+
+
+def double(number: int) -> list[int]:
+    return [one * 2 for one in range(number)]
+
+
+def uncalled() -> None:
+    """Never run."""
+
+
+def test_the_code_of_what_is_called_moves_and_does_the_same() -> None:
+    before, others = double.__code__, uncalled.__code__
+    layout.gather(lambda: double(1))
+    assert double.__code__ is not before and double.__code__ == before and double(3) == [0, 2, 4]
+    assert uncalled.__code__ is others
+
+
+def test_what_goes_wrong_is_told() -> None:
+    with pytest.raises(ZeroDivisionError):
+        layout.gather(lambda: 1 // 0)
