@@ -116,7 +116,13 @@ def test_relative_links_resolve(page: Path) -> None:
             assert anchor in anchors(linked), target
 
 
-@pytest.mark.parametrize("example", ["s6/hello/run", "systemd/hello.socket", "systemd/hello.service"])
+@pytest.mark.parametrize(
+    "example",
+    [
+        *("s6/hello/run", "runit/hello/run", "daemontools/hello/run", "supervisord/hello.conf"),
+        *("systemd/hello.socket", "systemd/hello.service"),
+    ],
+)
 def test_the_page_on_services_quotes_the_examples(example: str) -> None:
     assert f"```\n{(ROOT / 'examples' / example).read_text()}```\n" in (DOCS / "services.md").read_text()
 

@@ -16,8 +16,9 @@ EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 LOCKS = {
     "run": [],
     "audit": ["audit"],
-    "test": ["audit", "test"],
-    "lowest": ["audit", "test"],
+    "docs": ["docs"],
+    "test": ["audit", "docs", "test"],
+    "lowest": ["audit", "docs", "test"],
     "fuzz": ["audit", "fuzz"],
 }
 

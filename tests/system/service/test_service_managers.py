@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -74,13 +74,7 @@ def s6(*words: str) -> int:
 
 def test_an_s6_service_is_ready_when_it_says_so_and_goes_down_without_cutting_anybody_off(tmp_path: Path) -> None:
     site = Site(tmp_path, "connection")
-    service = tmp_path / "hello"
-    shutil.copytree(EXAMPLES / "s6" / "hello", service)
-    run = (service / "run").read_text()
-    (service / "run").write_text(run.replace("127.0.0.1 8443", "127.0.0.1 0"))
-    for name, path in of(site.pair).items():
-        (service / "env" / name).write_text(path)
-    rules_for_loopback(service)
+    service = own_service(tmp_path, site, "s6")
     with supervised(service) as log:
         port = int(log.wait_for(r"bound to ip 127\.0\.0\.1 port (\d+)$")[0][1])
         plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
@@ -92,6 +86,67 @@ def test_an_s6_service_is_ready_when_it_says_so_and_goes_down_without_cutting_an
             assert client.recv(100) == b"still here"
         assert s6("s6-svwait", "-D", "-t", "20000", str(service)) == 0
         log.wait_for("^s6-tcpserverd: info: exiting$")
+
+
+# runit, daemontools, supervisord
+
+
+def own_supervisord(place: Path, site: Site) -> list[str]:
+    """Make a configuration of the example; its log is what supervisord says."""
+    text = (EXAMPLES / "supervisord" / "hello.conf").read_text().replace("/var/log/hello.log", "/dev/stdout")
+    text = text.replace("127.0.0.1 8443", "127.0.0.1 0").replace("/etc/s6tls/rules.cdb", str(rules_for_loopback(place)))
+    for name, path in of(site.pair).items():
+        text = re.sub(rf'{name}="[^"]*"', f'{name}="{path}"', text)
+    (place / "supervisord.conf").write_text(
+        f"[supervisord]\nnodaemon=true\nuser=root\npidfile={place}/pid\nlogfile=/dev/null\nlogfile_maxbytes=0\n"
+        f"{text}stdout_logfile_maxbytes=0\n"
+    )
+    return ["supervisord", "-c", str(place / "supervisord.conf")]
+
+
+def own_service(place: Path, site: Site, manager: str) -> Path:
+    """Copy the service directory of an example, with the test's port, certificate and rules."""
+    service = place / "hello"
+    shutil.copytree(EXAMPLES / manager / "hello", service)
+    run = (service / "run").read_text()
+    (service / "run").write_text(run.replace("127.0.0.1 8443", "127.0.0.1 0"))
+    for name, path in of(site.pair).items():
+        (service / "env" / name).write_text(path)
+    rules_for_loopback(service)
+    return service
+
+
+@pytest.mark.parametrize("manager", ["runit", "daemontools", "supervisord"])
+def test_other_supervisors_stop_a_service_without_cutting_anybody_off(manager: str, tmp_path: Path) -> None:
+    site = Site(tmp_path, "connection")
+    if manager == "supervisord":
+        words = own_supervisord(tmp_path, site)
+    else:
+        service = str(own_service(tmp_path, site, manager))
+        words = ["runsv" if manager == "runit" else "supervise", service]
+    stop = {"runit": ["sv", "exit"], "daemontools": ["svc", "-dx"], "supervisord": []}[manager]
+    process = subprocess.Popen(words, env={"PATH": PATH}, stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    log = Log(process.stdout)
+    try:
+        port = int(log.wait_for(r"bound to ip 127\.0\.0\.1 port (\d+)$")[0][1])
+        plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        with peers.context(site.authority.file).wrap_socket(plain, server_hostname="localhost") as client:
+            assert client.recv(100) == b"hello, 127.0.0.1\n"
+            if stop:
+                subprocess.Popen([*stop, service], env={"PATH": PATH}, stdout=subprocess.DEVNULL).wait(PATIENCE)
+            else:
+                process.terminate()
+            log.wait_for("^s6-tcpserverd: info: received SIGTERM, quitting$")
+            client.sendall(b"still here")
+            assert client.recv(100) == b"still here"
+        log.wait_for("^s6-tcpserverd: info: exiting$")
+        assert process.wait(PATIENCE) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)
+        log.close()
 
 
 # systemd
@@ -195,6 +250,18 @@ def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
     words = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_unit_is_hardened(tmp_path: Path) -> None:
+    """What systemd thinks of it, from 0 to 10: the less, the less can the service do if somebody takes it over."""
+    (tmp_path / "hello.socket").write_text((EXAMPLES / "systemd" / "hello.socket").read_text())
+    unit = (EXAMPLES / "systemd" / "hello.service").read_text()
+    (tmp_path / "hello.service").write_text(unit.replace("/usr/local/bin/", f"{BIN}/"))
+    words = ["systemd-analyze", "security", "--offline=yes", "--threshold=19", str(tmp_path / "hello.service")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    exposure = re.findall(r"Overall exposure level for hello.service: ([0-9.]+)", done.stdout)
+    assert float(exposure[0]) < 2.0
 
 
 def test_systemd_makes_the_account_of_the_engines() -> None:
