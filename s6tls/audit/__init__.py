@@ -6,6 +6,7 @@
 - `lint`, with a module for each kind of finding.
 - `minimise`: the fewest rules, and fewer still.
 - `logs`: clients from logs, and replay.
+- `suggest`: from logs to rules, and to narrower ones.
 - `policy`: expectations, and whether they hold.
 - `formats`: rules as other programs write them, and as text.
 - `picture`: the address space as a map.

@@ -23,6 +23,8 @@ COMMANDS = (
     ("coverage", "how many addresses are allowed, denied and undecided"),
     ("minimise", "the fewest rules that decide equally"),
     ("replay", "what is decided for the clients of a log"),
+    ("suggest", "allow rules for the clients of a log"),
+    ("tighten", "narrower rules, which decide equally for the clients of a log"),
     ("expect", "whether all is decided as expected"),
     ("import", "rules from the forms of other programs"),
     ("export", "rules in the forms of other programs"),
