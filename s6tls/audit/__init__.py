@@ -9,6 +9,7 @@
 - `suggest`: from logs to rules, and to narrower ones.
 - `policy`: expectations, and whether they hold.
 - `formats`: rules as other programs write them, and as text.
+- `kernel`: what rules deny by address, as a table of nftables.
 - `picture`: the address space as a map.
 - `report`, with the page that runs in a browser.
 """

@@ -28,6 +28,7 @@ COMMANDS = (
     ("expect", "whether all is decided as expected"),
     ("import", "rules from the forms of other programs"),
     ("export", "rules in the forms of other programs"),
+    ("sync", "drops in the kernel whom rules deny"),
     ("build", "a cdb from rules in text form"),
     ("map", "a picture of who gets in"),
     ("report", "all of this on one page, for a browser"),

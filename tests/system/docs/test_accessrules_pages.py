@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from s6tls.accessrules import Rule
+from tests.support.kernel.namespace import Namespace, namespace
 from tests.support.rules import trees
-from tests.support.servers import PATH, PATIENCE
 
 ROOT = Path(__file__).parents[3]
-PAGES = ["explain", "lint", "diff", "coverage", "minimise", "replay", "suggest", "tighten", "expect", "map", "report"]
+PAGES = ["explain", "lint", "diff", "coverage", "minimise", "replay", "suggest", "tighten", "expect", "sync", "map"]
+PAGES += ["report"]
 PROXY_LOG = (
     "Feb  6 12:14:14 lb haproxy[9]: 192.0.2.1:3317 [06/Feb/2026:12:14:14.655] www app/a 10/0/30/69/109 200 2750\n"
 )
@@ -52,13 +53,21 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def space() -> Iterator[Namespace]:
+    """Where the examples run: one page changes the kernel's tables."""
+    with namespace() as made:
+        yield made
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_the_examples_print_what_the_page_says(name: str, place: Path) -> None:
+def test_the_examples_print_what_the_page_says(
+    name: str, place: Path, space: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
     examples = _EXAMPLE.findall((ROOT / f"docs/s6-accessrules-{name}.md").read_text())
     assert any(f"s6-accessrules {name} " in command for command, _ in examples)
     for command, shown in examples:
-        done = subprocess.run(
-            ["sh", "-c", command], cwd=place, env={"PATH": PATH}, capture_output=True, text=True, timeout=PATIENCE
-        )
+        done = space.run(["sh", "-c", command])
         output = re.sub("^    ", "", shown, flags=re.MULTILINE)
         assert output in (done.stdout + done.stderr, done.stderr + done.stdout), command
