@@ -6,8 +6,10 @@
 - `lint`, with a module for each kind of finding.
 - `minimise`: the fewest rules, and fewer still.
 - `logs`: clients from logs, and replay.
+- `suggest`: from logs to rules, and to narrower ones.
 - `policy`: expectations, and whether they hold.
 - `formats`: rules as other programs write them, and as text.
+- `kernel`: what rules deny by address, as a table of nftables.
 - `picture`: the address space as a map.
 - `report`, with the page that runs in a browser.
 """

@@ -26,17 +26,21 @@ __all__ = ["parse", "write"]
 
 def parse(data: bytes, *, allow: bool = True) -> Parsed:
     """Read a list whose networks are all allowed, or all denied.  Raises BadText."""
-    statements: list[Statement] = []
+    return first_match(sorted(statements(data, allow=allow), key=lambda said: said.network.length))
+
+
+def statements(data: bytes, *, allow: bool = True) -> list[Statement]:
+    """Return what the lines of a list say, one after the other.  Raises BadText."""
+    found: list[Statement] = []
     rule = plain_rule(allow)
 
     def take(number: int, line: str) -> None:
         text, note, *_ = *re.split("[#;]", line, maxsplit=1), ""
         if text.strip():
-            statements.append(Statement(network(text.strip()), rule, number, clean(note)))
+            found.append(Statement(network(text.strip()), rule, number, clean(note)))
 
     each_line(data, take)
-    widest_first = sorted(statements, key=lambda said: said.network.length)
-    return first_match(widest_first)
+    return found
 
 
 def write(loaded: LoadedRules, *, allow: bool = True) -> str:

@@ -18,6 +18,8 @@ from s6tls.audit.logs.stream import LogError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from s6tls.audit.logs.times import Since
+
 TEXTS = 1 << 18
 """How many different texts of addresses are counted before their counts are handed on."""
 
@@ -38,6 +40,7 @@ class Log:
         *,
         expression: bytes | None = None,
         forwarded: int = FIRST,
+        since: Since | None = None,
         progress: Progress = silent,
     ) -> None:
         """Open a log, gzip and zstd included; ``-`` is stdin.
@@ -45,7 +48,7 @@ class Log:
         `format` is one of `FORMATS`; without one, it is guessed.  `field` names the key in JSON (a dotted path into
         objects, if need be) or the column, by its heading or its number.  `expression` is a regular expression whose
         group ``client`` is the client, instead of a format.  `forwarded` is the index of the client in a list such as
-        X-Forwarded-For has, from its end if negative.
+        X-Forwarded-For has, from its end if negative.  `since` leaves lines out.
 
         Raises ValueError if the expression is none, LogError if no format fits the log, or several do with different
         clients, and OSError.
@@ -60,9 +63,13 @@ class Log:
         head = next(pieces, b"")
         whole = chain([head] if head else [], pieces)
         if format in (None, "json") and expression is None and is_document(head):
+            if since is not None:
+                raise LogError("a JSON document: only lines can be left out by their times")
             self.format, self._words = document(whole, field, forwarded)
             return
         chunks = stream.line_chunks(whole)
+        if since is not None:
+            chunks = since.filtered(chunks)
         if expression is not None:
             self.format, self._words = Expression.name, Expression(expression, forwarded).read(chunks)
         else:

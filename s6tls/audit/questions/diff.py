@@ -205,11 +205,19 @@ class Clients:
             known[number] = known.get(number, 0) + lines
         self._sorted.clear()
 
+    def numbers(self, family: Family) -> list[int]:
+        """Return the addresses of a family's clients in order, each once."""
+        return self._in_order(family)[0]
+
     def within(self, difference: Difference) -> tuple[int, int]:
         """Return how many clients a difference touches, and how many lines they have."""
-        numbers, sums = self._in_order(difference.family)
+        return self.count(difference.family, difference.ranges)
+
+    def count(self, family: Family, ranges: Iterable[Range]) -> tuple[int, int]:
+        """Return how many clients these ranges have, and how many lines those have."""
+        numbers, sums = self._in_order(family)
         clients = hits = 0
-        for start, end in difference.ranges:
+        for start, end in ranges:
             first, last = bisect_left(numbers, start), bisect_left(numbers, end)
             clients += last - first
             hits += sums[last] - sums[first]

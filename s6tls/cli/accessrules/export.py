@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
+from s6tls.cli.accessrules import nft
 from s6tls.cli.accessrules.common import JSON, count, load, progress, refuse_overwriting, say_json
 from s6tls.cli.accessrules.formats import MOST_FAULTS, check_format, daemon_name, write_text
 from s6tls.cli.frame.options import Option, Synopsis, UsageError
@@ -23,6 +24,9 @@ SYNOPSIS = Synopsis(
     (
         Option("", ("verdict",), "allow|deny", "whom a list (`cidr`, `haproxy`) is to have. Default: `allow`"),
         Option("", ("daemon",), "NAME", "the daemon that the lines of a hosts.allow are for. Default: `ALL`"),
+        "A table for nftables",
+        *nft.OPTIONS,
+        "Output",
         replace(JSON, help="answer in JSON; it needs OUT, since the text itself goes to stdout without"),
     ),
     "FORMAT RULES [OUT]",
@@ -34,6 +38,7 @@ FORMATS: dict[bytes, tuple[str, ...]] = {
     b"cidr": ("verdict",),
     b"nginx": (),
     b"haproxy": ("verdict",),
+    b"nft": tuple(option.name for option in nft.OPTIONS),
 }
 
 
@@ -50,10 +55,14 @@ def body(argv: list[bytes]) -> int:
     format_ = check_format(name, given, FORMATS)
     allow = given.choice("verdict", "allow") == "allow"
     daemon = daemon_name(given) or "ALL"
+    wanted = nft.table(given) if format_ == "nft" else None
     with progress() as tell:
         contents = load(rules, tell)
     try:
-        made = _made(format_, contents, allow, daemon)
+        if wanted is not None:
+            made = nft.commands(wanted, contents, given)
+        else:
+            made = _made(format_, contents, allow, daemon)
     except Unsayable as unsayable:
         for key, why in unsayable.reasons[:MOST_FAULTS]:
             log(SYNOPSIS.program, "error", f"unable to export {shown(key)}: {why}")

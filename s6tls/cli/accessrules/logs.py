@@ -9,6 +9,7 @@ from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.logs.clients import FIRST, LAST
 from s6tls.audit.logs.formats import FORMATS, WITH_FIELDS
 from s6tls.audit.logs.log import Log
+from s6tls.audit.logs.times import Since
 from s6tls.cli.accessrules.common import count, reading
 from s6tls.cli.frame.options import Given, Option, UsageError, number
 from s6tls.ucspi.log import log
@@ -36,7 +37,7 @@ FORWARDED = Option(
 OPTIONS = (FORMAT, REGEX, FIELD, FORWARDED)
 
 
-def open_log(path: bytes, given: Given, progress: Progress = silent) -> Log:
+def open_log(path: bytes, given: Given, progress: Progress = silent, since: Since | None = None) -> Log:
     """Open a log as the options say.  Raises UsageError and OSError."""
     format, expression = given.choice("format"), given.value("regex")
     field = given.value("field")
@@ -51,6 +52,7 @@ def open_log(path: bytes, given: Given, progress: Progress = silent) -> Log:
             None if field is None else field.decode("utf-8", "surrogateescape"),
             expression=expression,
             forwarded=_forwarded(given),
+            since=since,
             progress=progress,
         )
     except ValueError as error:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from s6tls.accessrules import Rule
+from tests.support.kernel.namespace import Namespace, namespace
 from tests.support.rules import trees
-from tests.support.servers import PATH, PATIENCE
 
 ROOT = Path(__file__).parents[3]
-PAGES = ["explain", "lint", "diff", "coverage", "minimise", "replay", "expect", "map", "report"]
+PAGES = ["explain", "lint", "diff", "coverage", "minimise", "replay", "suggest", "tighten", "expect", "sync", "map"]
+PAGES += ["report"]
 PROXY_LOG = (
     "Feb  6 12:14:14 lb haproxy[9]: 192.0.2.1:3317 [06/Feb/2026:12:14:14.655] www app/a 10/0/30/69/109 200 2750\n"
 )
 IIS_LOG = "2026-12-22 01:22:09 192.0.2.30 POST /x - 80 - 203.0.113.9 agent - 404 0 2 12\n"
 LOG = "203.0.113.9\n198.51.100.1\n203.0.113.9\n-\n192.0.2.1\n"
+STAFF_LOG = "10.2.3.1\n10.2.3.2\n10.2.3.3\n10.2.3.1\n10.2.3.7\n10.2.3.7\n192.0.2.77\n"
+PROVIDERS = "10.2.0.0/16  # campus\n10.2.3.0/24  # lab\n192.0.2.0/24  # office\n"
 OFFICES: trees.Rules = {
     b"ip4/10.0.0.0_8": Rule(False),
     b"ip4/10.2.0.0_16": Rule(True),
@@ -44,18 +47,27 @@ def place(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "rules/named/tree", tmp_path / "new")
     shutil.rmtree(tmp_path / "new/ip4/203.0.113.0_24")
     trees.write_tree(bytes(tmp_path / "offices"), OFFICES)
-    for name, lines in {"access": LOG, "proxy": PROXY_LOG, "iis": IIS_LOG}.items():
+    (tmp_path / "providers.txt").write_text(PROVIDERS)
+    for name, lines in {"access": LOG, "staff": STAFF_LOG, "proxy": PROXY_LOG, "iis": IIS_LOG}.items():
         (tmp_path / f"{name}.log").write_text(lines)
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def space() -> Iterator[Namespace]:
+    """Where the examples run: one page changes the kernel's tables."""
+    with namespace() as made:
+        yield made
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_the_examples_print_what_the_page_says(name: str, place: Path) -> None:
+def test_the_examples_print_what_the_page_says(
+    name: str, place: Path, space: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
     examples = _EXAMPLE.findall((ROOT / f"docs/s6-accessrules-{name}.md").read_text())
     assert any(f"s6-accessrules {name} " in command for command, _ in examples)
     for command, shown in examples:
-        done = subprocess.run(
-            ["sh", "-c", command], cwd=place, env={"PATH": PATH}, capture_output=True, text=True, timeout=PATIENCE
-        )
+        done = space.run(["sh", "-c", command])
         output = re.sub("^    ", "", shown, flags=re.MULTILINE)
         assert output in (done.stdout + done.stderr, done.stderr + done.stdout), command

@@ -29,6 +29,8 @@ OTHERS: dict[str, set[str]] = {
     "s6-accessrules": {"--json"},
     "s6-accessrules expect": {"-H"},
     "s6-accessrules explain": {"-p"},
+    "s6-accessrules export": {"-H"},
+    "s6-accessrules sync": {"-H", "--rules-on"},
     "s6-accessrules-cdb-from-fs": {"-i", "-x"},
     "s6-envuidgid": {"-U"},
 }
