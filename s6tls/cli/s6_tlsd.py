@@ -22,7 +22,7 @@ from s6tls.cli.frame.options import (
 from s6tls.posix.identity import IdRange
 from s6tls.posix.jail import Level
 from s6tls.posix.process import fork
-from s6tls.stages.tlsd import Tlsd
+from s6tls.stages.tlsd import Tlsd, Welcome
 from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
 from s6tls.ucspi.spawn import exits
 
@@ -113,11 +113,19 @@ ENGINE_OPTIONS = (
         "See [s6-tlsd](s6-tlsd.md#an-id-for-each-engine)",
     ),
 )
+SOCKET = Option(
+    "",
+    ("socket",),
+    None,
+    "give the program a socket on 0 and 1, as programs made for inetd want it, instead of two pipes. "
+    "See [s6-tlsd](s6-tlsd.md#a-socket-for-the-program)",
+)
+PROGRAM_OPTIONS = (SOCKET,)
 KEEP_OPTIONS = (
     Option("Z", ("keep",), None, "leave the variables that name keys and certificates to the program"),
     Option("z", ("no-keep",), None, "remove them (the default)", alternative=True),
 )
-SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, JAIL, *KEEP_OPTIONS), "prog...")
+SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, JAIL, *PROGRAM_OPTIONS, *KEEP_OPTIONS), "prog...")
 
 
 def engine_options(given: Given, patience_ms: int = 0, jail: str = "best") -> SessionOptions:
@@ -199,7 +207,8 @@ def _engine_uids(value: bytes | None) -> IdRange | None:
 def stage(given: Given, runtime: Runtime) -> Tlsd:
     """Make the stage.  Raises UsageError."""
     given.number("v", 1)
-    return Tlsd(engine_options(given, runtime.patience_ms, runtime.jail), given.flag("Z"), runtime.engine_starter())
+    options = engine_options(given, runtime.patience_ms, runtime.jail)
+    return Tlsd(options, Welcome(given.flag("Z"), given.flag("socket")), runtime.engine_starter())
 
 
 def main() -> NoReturn:

@@ -1,6 +1,6 @@
 """The stage of s6-tlsd: TLS between the network and the next program.
 
-The next program gets pipes instead of the network.  An engine, in a process of its
+The next program gets pipes, or a socket, instead of the network.  An engine, in a process of its
 own, stands between them.  The stage is done when the engine reports the handshake done.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from s6tls.helper.reply import Answers, RefusalReply, Reply
@@ -48,13 +50,24 @@ class EngineStarter(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Welcome:
+    """What the next program finds.
+
+    `keep` leaves key and certificate variables in its environment.  `socket` is for programs that want one on 0 and 1.
+    """
+
+    keep: bool = False
+    socket: bool = False
+
+
 class Tlsd:
-    """Give the next program a TLS session.  `keep` leaves key and certificate variables in its environment."""
+    """Give the next program a TLS session."""
 
     program = "s6-tlsd"
 
-    def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
-        self._options, self._keep, self._starter = options, keep, starter
+    def __init__(self, options: SessionOptions, welcome: Welcome, starter: EngineStarter) -> None:
+        self._options, self._welcome, self._starter = options, welcome, starter
 
     def prepare(self, env: dict[bytes, bytes]) -> None:
         """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
@@ -65,12 +78,11 @@ class Tlsd:
         parameters = TlsParameters.from_environment(image.env, self._options)
         with contextlib.ExitStack() as unless_submitted:
             try:
-                ends = pipes(3, unless_submitted)
+                app_in, app_out, from_app, to_app = self._program_ends(unless_submitted)
+                notified, notify = pipes(1, unless_submitted)[0]
                 network = self._own(image.stdin, unless_submitted)
             except OSError as error:
                 raise StageExit(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
-            (app_in, to_app), (from_app, app_out), (notified, notify) = ends
-            widen(to_app)
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
             client = peer(image.env)
             gone = self._starter.submit(parameters, fds, client)
@@ -82,7 +94,7 @@ class Tlsd:
         def established(variables: dict[bytes, bytes]) -> None:
             if held is not None:
                 held.give_program()
-            if not self._keep:
+            if not self._welcome.keep:
                 unset_parameters(image)
             image.unset(SESSION_VARIABLES)
             image.env.update(variables)
@@ -99,13 +111,23 @@ class Tlsd:
         )
         return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held))
 
+    def _program_ends(self, cleanup: contextlib.ExitStack) -> tuple[int, int, int, int]:
+        """Return the program's 0 and 1, and the engine's ends: what it reads from, and what it writes to.
+
+        Raises OSError.
+        """
+        if self._welcome.socket:
+            theirs, ours = socket_pair(cleanup)
+            return theirs, theirs, ours, copy(ours, cleanup)
+        (app_in, to_app), (from_app, app_out) = pipes(2, cleanup)
+        widen(to_app)
+        return app_in, app_out, from_app, to_app
+
     def _own(self, network: int, cleanup: contextlib.ExitStack) -> int | None:
         """Return a descriptor of the client's connection for a server to keep.  Raises OSError."""
         if not self._starter.gives_accounts:
             return None
-        own = os.dup(network)
-        cleanup.callback(os.close, own)
-        return own
+        return copy(network, cleanup)
 
     def _deadline(self, image: Image, client: str, held: _Held | None) -> Deadline | None:
         if not self._options.handshake_timeout_ms:
@@ -161,6 +183,21 @@ def pipes(count: int, cleanup: contextlib.ExitStack) -> list[tuple[int, int]]:
     for _ in range(count):
         made.append(os.pipe2(os.O_CLOEXEC))
     return made
+
+
+def socket_pair(cleanup: contextlib.ExitStack) -> tuple[int, int]:
+    """Return the ends of a new pair, which `cleanup` is told to close.  Raises OSError."""
+    one, other = (end.detach() for end in socket.socketpair())
+    for fd in (one, other):
+        cleanup.callback(os.close, fd)
+    return one, other
+
+
+def copy(fd: int, cleanup: contextlib.ExitStack) -> int:
+    """Return another descriptor of the same, which `cleanup` is told to close.  Raises OSError."""
+    other = os.dup(fd)
+    cleanup.callback(os.close, other)
+    return other
 
 
 def _close_all(made: list[tuple[int, int]]) -> None:

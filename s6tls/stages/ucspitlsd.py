@@ -1,9 +1,9 @@
 """Delayed encryption, UCSPI-TLS: the stage of s6-ucspitlsd.  How its engine waits is `s6tls.tls.delayed`.
 
-The next program talks to the network in clear, and finds in its environment the numbers of
-three more descriptors: a control socket (SSLCTLFD), and two pipes (SSLREADFD, SSLWRITEFD)
-to an engine that waits.  When the program writes one of two commands on the control
-socket, the engine does the handshake, and from then on the program uses the pipes:
+The next program talks to the network in clear, and finds in its environment the numbers of three more descriptors: a
+control socket (SSLCTLFD), and two pipes (SSLREADFD, SSLWRITEFD) to an engine that waits.  UCSPITLS says that there is
+one; a rule may have said more there. When the program writes one of two commands on the control socket, the engine
+does the handshake, and from then on the program uses the pipes:
 
 - ``y``: the engine says nothing, and closes its end of the control socket.
 - ``Y``: when the handshake is done, the engine writes the session's variables as NUL-terminated
@@ -17,12 +17,10 @@ encrypted is never sent in clear.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.stages.tlsd import EngineStarter, peer, pipes, unset_parameters
+from s6tls.stages.tlsd import EngineStarter, copy, peer, pipes, socket_pair, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, SessionOptions, TlsParameters
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
@@ -50,8 +48,8 @@ class Ucspitlsd:
         with contextlib.ExitStack() as unless_submitted:
             try:
                 (app_in, to_app), (from_app, app_out) = pipes(2, unless_submitted)
-                control, command = _socket_pair(unless_submitted)
-                network = {fd: _copy(fd, unless_submitted) for fd in {image.stdin, image.stdout}}
+                control, command = socket_pair(unless_submitted)
+                network = {fd: copy(fd, unless_submitted) for fd in {image.stdin, image.stdout}}
                 told, account = pipes(1, unless_submitted)[0] if self._starter.gives_accounts else (None, None)
             except OSError as error:
                 raise StageExit(PROGRAM, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
@@ -65,16 +63,4 @@ class Ucspitlsd:
         image.unset(SESSION_VARIABLES)
         for name, fd in ((b"SSLCTLFD", control), (b"SSLREADFD", app_in), (b"SSLWRITEFD", app_out)):
             image.env[name] = b"%d" % image.hand(fd)
-
-
-def _socket_pair(cleanup: contextlib.ExitStack) -> tuple[int, int]:
-    ours, theirs = (end.detach() for end in socket.socketpair())
-    for fd in (ours, theirs):
-        cleanup.callback(os.close, fd)
-    return ours, theirs
-
-
-def _copy(fd: int, cleanup: contextlib.ExitStack) -> int:
-    copy = os.dup(fd)
-    cleanup.callback(os.close, copy)
-    return copy
+        image.env.setdefault(b"UCSPITLS", b"")
