@@ -68,6 +68,13 @@ ENGINE_OPTIONS = (
     Option("", ("mandatory-sni",), None, "the same as `-k2`", alternative=True),
     Option(
         "",
+        ("sni-directory",),
+        "directory",
+        "with `-k1`, which it implies, or `-k2`: take the pairs for server names from this directory, too. "
+        "See [s6-tlsd](s6-tlsd.md#a-directory-of-names)",
+    ),
+    Option(
+        "",
         ("alpn",),
         "protocols",
         "agree with the client on one of these, separated by commas, the best first. See [s6-tlsd](s6-tlsd.md#alpn)",
@@ -135,6 +142,7 @@ def engine_options(given: Given, patience_ms: int = 0, jail: str = "best") -> Se
         demand_close_notify=given.flag("J"),
         client_certificate=_client_certificate(given),
         sni_level=_sni_level(given),
+        sni_directory=_sni_directory(given),
         handshake_timeout_ms=given.number("K", patience_ms),
         stall_timeout_ms=stall_timeout_ms(given),
         alpn=_protocols(given.value("alpn")),
@@ -156,10 +164,19 @@ def _client_certificate(given: Given) -> ClientCertificate:
 
 
 def _sni_level(given: Given) -> SniLevel:
-    """Read -k, --sni and --mandatory-sni.  Raises UsageError."""
-    if given.flag("sni"):
-        return SniLevel.OPTIONAL
-    return SniLevel.MANDATORY if given.flag("mandatory-sni") else SniLevel(min(given.number("k", 0), 2))
+    """Read -k, --sni, --mandatory-sni, and what --sni-directory implies.  Raises UsageError."""
+    if given.flag("mandatory-sni"):
+        return SniLevel.MANDATORY
+    level = SniLevel.OPTIONAL if given.flag("sni") else SniLevel(min(given.number("k", 0), 2))
+    return max(level, SniLevel.OPTIONAL) if given.flag("sni-directory") else level
+
+
+def _sni_directory(given: Given) -> bytes:
+    """Read --sni-directory.  Raises UsageError."""
+    directory = given.value("sni-directory")
+    if directory == b"":
+        raise UsageError("invalid value for --sni-directory: the name of a directory is expected")
+    return directory or b""
 
 
 def _protocols(value: bytes | None) -> tuple[bytes, ...]:

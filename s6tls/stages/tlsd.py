@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from s6tls.accessrules.text import shown
 from s6tls.helper.reply import Answers, RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import put_away, take_out
@@ -23,6 +24,7 @@ from s6tls.tls.credentials import (
     TLS_PREFIXES,
     TLS_VARIABLES,
     SessionOptions,
+    SniLevel,
     TlsParameters,
 )
 from s6tls.tls.ends import Descriptors
@@ -31,6 +33,7 @@ from s6tls.ucspi.image import Deadline, Image, StageExit
 
 _SYSTEM = ExitCode.SYSTEM
 _PIPE_BYTES = 2**18
+_MOST_NAMES_TOLD = 100
 
 
 class EngineStarter(Protocol):
@@ -69,9 +72,9 @@ class Tlsd:
     def __init__(self, options: SessionOptions, welcome: Welcome, starter: EngineStarter) -> None:
         self._options, self._welcome, self._starter = options, welcome, starter
 
-    def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
-        self._starter.prepare(TlsParameters.from_environment(env, self._options))
+    def prepare(self, env: dict[bytes, bytes]) -> str:
+        """Get ready for clients that no rule gives other parameters; tell which names are served.  Raises StageExit."""
+        return get_ready(self._starter, TlsParameters.from_environment(env, self._options))
 
     def apply(self, image: Image) -> Reply:
         """Put an engine between the network and `image`.  Raises StageExit (96, 111)."""
@@ -168,6 +171,19 @@ class _Held:
         self._image.stdout = self._image.stdin
         os.close(stdin)
         os.close(stdout)
+
+
+def get_ready(starter: EngineStarter, parameters: TlsParameters) -> str:
+    """Have engines ready; return what is to be said of the server names, if they matter.  Raises StageExit."""
+    starter.prepare(parameters)
+    if parameters.options.sni_level is SniLevel.NONE:
+        return ""
+    names = parameters.paths.server_names()
+    told = [shown(name) for name in names[:_MOST_NAMES_TOLD] if name]
+    more = len(names) - _MOST_NAMES_TOLD
+    told += [f"{more} more"] if more > 0 else []
+    told += ["others with the default certificate"] if b"" in names else ["no others"]
+    return f"serves {', '.join(told)}"
 
 
 def unset_parameters(image: Image) -> None:

@@ -20,7 +20,7 @@ import contextlib
 from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.stages.tlsd import EngineStarter, copy, peer, pipes, socket_pair, unset_parameters
+from s6tls.stages.tlsd import EngineStarter, copy, get_ready, peer, pipes, socket_pair, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, SessionOptions, TlsParameters
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
@@ -38,9 +38,9 @@ class Ucspitlsd:
     def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
         self._options, self._keep, self._starter = replace(options, delayed=True), keep, starter
 
-    def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
-        self._starter.prepare(TlsParameters.from_environment(env, self._options))
+    def prepare(self, env: dict[bytes, bytes]) -> str:
+        """Get ready for clients that no rule gives other parameters; tell which names are served.  Raises StageExit."""
+        return get_ready(self._starter, TlsParameters.from_environment(env, self._options))
 
     def apply(self, image: Image) -> None:
         """Have an engine wait beside `image`, and give that the ways to it.  Raises StageExit (96, 111)."""
