@@ -127,7 +127,14 @@ SOCKET = Option(
     "give the program a socket on 0 and 1, as programs made for inetd want it, instead of two pipes. "
     "See [s6-tlsd](s6-tlsd.md#a-socket-for-the-program)",
 )
-PROGRAM_OPTIONS = (SOCKET,)
+CGI = Option(
+    "",
+    ("cgi",),
+    None,
+    "give the program also the variables of CGI and mod_ssl, such as `REMOTE_ADDR`, `HTTPS` and `SSL_CLIENT_S_DN`. "
+    "See [s6-tlsd](s6-tlsd.md#variables-of-cgi)",
+)
+PROGRAM_OPTIONS = (SOCKET, CGI)
 KEEP_OPTIONS = (
     Option("Z", ("keep",), None, "leave the variables that name keys and certificates to the program"),
     Option("z", ("no-keep",), None, "remove them (the default)", alternative=True),
@@ -225,7 +232,7 @@ def stage(given: Given, runtime: Runtime) -> Tlsd:
     """Make the stage.  Raises UsageError."""
     given.number("v", 1)
     options = engine_options(given, runtime.patience_ms, runtime.jail)
-    return Tlsd(options, Welcome(given.flag("Z"), given.flag("socket")), runtime.engine_starter())
+    return Tlsd(options, Welcome(given.flag("Z"), given.flag("socket"), given.flag("cgi")), runtime.engine_starter())
 
 
 def main() -> NoReturn:

@@ -18,6 +18,7 @@ from s6tls.accessrules.text import shown
 from s6tls.helper.reply import Answers, RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import put_away, take_out
+from s6tls.stages.cgi import say_it_as_cgi
 from s6tls.tls.credentials import (
     BAD_HANDSHAKE,
     SESSION_VARIABLES,
@@ -57,11 +58,13 @@ class EngineStarter(Protocol):
 class Welcome:
     """What the next program finds.
 
-    `keep` leaves key and certificate variables in its environment.  `socket` is for programs that want one on 0 and 1.
+    `keep` leaves key and certificate variables in its environment.  `socket` is for programs that want one on 0 and 1,
+    `cgi` for those that read CGI's variables.
     """
 
     keep: bool = False
     socket: bool = False
+    cgi: bool = False
 
 
 class Tlsd:
@@ -101,6 +104,8 @@ class Tlsd:
                 unset_parameters(image)
             image.unset(SESSION_VARIABLES)
             image.env.update(variables)
+            if self._welcome.cgi:
+                say_it_as_cgi(image.env)
             told.update(variables)
 
         def keep(fd: int, said: bytes) -> None:
