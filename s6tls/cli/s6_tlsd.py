@@ -22,7 +22,7 @@ from s6tls.cli.frame.options import (
 from s6tls.posix.identity import IdRange
 from s6tls.posix.jail import Level
 from s6tls.posix.process import fork
-from s6tls.stages.tlsd import Tlsd
+from s6tls.stages.tlsd import Tlsd, Welcome
 from s6tls.tls.credentials import ClientCertificate, SessionOptions, SniLevel
 from s6tls.ucspi.spawn import exits
 
@@ -66,6 +66,13 @@ ENGINE_OPTIONS = (
     ),
     Option("", ("sni",), None, "the same as `-k1`", alternative=True),
     Option("", ("mandatory-sni",), None, "the same as `-k2`", alternative=True),
+    Option(
+        "",
+        ("sni-directory",),
+        "directory",
+        "with `-k1`, which it implies, or `-k2`: take the pairs for server names from this directory, too. "
+        "See [s6-tlsd](s6-tlsd.md#a-directory-of-names)",
+    ),
     Option(
         "",
         ("alpn",),
@@ -113,11 +120,26 @@ ENGINE_OPTIONS = (
         "See [s6-tlsd](s6-tlsd.md#an-id-for-each-engine)",
     ),
 )
+SOCKET = Option(
+    "",
+    ("socket",),
+    None,
+    "give the program a socket on 0 and 1, as programs made for inetd want it, instead of two pipes. "
+    "See [s6-tlsd](s6-tlsd.md#a-socket-for-the-program)",
+)
+CGI = Option(
+    "",
+    ("cgi",),
+    None,
+    "give the program also the variables of CGI and mod_ssl, such as `REMOTE_ADDR`, `HTTPS` and `SSL_CLIENT_S_DN`. "
+    "See [s6-tlsd](s6-tlsd.md#variables-of-cgi)",
+)
+PROGRAM_OPTIONS = (SOCKET, CGI)
 KEEP_OPTIONS = (
     Option("Z", ("keep",), None, "leave the variables that name keys and certificates to the program"),
     Option("z", ("no-keep",), None, "remove them (the default)", alternative=True),
 )
-SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, JAIL, *KEEP_OPTIONS), "prog...")
+SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, JAIL, *PROGRAM_OPTIONS, *KEEP_OPTIONS), "prog...")
 
 
 def engine_options(given: Given, patience_ms: int = 0, jail: str = "best") -> SessionOptions:
@@ -127,6 +149,7 @@ def engine_options(given: Given, patience_ms: int = 0, jail: str = "best") -> Se
         demand_close_notify=given.flag("J"),
         client_certificate=_client_certificate(given),
         sni_level=_sni_level(given),
+        sni_directory=_sni_directory(given),
         handshake_timeout_ms=given.number("K", patience_ms),
         stall_timeout_ms=stall_timeout_ms(given),
         alpn=_protocols(given.value("alpn")),
@@ -148,10 +171,19 @@ def _client_certificate(given: Given) -> ClientCertificate:
 
 
 def _sni_level(given: Given) -> SniLevel:
-    """Read -k, --sni and --mandatory-sni.  Raises UsageError."""
-    if given.flag("sni"):
-        return SniLevel.OPTIONAL
-    return SniLevel.MANDATORY if given.flag("mandatory-sni") else SniLevel(min(given.number("k", 0), 2))
+    """Read -k, --sni, --mandatory-sni, and what --sni-directory implies.  Raises UsageError."""
+    if given.flag("mandatory-sni"):
+        return SniLevel.MANDATORY
+    level = SniLevel.OPTIONAL if given.flag("sni") else SniLevel(min(given.number("k", 0), 2))
+    return max(level, SniLevel.OPTIONAL) if given.flag("sni-directory") else level
+
+
+def _sni_directory(given: Given) -> bytes:
+    """Read --sni-directory.  Raises UsageError."""
+    directory = given.value("sni-directory")
+    if directory == b"":
+        raise UsageError("invalid value for --sni-directory: the name of a directory is expected")
+    return directory or b""
 
 
 def _protocols(value: bytes | None) -> tuple[bytes, ...]:
@@ -199,7 +231,8 @@ def _engine_uids(value: bytes | None) -> IdRange | None:
 def stage(given: Given, runtime: Runtime) -> Tlsd:
     """Make the stage.  Raises UsageError."""
     given.number("v", 1)
-    return Tlsd(engine_options(given, runtime.patience_ms, runtime.jail), given.flag("Z"), runtime.engine_starter())
+    options = engine_options(given, runtime.patience_ms, runtime.jail)
+    return Tlsd(options, Welcome(given.flag("Z"), given.flag("socket"), given.flag("cgi")), runtime.engine_starter())
 
 
 def main() -> NoReturn:

@@ -37,6 +37,7 @@ SYNOPSIS = Synopsis(
         Option("e", (), None, "run the access stage in any case (an older option)"),
         "**TLS** ([s6-tlsd](s6-tlsd.md))",
         *(option for option in s6_tlsd.ENGINE_OPTIONS if option not in LIMIT_OPTIONS),
+        *s6_tlsd.PROGRAM_OPTIONS,
         *s6_tlsd.KEEP_OPTIONS,
         "**the program's ids** ([s6-applyuidgid](s6-applyuidgid.md))",
         *s6_tcpserver.IDENTITY_OPTIONS,
@@ -73,7 +74,8 @@ def chain_words(given: Given) -> list[bytes]:
     if given.flag("L"):
         header = [_ours(b"proxy-server"), b"--before-tlsd", *_header_options(given), b"--"]
         words = header + words if _rules_judge_the_client(given) else words + header
-    words += [_ours(b"s6-tlsd"), *_pick(given, (*s6_tlsd.ENGINE_OPTIONS, *s6_tlsd.KEEP_OPTIONS)), b"--"]
+    of_tlsd = (*s6_tlsd.ENGINE_OPTIONS, *s6_tlsd.PROGRAM_OPTIONS, *s6_tlsd.KEEP_OPTIONS)
+    words += [_ours(b"s6-tlsd"), *_pick(given, of_tlsd), b"--"]
     identity = [b"-Uz"] if given.flag("U") else _pick(given, s6_applyuidgid.IDENTITY_OPTIONS)
     if identity:
         words += [_ours(b"s6-applyuidgid"), *identity, b"--"]

@@ -10,7 +10,11 @@ from s6tls.cli.frame.options import Given, Synopsis
 from s6tls.stages.ucspitlsd import Ucspitlsd
 from s6tls.tls.delayed import PROGRAM
 
-SYNOPSIS = Synopsis(PROGRAM, s6_tlsd.SYNOPSIS.table, s6_tlsd.SYNOPSIS.words)
+SYNOPSIS = Synopsis(
+    PROGRAM,
+    tuple(row for row in s6_tlsd.SYNOPSIS.table if row not in s6_tlsd.PROGRAM_OPTIONS),
+    s6_tlsd.SYNOPSIS.words,
+)
 
 
 def stage(given: Given, runtime: Runtime) -> Ucspitlsd:

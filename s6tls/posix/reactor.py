@@ -20,6 +20,8 @@ from collections.abc import Callable
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
 BROKEN = select.EPOLLERR | select.EPOLLHUP
+ENDED = select.EPOLLRDHUP
+"""Of a socket: nobody writes any more, though there may be something left to be read."""
 _EDGE = select.EPOLLET
 _EVENTS_A_TURN = 256
 _SIGNALS_AT_ONCE = 4096

@@ -1,6 +1,6 @@
 """The stage of s6-tlsd: TLS between the network and the next program.
 
-The next program gets pipes instead of the network.  An engine, in a process of its
+The next program gets pipes, or a socket, instead of the network.  An engine, in a process of its
 own, stands between them.  The stage is done when the engine reports the handshake done.
 """
 
@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from s6tls.accessrules.text import shown
 from s6tls.helper.reply import Answers, RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import put_away, take_out
+from s6tls.stages.cgi import say_it_as_cgi
 from s6tls.tls.credentials import (
     BAD_HANDSHAKE,
     SESSION_VARIABLES,
@@ -23,6 +27,7 @@ from s6tls.tls.credentials import (
     TLS_VARIABLES,
     KnownParameters,
     SessionOptions,
+    SniLevel,
     TlsParameters,
 )
 from s6tls.tls.ends import Descriptors
@@ -33,6 +38,7 @@ _SYSTEM = ExitCode.SYSTEM
 _PIPE_BYTES = 2**18
 _FEW = 4
 """How many clients in their handshake may have all their descriptors open."""
+_MOST_NAMES_TOLD = 100
 
 
 class EngineStarter(Protocol):
@@ -52,19 +58,32 @@ class EngineStarter(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Welcome:
+    """What the next program finds.
+
+    `keep` leaves key and certificate variables in its environment.  `socket` is for programs that want one on 0 and 1,
+    `cgi` for those that read CGI's variables.
+    """
+
+    keep: bool = False
+    socket: bool = False
+    cgi: bool = False
+
+
 class Tlsd:
-    """Give the next program a TLS session.  `keep` leaves key and certificate variables in its environment."""
+    """Give the next program a TLS session."""
 
     program = "s6-tlsd"
 
-    def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
-        self._options, self._keep, self._starter = options, keep, starter
+    def __init__(self, options: SessionOptions, welcome: Welcome, starter: EngineStarter) -> None:
+        self._options, self._welcome, self._starter = options, welcome, starter
         self._parameters = KnownParameters(options)
         self._fresh: deque[_Held] = deque()
 
-    def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
-        self._starter.prepare(self._parameters.of(env))
+    def prepare(self, env: dict[bytes, bytes]) -> str:
+        """Get ready for clients that no rule gives other parameters; tell which names are served.  Raises StageExit."""
+        return get_ready(self._starter, self._parameters.of(env))
 
     def apply(self, image: Image) -> Reply:
         """Put an engine between the network and `image`.  Raises StageExit (96, 111)."""
@@ -72,8 +91,7 @@ class Tlsd:
         client = peer(image.env)
         opened: list[int] = []
         try:
-            self._open(image.stdin, opened)
-            app_in, to_app, from_app, app_out, notified, notify, *own = opened
+            app_in, app_out, from_app, to_app, notified, notify, *own = self._open(image.stdin, opened)
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
             gone = self._starter.submit(parameters, fds, client)
         except BaseException:
@@ -87,10 +105,12 @@ class Tlsd:
         def established(variables: dict[bytes, bytes]) -> None:
             if held is not None:
                 held.give_back()
-            if not self._keep:
+            if not self._welcome.keep:
                 unset_parameters(image)
             image.unset(SESSION_VARIABLES)
             image.env.update(variables)
+            if self._welcome.cgi:
+                say_it_as_cgi(image.env)
             told.update(variables)
 
         def keep(fd: int, said: bytes) -> None:
@@ -104,16 +124,32 @@ class Tlsd:
         )
         return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held))
 
-    def _open(self, network: int, opened: list[int]) -> None:
-        """Make three pipes, and for a server to keep another descriptor of the connection.  Raises StageExit (111)."""
+    def _open(self, network: int, opened: list[int]) -> list[int]:
+        """Return the program's 0 and 1, what the engine reads from and writes to, both ends of a pipe for its reply.
+
+        A server is to keep the last, another descriptor of the connection.  All are added to `opened`, each once.
+        Raises StageExit (111).
+        """
         try:
-            for _ in range(3):
-                opened += os.pipe2(os.O_CLOEXEC)
-            if self._starter.gives_accounts:
-                opened.append(os.dup(network))
+            ends = self._program_ends(opened)
+            opened += (reply := os.pipe2(os.O_CLOEXEC))
+            if not self._starter.gives_accounts:
+                return [*ends, *reply]
+            opened.append(own := os.dup(network))
+            return [*ends, *reply, own]
         except OSError as error:
             raise StageExit(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
-        widen(opened[1])
+
+    def _program_ends(self, opened: list[int]) -> tuple[int, int, int, int]:
+        if self._welcome.socket:
+            theirs, ours = (end.detach() for end in socket.socketpair())
+            opened += (theirs, ours)
+            opened.append(other := os.dup(ours))
+            return theirs, theirs, ours, other
+        opened += (inward := os.pipe2(os.O_CLOEXEC))
+        opened += (outward := os.pipe2(os.O_CLOEXEC))
+        widen(inward[1])
+        return inward[0], outward[1], outward[0], inward[1]
 
     def _hold(self, image: Image, own: int) -> _Held:
         """Keep what a client in its handshake needs later, and put away what an earlier one needs."""
@@ -159,6 +195,19 @@ class _Held:
         if self._is_away:
             self._image.stdin, self._image.stdout, self._image.network = take_out(self._image.stdin, 3)
             self._is_away = False
+
+
+def get_ready(starter: EngineStarter, parameters: TlsParameters) -> str:
+    """Have engines ready; return what is to be said of the server names, if they matter.  Raises StageExit."""
+    starter.prepare(parameters)
+    if parameters.options.sni_level is SniLevel.NONE:
+        return ""
+    names = parameters.paths.server_names()
+    told = [shown(name) for name in names[:_MOST_NAMES_TOLD] if name]
+    more = len(names) - _MOST_NAMES_TOLD
+    told += [f"{more} more"] if more > 0 else []
+    told += ["others with the default certificate"] if b"" in names else ["no others"]
+    return f"serves {', '.join(told)}"
 
 
 def unset_parameters(image: Image) -> None:

@@ -1,9 +1,9 @@
 """Delayed encryption, UCSPI-TLS: the stage of s6-ucspitlsd.  How its engine waits is `s6tls.tls.delayed`.
 
-The next program talks to the network in clear, and finds in its environment the numbers of
-three more descriptors: a control socket (SSLCTLFD), and two pipes (SSLREADFD, SSLWRITEFD)
-to an engine that waits.  When the program writes one of two commands on the control
-socket, the engine does the handshake, and from then on the program uses the pipes:
+The next program talks to the network in clear, and finds in its environment the numbers of three more descriptors: a
+control socket (SSLCTLFD), and two pipes (SSLREADFD, SSLWRITEFD) to an engine that waits.  UCSPITLS says that there is
+one; a rule may have said more there. When the program writes one of two commands on the control socket, the engine
+does the handshake, and from then on the program uses the pipes:
 
 - ``y``: the engine says nothing, and closes its end of the control socket.
 - ``Y``: when the handshake is done, the engine writes the session's variables as NUL-terminated
@@ -22,7 +22,7 @@ import socket
 from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.stages.tlsd import EngineStarter, peer, unset_parameters
+from s6tls.stages.tlsd import EngineStarter, get_ready, peer, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, KnownParameters, SessionOptions
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
@@ -41,9 +41,9 @@ class Ucspitlsd:
         self._options, self._keep, self._starter = replace(options, delayed=True), keep, starter
         self._parameters = KnownParameters(self._options)
 
-    def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
-        self._starter.prepare(self._parameters.of(env))
+    def prepare(self, env: dict[bytes, bytes]) -> str:
+        """Get ready for clients that no rule gives other parameters; tell which names are served.  Raises StageExit."""
+        return get_ready(self._starter, self._parameters.of(env))
 
     def apply(self, image: Image) -> None:
         """Have an engine wait beside `image`, and give that the ways to it.  Raises StageExit (96, 111)."""
@@ -67,6 +67,7 @@ class Ucspitlsd:
         image.unset(SESSION_VARIABLES)
         for name, fd in ((b"SSLCTLFD", control), (b"SSLREADFD", app_in), (b"SSLWRITEFD", app_out)):
             image.env[name] = b"%d" % image.hand(fd)
+        image.env.setdefault(b"UCSPITLS", b"")
 
 
 def _pipe(cleanup: contextlib.ExitStack) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from s6tls.accessrules.identifiers import BadId, parse_id
 from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files
+from s6tls.pki.names import Named, named_in
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity, IdRange, own_account, primary_group
 from s6tls.posix.jail import Level
@@ -66,13 +67,14 @@ class SessionOptions:
     (see `s6tls.tls.delayed`).  `alpn` are the protocols to agree on, the best first.  `allow_root` lets TLS_UID and
     TLS_GID be 0.  `ciphers` and `groups` are lists as OpenSSL has them, empty for the usual ones.  A ticket key seals
     tickets for `ticket_lifetime_s`, and opens them for as long again.  Of `engine_uids` each engine takes one.  `jail`
-    is how much there must be of the engines' jail.
+    is how much there must be of the engines' jail.  `sni_directory` has pairs for server names, b"" if there is none.
     """
 
     close_notify: bool = False
     demand_close_notify: bool = False
     client_certificate: ClientCertificate = ClientCertificate.NONE
     sni_level: SniLevel = SniLevel.NONE
+    sni_directory: bytes = b""
     handshake_timeout_ms: int = 0
     stall_timeout_ms: int = 0
     delayed: bool = False
@@ -106,12 +108,16 @@ class KeypairPaths(NamedTuple):
 
 @dataclass(frozen=True)
 class CredentialPaths:
-    """Where credentials are: empty for what is not asked for."""
+    """Where credentials are: empty for what is not asked for.
+
+    Beside the keypairs, those of a directory serve, as it is now; of a name that is here and there, the one here.
+    """
 
     keypairs: tuple[KeypairPaths, ...]
     ca_dir: bytes = b""
     ca_file: bytes = b""
     crl_file: bytes = b""
+    sni_directory: bytes = b""
 
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> CredentialPaths:
@@ -122,21 +128,27 @@ class CredentialPaths:
             names += sorted(
                 {b":" + server for kind, _, server in found if kind in (b"KEYFILE", b"KEYFILE2") and server}
             )
-        if not names:
+        if not (names or options.sni_directory):
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
         by_server = {_server_name(name): tuple(_pairs(env, name)) for name in names}
         keypairs = tuple(itertools.chain.from_iterable(by_server.values()))
         if options.client_certificate is ClientCertificate.NONE:
-            return cls(keypairs)
+            return cls(keypairs, sni_directory=options.sni_directory)
         ca_dir, ca_file, crl_file = (env.get(name, b"") for name in (b"CADIR", b"CAFILE", b"CRLFILE"))
         if not (ca_dir or ca_file):
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
-        return cls(keypairs, ca_dir, ca_file, crl_file)
+        return cls(keypairs, ca_dir, ca_file, crl_file, options.sni_directory)
+
+    def server_names(self) -> list[bytes]:
+        """Return the names that there are keypairs for, b"" for the default.  Raises StageExit (96)."""
+        names = [pair.server_name for pair in self.keypairs] + [named.server_name for named in self._in_directory()]
+        return list(dict.fromkeys(names))
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
+        in_directory = itertools.chain.from_iterable((pair.key, pair.chain) for pair in self._in_directory())
         with _refusing():
-            return (*map(_stamp, self._paths()), *map(_stamp_or_none, self._responses))
+            return (*map(_stamp, self._paths()), *map(_stamp_or_none, (*self._responses, *in_directory)))
 
     def read(self) -> Credentials:
         """Read all files, each once: a key and its certificate may be in one.  Raises StageExit (96)."""
@@ -145,9 +157,12 @@ class CredentialPaths:
         revoked = [self.crl_file] if self.crl_file else []
         read = functools.cache(_read)
         return Credentials(
-            tuple(
-                Keypair(pair.server_name, read(pair.key), read(pair.chain), _read_response(pair.response))
-                for pair in self.keypairs
+            (
+                *(
+                    Keypair(pair.server_name, read(pair.key), read(pair.chain), _read_response(pair.response))
+                    for pair in self.keypairs
+                ),
+                *map(_read_alone, self._in_directory()),
             ),
             tuple(NamedFile(shown(path), read(path)) for path in trusted),
             tuple(NamedFile(shown(path), read(path)) for path in revoked),
@@ -159,11 +174,21 @@ class CredentialPaths:
     @functools.cached_property
     def _named(self) -> tuple[bytes, ...]:
         of_pairs = (path for pair in self.keypairs for path in (pair.key, pair.chain))
-        return (*of_pairs, *filter(None, (self.ca_file, self.crl_file)))
+        return (*of_pairs, *filter(None, (self.ca_file, self.crl_file, self.sni_directory)))
 
     @functools.cached_property
     def _responses(self) -> tuple[bytes, ...]:
         return tuple(pair.response for pair in self.keypairs if pair.response)
+
+    def _in_directory(self) -> list[Named]:
+        if not self.sni_directory:
+            return []
+        with _refusing():
+            found = named_in(self.sni_directory)
+        if not (found or self.keypairs):
+            raise StageExit(PROGRAM, BAD_CONFIGURATION, f"no server name in {shown(self.sni_directory)}")
+        elsewhere = {pair.server_name for pair in self.keypairs}
+        return [named for named in found if named.server_name not in elsewhere]
 
     def _ca_dir_files(self) -> list[bytes]:
         with _refusing():
@@ -178,12 +203,17 @@ class NamedFile(NamedTuple):
 
 
 class Keypair(NamedTuple):
-    """The bytes of a key and of its certificate chain, and those of an OCSP response, if one is to be stapled."""
+    """The bytes of a key and of its certificate chain, and those of an OCSP response, if one is to be stapled.
+
+    If a pair that `stands_alone` is no good, its name is refused, and no other.  `trouble` is why it could not be read.
+    """
 
     server_name: bytes
     key: bytes
     chain: bytes
     response: NamedFile | None = None
+    stands_alone: bool = False
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -343,6 +373,15 @@ def _read_response(path: bytes) -> NamedFile | None:
         return NamedFile(shown(path), files.read(path).data)
     except Unusable:
         return NamedFile(shown(path), b"")
+
+
+def _read_alone(named: Named) -> Keypair:
+    """Read a pair whose trouble is its own."""
+    try:
+        key, chain = files.read(named.key).data, files.read(named.chain).data
+    except Unusable as error:
+        return Keypair(named.server_name, b"", b"", stands_alone=True, trouble=str(error))
+    return Keypair(named.server_name, key, chain, stands_alone=True)
 
 
 def _read(path: bytes) -> bytes:

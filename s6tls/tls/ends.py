@@ -3,6 +3,9 @@
 The program may have the network's socket open too (`s6tls.stages.ucspitlsd`).  Both then share O_NONBLOCK, since it
 is a flag of the open file, not of the descriptor.  So each call on a socket says itself that it must not wait.
 Other descriptors have to be trusted to keep the flag.
+
+The program's ends are two pipes, or two descriptors of one socket that the program has the other end of.  Closing one
+of these two would tell the program nothing, so its direction is shut down.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ from s6tls.posix.process import close_all_but
 from s6tls.posix.reactor import READABLE, WRITABLE
 
 _PIECES = 16
+_PIECE = 65536
+_LARGEST_QUEUE = 2**22
+"""Bytes that a socket may hold, as systems are set up."""
 _SIOCOUTQNSD = 0x894B
 """Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
 _SO_COOKIE = 57
@@ -103,9 +109,7 @@ class Network:
         """Send as many of the chunks as one call takes; return how many bytes that is.  Raises OSError."""
         if self._out is None:
             return _write(self.writing, chunks)
-        if len(chunks) == 1:
-            return self._out.send(chunks[0], _NOW)
-        return self._out.sendmsg(islice(chunks, _PIECES), (), _NOW)
+        return _send(self._out, chunks)
 
     def unacknowledged(self) -> int:
         """Return how many bytes the client's kernel does not have yet, our end of file counted as one."""
@@ -197,11 +201,78 @@ class ToProgram:
 
     def reader_is_gone(self) -> bool:
         """Tell whether nobody can read any more what is written, though the event may not have come yet."""
-        return bool(_poll(self.fd, 0) & select.POLLERR)
+        return bool(_poll(self.fd, 0) & (select.POLLERR | select.POLLHUP))
 
     def close(self) -> None:
         """Let the program read its end of file."""
         os.close(self.fd)
+
+
+class FromProgramSocket(FromProgram):
+    """A socket, for what the program writes."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._socket = _known_socket(fd)
+
+    def read(self, size: int) -> bytes:
+        """See `FromProgram`.  A program that ends before it has read everything resets the socket, behind its bytes."""
+        try:
+            data = self._socket.recv(size, socket.MSG_DONTWAIT)
+        except ConnectionResetError:
+            return b""
+        self.count += len(data)
+        return data
+
+    def writer_is_gone(self) -> bool:
+        """See `FromProgram`."""
+        return bool(_poll(self.fd, select.POLLRDHUP))
+
+    def has_ended(self) -> bool:
+        """See `FromProgram`."""
+        return self.writer_is_gone() and not self.unread()
+
+    def close(self) -> None:
+        """See `FromProgram`.  What is left unread would be a reset to a program that still reads."""
+        _shut_down(self._socket, socket.SHUT_RD)
+        with contextlib.suppress(OSError):
+            for _ in range(_LARGEST_QUEUE // _PIECE):
+                if not self._socket.recv(_PIECE, socket.MSG_DONTWAIT):
+                    break
+        self._socket.close()
+
+
+class ToProgramSocket(ToProgram):
+    """A socket, for what the program reads."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._socket = _known_socket(fd)
+
+    def write(self, chunks: deque[bytes]) -> int:
+        """See `ToProgram`."""
+        written = _send(self._socket, chunks)
+        self.count += written
+        return written
+
+    def reader_is_gone(self) -> bool:
+        """See `ToProgram`.  Of a program that only reads no more, there is no event."""
+        try:
+            self._socket.send(b"", _NOW)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def close(self) -> None:
+        """See `ToProgram`."""
+        _shut_down(self._socket, socket.SHUT_WR)
+        self._socket.close()
 
 
 class Notify:
@@ -229,11 +300,13 @@ class Ends:
     __slots__ = ("from_program", "network", "notify", "to_program")
 
     def __init__(self, fds: Descriptors, shared: bool = False) -> None:
-        for fd in {fds.net_in, fds.net_out, fds.from_program, fds.to_program}:
-            if _cookie(fd) is None:
-                os.set_blocking(fd, False)
+        numbers = {fds.net_in, fds.net_out, fds.from_program, fds.to_program}
+        sockets = {fd for fd in numbers if _cookie(fd) is not None}
+        for fd in numbers - sockets:
+            os.set_blocking(fd, False)
         self.network = Network(fds.net_in, fds.net_out, shared)
-        self.from_program, self.to_program = FromProgram(fds.from_program), ToProgram(fds.to_program)
+        self.from_program = (FromProgramSocket if fds.from_program in sockets else FromProgram)(fds.from_program)
+        self.to_program = (ToProgramSocket if fds.to_program in sockets else ToProgram)(fds.to_program)
         self.notify = None if fds.notify is None else Notify(fds.notify)
 
     def close(self) -> None:
@@ -268,6 +341,10 @@ def _socket(fd: int) -> socket.socket | None:
         return None
 
 
+def _known_socket(fd: int) -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+
+
 def _send_at_once(connection: socket.socket) -> None:
     """Disable Nagle's algorithm: records are written whole, and one that waited for an acknowledgement lost 40 ms."""
     with contextlib.suppress(OSError):
@@ -278,6 +355,12 @@ def _write(fd: int, chunks: deque[bytes]) -> int:
     if len(chunks) == 1:
         return os.write(fd, chunks[0])
     return os.writev(fd, list(islice(chunks, _PIECES)))
+
+
+def _send(end: socket.socket, chunks: deque[bytes]) -> int:
+    if len(chunks) == 1:
+        return end.send(chunks[0], _NOW)
+    return end.sendmsg(islice(chunks, _PIECES), (), _NOW)
 
 
 def _shut_down(end: socket.socket, how: int) -> None:

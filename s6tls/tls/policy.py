@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from s6tls.helper import texts
 from s6tls.tls import wire
 from s6tls.tls.library import Connection
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from OpenSSL import SSL
 
 clock = time.time
-_NOT_SERVED = "no certificate for the name that the peer asked for"
+_WITHOUT_CERTIFICATE = ("no shared cipher", "no suitable signature algorithm")
+"""What the library says in TLS 1.2, and in TLS 1.3, where it has none."""
 
 
 class Predecessor(NamedTuple):
@@ -73,15 +75,21 @@ def rejection_reason(connection: Connection, said: bytes) -> str:
     """
     policy = of(connection.context)
     if not policy.serves:
-        return _NOT_SERVED
+        return _not_served(connection.server_name)
     if connection.resumed:
-        if policy.only is not None and not _asks_for_one_of(policy.only, said):
-            return _NOT_SERVED
+        if policy.only is not None and entry(asked := _asked(said), policy.only) is None:
+            return _not_served(asked)
         certificate = connection.peer_certificate
         now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(clock())).encode()
         if certificate is not None and (certificate.get_notAfter() or b"") < now:
             return "certificate verify failed: certificate has expired"
     return ""
+
+
+def explained(connection: Connection, reason: str) -> str:
+    """Return the reason for which the library ends a handshake, or why, where that is for want of a certificate."""
+    wants_certificate = reason in _WITHOUT_CERTIFICATE and not of(connection.context).serves
+    return _not_served(connection.server_name) if wants_certificate else reason
 
 
 def entry(asked: bytes, names: Collection[bytes]) -> bytes | None:
@@ -91,11 +99,18 @@ def entry(asked: bytes, names: Collection[bytes]) -> bytes | None:
     return next((name for name in (asked, b"*" + dot + rest) if asked and name in names), None)
 
 
-def _asks_for_one_of(names: Collection[bytes], said: bytes) -> bool:
+def _asked(said: bytes) -> bytes:
     try:
-        return entry(wire.server_name(said), names) is not None
+        return wire.server_name(said)
     except ValueError:
-        return False
+        return b""
+
+
+def _not_served(asked: bytes) -> str:
+    if not asked:
+        return "no certificate for a peer that asks for no name"
+    name = texts.host_name(asked)
+    return f"no certificate for {name.decode()}" if name else "no certificate for what is no name of a host"
 
 
 def of(context: SSL.Context) -> SessionPolicy:

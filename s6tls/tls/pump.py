@@ -218,7 +218,7 @@ class Pump:
         """Tell a failure from an end."""
         if self._has_half_closed and self.connection.has_heard_end:  # by an alert
             return self._hear_end(Event.CLIENT_ENDED)
-        told = ": ".join(filter(None, (str(error), self.connection.verify_error)))
+        told = ": ".join(filter(None, (policy.explained(self.connection, str(error)), self.connection.verify_error)))
         return self._fail(TLSFailure(told, during_handshake=not self.established))
 
     @property

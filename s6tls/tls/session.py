@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from s6tls.posix.reactor import BROKEN, READABLE, WRITABLE, Reactor, Timer
+from s6tls.posix.reactor import BROKEN, ENDED, READABLE, WRITABLE, Reactor, Timer
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
 from s6tls.tls.owner import NO_BOUNDS, Owner, Patience
 from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure, fault
@@ -84,7 +84,7 @@ class Session:
         self._timer: Timer | None = None
         for fd, events in ends.network.directions.items():
             self._watch(fd, events, self._net_changed)
-        self._watch(ends.from_program.fd, READABLE, self._from_program_changed)
+        self._watch(ends.from_program.fd, READABLE | ENDED, self._from_program_changed)
         self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
         self._deadline = self._after(patience.handshake, self._out_of_time)
         self.advance()
@@ -106,7 +106,7 @@ class Session:
 
     def _from_program_changed(self, events: int) -> None:
         self._program_readable = True
-        self.advance(Event.PROGRAM_GONE if events & BROKEN else None)
+        self.advance(Event.PROGRAM_GONE if events & (BROKEN | ENDED) else None)
 
     def _to_program_changed(self, events: int) -> None:
         self._program_writable = True

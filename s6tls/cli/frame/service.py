@@ -25,7 +25,7 @@ from s6tls.ucspi import systemd
 from s6tls.ucspi.image import SERVER, Chain, StageExit
 from s6tls.ucspi.ledger import Ledger, Limits
 from s6tls.ucspi.listen import end_stalled
-from s6tls.ucspi.log import Log, log_exit
+from s6tls.ucspi.log import Log, log, log_exit
 from s6tls.ucspi.rate import Rate
 from s6tls.ucspi.rulerates import RuleRates
 from s6tls.ucspi.superserver import SuperServer
@@ -220,8 +220,12 @@ class _Lifecycle:
 class Preparing(Protocol):
     """A stage that has something to do ahead of the first client."""
 
-    def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that come with this environment.  Raises StageExit."""
+    @property
+    def program(self) -> str:
+        """The name it has in log lines."""
+
+    def prepare(self, env: dict[bytes, bytes]) -> str:
+        """Get ready for clients that come with this environment; return what there is to say.  Raises StageExit."""
 
 
 def limits(given: Given) -> Limits:
@@ -255,7 +259,9 @@ def _within(files: int, of_a_client: int, bounds: Limits, log: Log) -> Limits:
 def _prepare(stage: Preparing, env: dict[bytes, bytes], verbosity: int) -> None:
     """Let a stage get ready ahead of the first client; what fails now may still be set right by a rule."""
     try:
-        stage.prepare(env)
+        said = stage.prepare(env)
+        if said and verbosity >= 1:
+            log(stage.program, "info", said)
     except StageExit as refused:
         if verbosity >= 1:
             refused.kind = "warning"

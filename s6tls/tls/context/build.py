@@ -27,8 +27,9 @@ from s6tls.tls.context.clients import Clients
 from s6tls.tls.context.errors import BadConfiguration, Mismatch
 from s6tls.tls.context.stapling import Staples
 from s6tls.tls.context.tickets import key_name
-from s6tls.tls.credentials import ClientCertificate, Credentials, Keypair, SessionOptions
+from s6tls.tls.credentials import PROGRAM, ClientCertificate, Credentials, Keypair, SessionOptions
 from s6tls.tls.policy import Predecessor, SessionPolicy
+from s6tls.ucspi.log import log
 
 _SESSION_NAME_LENGTH = 32
 _LONGEST_SESSION_S = 7200
@@ -69,14 +70,12 @@ class _Maker:
         self._options = options
         self._clients = Clients.of(credentials) if asks else None
         self._session_name = os.urandom(_SESSION_NAME_LENGTH)
-        names = [keypair.server_name for keypair in credentials.keypairs]
-        self._policy = SessionPolicy(
-            valid_until=inf if self._clients is None else self._clients.valid_until,
-            only=None if b"" in names else frozenset(names),
-        )
-        self._by_name: dict[bytes, SSL.Context] = {}
+        self._policy = SessionPolicy(valid_until=inf if self._clients is None else self._clients.valid_until)
+        self._by_name: dict[bytes, SSL.Context | None] = {}
         for server, pairs in itertools.groupby(credentials.keypairs, lambda keypair: keypair.server_name):
-            self._by_name[server] = self._with(tuple(pairs))
+            self._by_name[server] = self._with_or_none(tuple(pairs), credentials.renewed)
+        if b"" not in self._by_name:
+            self._policy.only = frozenset(self._served)
 
     def first(self, predecessor: SSL.Context | None = None) -> SSL.Context:
         """Make a context for sessions to begin in.  Clients that ask for no name that we have stay in it."""
@@ -86,8 +85,12 @@ class _Maker:
         library.serve_names(context, _choose_by_name(self._by_name))
         return context
 
+    @property
+    def _served(self) -> list[bytes]:
+        return [name for name, context in self._by_name.items() if context is not None]
+
     def _predecessor(self, context: SSL.Context) -> Predecessor | None:
-        name = next(iter(self._by_name)).replace(b"*", b"x")
+        name = next(iter(self._served), b"").replace(b"*", b"x")
         try:
             return Predecessor(context, key_name(context, self._options, name))
         except (
@@ -96,6 +99,22 @@ class _Maker:
             ValueError,
         ):  # so nobody resumes by it, and nobody is the worse for that
             return None
+
+    def _with_or_none(self, pairs: Sequence[Keypair], renewed: bool) -> SSL.Context | None:
+        """Make the context for a name; None if its pair, which stands alone, is no good.
+
+        A pair that does not match is none of these as long as it may only be half renewed.
+        """
+        first, why = pairs[0], pairs[0].trouble
+        try:
+            if not why:
+                return self._with(pairs)
+        except Unusable as error:
+            if not first.stands_alone or (renewed and error.kind is Kind.KEYPAIR):
+                raise
+            why = str(error)
+        log(PROGRAM, "warning", f"{why}: clients that ask for {shown(first.server_name)} are refused")
+        return None
 
     def _with(self, pairs: Sequence[Keypair]) -> SSL.Context:
         """Make the context for a name, with its pair, or two of them: the library uses the one that the client can."""
@@ -133,8 +152,11 @@ class _Maker:
         return context
 
 
-def _choose_by_name(contexts: Mapping[bytes, SSL.Context]) -> Callable[[bytes], SSL.Context | None]:
-    """Serve each server name its own keypair, and others the default; a name's first label may be covered by ``*``."""
+def _choose_by_name(contexts: Mapping[bytes, SSL.Context | None]) -> Callable[[bytes], SSL.Context | None]:
+    """Serve each server name its own keypair, and others the default; a name's first label may be covered by ``*``.
+
+    A name without a context is not served the default.
+    """
 
     def choose(asked: bytes) -> SSL.Context | None:
         name = policy.entry(asked, contexts)

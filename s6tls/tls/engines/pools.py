@@ -46,6 +46,9 @@ _MOST_POOLS = 64
 _LONGEST_LOAD_S = 10.0
 _LAST_S = 60.0
 """How long a keeper may take to end that gets no more connections: longer than those it still has would wait for it."""
+_QUICK_LOOK_S = 0.001
+_RESTS = 20
+"""A look at many files takes longer than the rest of a connection: the next one then waits so many times as long."""
 
 
 class _Digest(NamedTuple):
@@ -86,6 +89,7 @@ class _Entry:
     dead: bool = False
     retired: bool = False
     closed: bool = False
+    looks_again: float = 0.0
 
 
 class EnginePools:
@@ -164,16 +168,26 @@ class EnginePools:
             self._drop(parameters)
 
     def _entry(self, parameters: TlsParameters) -> _Entry:
-        stamps = parameters.paths.stamps()
+        """Return who serves these parameters, as their files are now.  Raises StageExit when they cannot be read."""
         entry = self._entries.get(parameters)
+        if entry is None or time.monotonic() >= entry.looks_again:
+            entry = self._look(parameters, entry)
+        self._entries.pop(parameters, None)
+        self._entries[parameters] = entry  # the last one is the one that was used last
+        return entry
+
+    def _look(self, parameters: TlsParameters, entry: _Entry | None) -> _Entry:
+        """See whether files have changed.  Raises StageExit when they cannot be read."""
+        began = time.thread_time()
+        stamps = parameters.paths.stamps()
+        took = time.thread_time() - began
         if entry is None:
             entry = self._start(parameters, _Reading.of(parameters.paths, stamps))
             if len(self._entries) >= _MOST_POOLS:
                 self._drop(next(iter(self._entries)))
         elif not (entry.dead or _is_current(entry, parameters.paths, stamps)):
             entry = self._renew(entry, stamps)
-        self._entries.pop(parameters, None)
-        self._entries[parameters] = entry  # the last one is the one that was used last
+        entry.looks_again = time.monotonic() + _RESTS * took if took > _QUICK_LOOK_S else 0.0
         return entry
 
     def _renew(self, entry: _Entry, stamps: tuple[Stamp, ...]) -> _Entry:

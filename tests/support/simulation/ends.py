@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from select import EPOLLERR, EPOLLHUP
+from select import EPOLLERR, EPOLLHUP, EPOLLRDHUP
 
 from s6tls.posix.reactor import READABLE, WRITABLE
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
@@ -15,7 +15,7 @@ from tests.support.simulation.network import Connection
 class Output(FromProgram):
     """The pipe that the program writes to."""
 
-    __slots__ = ("_calls", "_reactor", "closed", "data", "ended")
+    __slots__ = ("_calls", "_reactor", "closed", "data", "ended", "wakes")
 
     def __init__(self, reactor: Clockwork, calls: Calls, capacity: int) -> None:
         super().__init__(FROM_PROGRAM)
@@ -23,6 +23,7 @@ class Output(FromProgram):
         reactor.polls[FROM_PROGRAM] = lambda: (READABLE if self.data else 0) | (EPOLLHUP if self.ended else 0)
         self.data = Buffer(capacity)
         self.closed, self.ended = 0, False
+        self.wakes = {FROM_PROGRAM}
 
     def read(self, size: int) -> bytes:
         self._calls.made("from_program.read", not self.closed)
@@ -44,6 +45,7 @@ class Output(FromProgram):
 
     def close(self) -> None:
         self.closed += 1
+        _wake(self._reactor, self.wakes - {FROM_PROGRAM})
         self._calls.made("from_program.close")
 
     def put(self, data: bytes) -> int:
@@ -57,13 +59,13 @@ class Output(FromProgram):
     def end(self) -> None:
         """The program closes it."""
         self.ended = True
-        self._reactor.touch(FROM_PROGRAM)
+        _wake(self._reactor, self.wakes)
 
 
 class Input(ToProgram):
     """The pipe that the program reads from."""
 
-    __slots__ = ("_calls", "_reactor", "closed", "data", "deaf")
+    __slots__ = ("_calls", "_reactor", "closed", "data", "deaf", "wakes")
 
     def __init__(self, reactor: Clockwork, calls: Calls, capacity: int) -> None:
         super().__init__(TO_PROGRAM)
@@ -71,6 +73,7 @@ class Input(ToProgram):
         reactor.polls[TO_PROGRAM] = lambda: (WRITABLE if self.data.space else 0) | (EPOLLERR if self.deaf else 0)
         self.data = Buffer(capacity)
         self.closed, self.deaf = 0, False
+        self.wakes = {TO_PROGRAM}
 
     def write(self, chunks: deque[bytes]) -> int:
         self._calls.made("to_program.write", not self.closed and all(chunks))
@@ -86,6 +89,7 @@ class Input(ToProgram):
 
     def close(self) -> None:
         self.closed += 1
+        _wake(self._reactor, self.wakes - {TO_PROGRAM})
         self._calls.made("to_program.close")
 
     @property
@@ -104,7 +108,25 @@ class Input(ToProgram):
     def end(self) -> None:
         """The program closes it."""
         self.deaf = True
-        self._reactor.touch(TO_PROGRAM)
+        _wake(self._reactor, self.wakes)
+
+
+def _wake(reactor: Clockwork, fds: set[int]) -> None:
+    for fd in fds:
+        reactor.touch(fd)
+
+
+def make_one_socket(output: Output, input_: Input, reactor: Clockwork) -> None:
+    """Have two pipes tell of their ends as the two directions of one socket do."""
+
+    def gone() -> int:
+        return EPOLLHUP if (output.ended or output.closed) and (input_.deaf or input_.closed) else 0
+
+    reactor.polls[FROM_PROGRAM] = lambda: (
+        (READABLE if output.data or output.ended else 0) | (EPOLLRDHUP if output.ended else 0) | gone()
+    )
+    reactor.polls[TO_PROGRAM] = lambda: (WRITABLE if input_.data.space else 0) | gone()
+    output.wakes = input_.wakes = {FROM_PROGRAM, TO_PROGRAM}
 
 
 class Told(Notify):

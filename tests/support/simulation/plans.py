@@ -64,9 +64,9 @@ class Plan:
     """A whole sequence.
 
     `cut` is how many bytes of its handshake the client sends, if not all.  An `eager` program does not wait for the end
-    of the handshake.  Capacities are those of the kernel's buffers; `grain` is about how many bytes move at once, and
-    `paces` are how often each of those that move things have a turn: see `simulate.World`.  The call number `fault` of
-    the session fails.
+    of the handshake.  With `sockets` it has one socket instead of two pipes.  Capacities are those of the kernel's
+    buffers; `grain` is about how many bytes move at once, and `paces` are how often each of those that move things have
+    a turn: see `simulate.World`.  The call number `fault` of the session fails.
     """
 
     version: int = SSL.TLS1_3_VERSION
@@ -76,6 +76,7 @@ class Plan:
     program: tuple[Step, ...] = ()
     minds_sigpipe: bool = True
     eager: bool = False
+    sockets: bool = False
     cut: int = 1 << 30
     timeout: float = 30
     capacities: tuple[int, int, int, int, int] = (65536,) * 5

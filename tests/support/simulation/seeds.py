@@ -49,7 +49,7 @@ def random_plan(seed: int) -> Plan:
         plan = replace(plan, cut=rng.choice((0, 1, 5, 100, rng.randrange(300), rng.randrange(700))))
     elif chance < 0.10:
         plan = replace(plan, fault=rng.randrange(1, 80), error=rng.choice((MemoryError, RuntimeError, OSError)))
-    return plan
+    return replace(plan, sockets=rng.random() < 0.3)
 
 
 def _size(rng: random.Random) -> int:

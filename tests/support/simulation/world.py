@@ -11,7 +11,7 @@ from s6tls.tls.session import Session
 from tests.support.simulation import judge
 from tests.support.simulation.actors import Peer, Program, Wrong
 from tests.support.simulation.clockwork import Calls, Clockwork
-from tests.support.simulation.ends import CountedPump, Input, Output, SimulatedEnds, Told
+from tests.support.simulation.ends import CountedPump, Input, Output, SimulatedEnds, Told, make_one_socket
 from tests.support.simulation.network import Connection
 from tests.support.simulation.plans import FOREVER, STALL_TIMEOUT, Plan
 from tests.support.tls.memory import server_context
@@ -44,6 +44,8 @@ class World:
         send, receive, client, into, out = plan.capacities
         self.connection = Connection(clock, calls, send, receive, client)
         self.output, self.input, self.told = Output(clock, calls, out), Input(clock, calls, into), Told(calls)
+        if plan.sockets:
+            make_one_socket(self.output, self.input, clock)
         self.peer = Peer(plan, self.connection, clock, rng)
         self.program = Program(plan, self.input, self.output, self.told, clock)
         self.failures: list[TLSFailure] = []
@@ -161,7 +163,8 @@ class World:
             self.said_when_done = self.peer.meaning.said
             self.gone_when_done = bool(self.connection.ended)
         if not self.connection.ended:
-            self.deaf_when_gone = self.input.deaf and not self.clock.has_work
+            could_know = self.output.ended or not self.plan.sockets
+            self.deaf_when_gone = self.input.deaf and could_know and not self.clock.has_work
 
     def _let_time_pass(self) -> bool:
         """Nobody can do anything now: go to the next moment when somebody can."""

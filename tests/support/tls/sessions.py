@@ -65,6 +65,24 @@ class Application:
         self.end_writing()
 
 
+class SocketApplication(Application):
+    """The other end of a session's socket."""
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__(os.dup(end.fileno()), os.dup(end.fileno()))
+        self._end = end
+
+    def end_writing(self) -> None:
+        self._end.shutdown(socket.SHUT_WR)
+
+    def end_reading(self) -> None:
+        self._end.shutdown(socket.SHUT_RD)
+
+    def exit(self) -> None:
+        for one in (self._stdin, self._stdout, self._end):
+            one.close()
+
+
 class Client:
     """A client on a blocking socket.
 
@@ -110,9 +128,13 @@ class Client:
 
 
 class World:
-    """One session carried by a reactor in a thread, and everybody around it."""
+    """One session carried by a reactor in a thread, and everybody around it.
 
-    def __init__(self) -> None:
+    `sockets` is for a program that has a socket on 0 and 1, not two pipes.
+    """
+
+    def __init__(self, sockets: bool = False) -> None:
+        self._sockets = sockets
         self._cleanup = contextlib.ExitStack()
         self.ended: Future[TLSFailure | None] = Future()
         self.established = threading.Event()
@@ -139,12 +161,9 @@ class World:
             connection.connect(listener.getsockname())
             ours = listener.accept()[0]
         connection.settimeout(None)
-        app_in, to_app = os.pipe()
-        from_app, app_out = os.pipe()
+        application, from_app, to_app = self._application()
         self.notified, notify = os.pipe()
         self._cleanup.callback(os.close, self.notified)
-        for fd in (to_app, from_app):
-            os.set_blocking(fd, False)
         self.network = net = ours.detach()
         fds = Descriptors(net, net, from_app, to_app, notify)
         reactor = Reactor()
@@ -173,12 +192,21 @@ class World:
         talking = context or client_context(version)
         if lenient:
             talking.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF)
-        client, application = Client(connection, talking), Application(app_in, app_out)
+        client = Client(connection, talking)
         self._cleanup.callback(os.close, stop)
         self._cleanup.callback(application.exit)
         self._cleanup.callback(client.close)
         self.also(carry)
         return client, application
+
+    def _application(self) -> tuple[Application, int, int]:
+        """Make a program, and the session's ends of it."""
+        if self._sockets:
+            theirs, ours = socket.socketpair()
+            return SocketApplication(theirs), os.dup(ours.fileno()), ours.detach()
+        app_in, to_app = os.pipe()
+        from_app, app_out = os.pipe()
+        return Application(app_in, app_out), from_app, to_app
 
     def also(self, what: Callable[[], T]) -> Future[T]:
         """Do something at the same time."""

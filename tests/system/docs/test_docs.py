@@ -129,6 +129,11 @@ def test_the_page_on_services_quotes_the_examples(example: str) -> None:
     assert f"```\n{(ROOT / 'examples' / example).read_text()}```\n" in (DOCS / "services.md").read_text()
 
 
+@pytest.mark.parametrize("example", ["certbot-deploy", "lego-hook"])
+def test_the_page_on_acme_quotes_the_hooks(example: str) -> None:
+    assert f"```\n{(ROOT / 'examples/acme' / example).read_text()}```\n" in (DOCS / "acme.md").read_text()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_lines_are_wrapped_and_cells_are_short(page: Path) -> None:
     """A line of prose has at most 120 characters, a cell of a table at most 200."""

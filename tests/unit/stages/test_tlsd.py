@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from s6tls.helper.reply import Reply
-from s6tls.stages.tlsd import Tlsd
+from s6tls.stages.tlsd import Tlsd, Welcome
 from s6tls.tls.credentials import SessionOptions
 from s6tls.ucspi.image import Image, StageExit
 from tests.support.tls.stages import OTHERS, TLS, Holder
@@ -32,7 +32,7 @@ def image() -> Iterator[Image]:
 
 
 def apply(engine: Holder, image: Image, keep: bool = False) -> Reply:
-    handshake = Tlsd(SessionOptions(), keep, engine).apply(image)
+    handshake = Tlsd(SessionOptions(), Welcome(keep), engine).apply(image)
     os.set_blocking(handshake.fd, False)
     return handshake
 
@@ -99,7 +99,7 @@ def test_an_engine_that_never_stops_talking_is_111(engine: Holder, image: Image)
 def test_a_refusal_leaves_the_connection_to_the_caller_and_no_pipe_behind(image: Image) -> None:
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(StageExit) as refused:
-        Tlsd(SessionOptions(), False, Holder(refuse=True)).apply(image)
+        Tlsd(SessionOptions(), Welcome(), Holder(refuse=True)).apply(image)
     assert refused.value.code == 96
     assert set(os.listdir("/proc/self/fd")) == before
     os.fstat(image.stdin)
@@ -109,7 +109,7 @@ def test_a_refusal_leaves_the_connection_to_the_caller_and_no_pipe_behind(image:
 def crowd(engine: Holder) -> Iterator[list[tuple[Image, Reply]]]:
     """Clients in their handshakes, the first of which have been waiting for longer than the others."""
     engine.gives_accounts = True
-    stage = Tlsd(SessionOptions(handshake_timeout_ms=1000), False, engine)
+    stage = Tlsd(SessionOptions(handshake_timeout_ms=1000), Welcome(), engine)
     clients = []
     for _ in range(10):
         net = os.open("/dev/null", os.O_RDWR)

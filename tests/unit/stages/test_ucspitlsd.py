@@ -38,10 +38,16 @@ def test_the_program_learns_its_ways_and_nothing_about_keys_or_other_sessions(
     holder: Holder, image: Image, keep: bool
 ) -> None:
     Ucspitlsd(SessionOptions(), keep, holder).apply(image)
-    rest = {name: value for name, value in OTHERS.items() if not name.startswith(b"SSL_")}
+    rest = {b"UCSPITLS": b""} | {name: value for name, value in OTHERS.items() if not name.startswith(b"SSL_")}
     numbers = {int(image.env[name]) for name in WAYS}
     assert image.extra.keys() == numbers and len(numbers) == 3
     assert {name: value for name, value in image.env.items() if name not in WAYS} == rest | (TLS if keep else {})
+
+
+def test_what_is_said_of_delayed_encryption_already_stays(holder: Holder, image: Image) -> None:
+    image.env[b"UCSPITLS"] = b"!"
+    Ucspitlsd(SessionOptions(), False, holder).apply(image)
+    assert image.env[b"UCSPITLS"] == b"!"
 
 
 def test_the_ways_lead_to_an_engine_that_waits(holder: Holder, image: Image) -> None:

@@ -32,8 +32,8 @@ def parameters(tmp_path: Path) -> TlsParameters:
     return with_files(tmp_path, pki.pair())
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+@pytest.fixture(params=[False, True], ids=["pipes", "socket"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    world = World(request.param)
     yield world
     world.close()

@@ -371,3 +371,18 @@ def test_pools_that_keep_dying_are_started_ever_more_slowly_and_their_connection
         assert waiting.works()
     assert rests[0] >= 0.2 and rests[1] >= 0.4 and rests[2] >= 0.8
     assert capfd.readouterr().err.count("was ended by SIGKILL") == 1
+
+
+def test_a_look_at_very_many_files_is_not_taken_for_each_client(connection_server: Server, tmp_path: Path) -> None:
+    """The next is taken when that costs little of all the time; what has changed is seen then."""
+    names, pair = tmp_path / "names", pki.pair()
+    names.mkdir()
+    pki.replace(tmp_path / "both", pair.key + pair.chain)
+    for number in range(400):
+        (names / f"n{number}.example.pem").symlink_to(tmp_path / "both")
+    parameters = TlsParameters(CredentialPaths((), sni_directory=os.fsencode(names)), SessionOptions())
+    look = connection_server.pools._entry
+    entry = look(parameters)
+    (names / "another.example.pem").symlink_to(tmp_path / "both")
+    assert look(parameters) is entry or time.monotonic() >= entry.looks_again
+    await_that(lambda: look(parameters) is not entry)

@@ -80,9 +80,9 @@ def test_a_client_that_stops_reading_stops_the_application_and_holds_little(worl
     client, app = world.start(buffers=4096)
     client.shake_hands()
     written = 0
-    os.set_blocking(app._stdout.fileno(), False)
     client.write(b"go")
     assert app.read() == b"go"
+    os.set_blocking(app._stdout.fileno(), False)
     stuck = threading.Event()
 
     def fill() -> None:
@@ -95,6 +95,7 @@ def test_a_client_that_stops_reading_stops_the_application_and_holds_little(worl
 
     world.also(fill)
     assert stuck.wait(PATIENCE)
+    os.set_blocking(app._stdout.fileno(), True)
     assert written < MB
     client.write(b"still heard")
     assert app.read() == b"still heard"
