@@ -94,13 +94,18 @@ class KeypairPaths(NamedTuple):
     """Where a key and its certificate chain are; the server name b"" is for the default pair.
 
     A name may have a second pair, with a key of another kind: the client's algorithms decide.  `response` is where an
-    OCSP response is, or b"".
+    OCSP response is, or b"".  `suffix` is what follows KEYFILE, CERTFILE and OCSPFILE in the variables' names.
     """
 
     server_name: bytes
     key: bytes
     chain: bytes
     response: bytes = b""
+    suffix: bytes = b""
+
+    def files(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """Return the variable and the path of the key, and those of the chain."""
+        return (b"KEYFILE" + self.suffix, self.key), (b"CERTFILE" + self.suffix, self.chain)
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class CredentialPaths:
 
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> CredentialPaths:
-        """Read the variables.  Raises StageExit (96) when one that is needed is missing."""
+        """Read the variables.  Raises NotSet when one that is needed is missing."""
         names = [] if options.sni_level is SniLevel.MANDATORY else [b""]
         if options.sni_level is not SniLevel.NONE:
             found = (name.partition(b":") for name in env)
@@ -122,62 +127,76 @@ class CredentialPaths:
                 {b":" + server for kind, _, server in found if kind in (b"KEYFILE", b"KEYFILE2") and server}
             )
         if not names:
-            raise StageExit(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
+            raise NotSet("no KEYFILE:name set")
         by_server = {_server_name(name): tuple(_pairs(env, name)) for name in names}
         keypairs = tuple(itertools.chain.from_iterable(by_server.values()))
         if options.client_certificate is ClientCertificate.NONE:
             return cls(keypairs)
         ca_dir, ca_file, crl_file = (env.get(name, b"") for name in (b"CADIR", b"CAFILE", b"CRLFILE"))
         if not (ca_dir or ca_file):
-            raise StageExit(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
+            raise NotSet("client certificates asked for, but no CADIR or CAFILE set")
         return cls(keypairs, ca_dir, ca_file, crl_file)
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
         responses = (pair.response for pair in self.keypairs if pair.response)
-        with _refusing():
-            return (*map(_stamp, self._paths()), *map(_stamp_or_none, responses))
+        return (*(_stamp(*file) for file in self._files()), *map(_stamp_or_none, responses))
 
     def read(self) -> Credentials:
         """Read all files, each once: a key and its certificate may be in one.  Raises StageExit (96)."""
-        trusted = [self.ca_file] if self.ca_file else []
+        once = functools.cache(files.read)
+
+        def read(variable: bytes, path: bytes) -> NamedFile:
+            with _refusing(variable, path):
+                return NamedFile(_called(variable, path), once(path).data)
+
+        def keypair(pair: KeypairPaths) -> Keypair:
+            key, chain = pair.files()
+            return Keypair(pair.server_name, read(*key), read(*chain), _read_response(pair))
+
+        trusted = [(b"CAFILE", self.ca_file)] if self.ca_file else []
         trusted += self._ca_dir_files()
-        revoked = [self.crl_file] if self.crl_file else []
-        read = functools.cache(_read)
         return Credentials(
-            tuple(
-                Keypair(pair.server_name, read(pair.key), read(pair.chain), _read_response(pair.response))
-                for pair in self.keypairs
-            ),
-            tuple(NamedFile(shown(path), read(path)) for path in trusted),
-            tuple(NamedFile(shown(path), read(path)) for path in revoked),
+            tuple(map(keypair, self.keypairs)),
+            tuple(itertools.starmap(read, trusted)),
+            (read(b"CRLFILE", self.crl_file),) if self.crl_file else (),
         )
 
-    def _paths(self) -> list[bytes]:
-        paths = [path for pair in self.keypairs for path in (pair.key, pair.chain)]
-        paths += [path for path in (self.ca_file, self.crl_file) if path]
+    def _files(self) -> list[tuple[bytes, bytes]]:
+        """Return all files that there must be, with the variables that name them."""
+        named = [file for pair in self.keypairs for file in pair.files()]
+        named += [file for file in ((b"CAFILE", self.ca_file), (b"CRLFILE", self.crl_file)) if file[1]]
         if self.ca_dir:
-            paths += [self.ca_dir, *self._ca_dir_files()]
-        return paths
+            named += [(b"CADIR", self.ca_dir), *self._ca_dir_files()]
+        return named
 
-    def _ca_dir_files(self) -> list[bytes]:
-        with _refusing():
-            return files.authorities_in(self.ca_dir) if self.ca_dir else []
+    def _ca_dir_files(self) -> list[tuple[bytes, bytes]]:
+        if not self.ca_dir:
+            return []
+        with _refusing(b"CADIR", self.ca_dir):
+            return [(b"CADIR", path) for path in files.authorities_in(self.ca_dir)]
+
+
+class NotSet(StageExit):
+    """A variable that is needed is missing: 96."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(PROGRAM, BAD_CONFIGURATION, message)
 
 
 class NamedFile(NamedTuple):
-    """What messages call a file, and its bytes."""
+    """What messages call a file (its variable and its path), and its bytes."""
 
     name: str
     data: bytes
 
 
 class Keypair(NamedTuple):
-    """The bytes of a key and of its certificate chain, and those of an OCSP response, if one is to be stapled."""
+    """The files of a key and of its certificate chain, and that of an OCSP response, if one is to be stapled."""
 
     server_name: bytes
-    key: bytes
-    chain: bytes
+    key: NamedFile
+    chain: NamedFile
     response: NamedFile | None = None
 
 
@@ -213,7 +232,7 @@ class TlsParameters:
 
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> TlsParameters:
-        """Read the variables.  Raises StageExit (96) when one that is needed is missing, or an id is none or root's."""
+        """Read the variables.  Raises NotSet when one is missing, StageExit (96) when an id is none or root's."""
         return cls(CredentialPaths.from_environment(env, options), options, _identity(env, options))
 
 
@@ -242,8 +261,8 @@ def _pairs(env: Mapping[bytes, bytes], name: bytes) -> Iterator[KeypairPaths]:
     for number in (b"", b"2"):
         key, certificate = b"KEYFILE" + number + name, b"CERTFILE" + number + name
         if not number or env.get(key) or env.get(certificate):
-            response = env.get(b"OCSPFILE" + number + name, b"")
-            yield KeypairPaths(_server_name(name), _needed(env, key), _needed(env, certificate), response)
+            paths = _needed(env, key), _needed(env, certificate), env.get(b"OCSPFILE" + number + name, b"")
+            yield KeypairPaths(_server_name(name), *paths, suffix=number + name)
 
 
 def _server_name(name: bytes) -> bytes:
@@ -253,7 +272,7 @@ def _server_name(name: bytes) -> bytes:
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
     value = env.get(name, b"")
     if not value:
-        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"{shown(name)} not set")
+        raise NotSet(f"{shown(name)} not set")
     return value
 
 
@@ -285,11 +304,12 @@ def _id(env: Mapping[bytes, bytes], name: bytes) -> int | None:
         raise StageExit(PROGRAM, BAD_CONFIGURATION, f"{shown(name)}: {error}") from error
 
 
-def _stamp(path: bytes) -> Stamp:
-    try:
-        return stamp_of(os.stat(path))
-    except (OSError, ValueError) as error:
-        raise files.unreadable(path, error) from error
+def _stamp(variable: bytes, path: bytes) -> Stamp:
+    with _refusing(variable, path):
+        try:
+            return stamp_of(os.stat(path))
+        except (OSError, ValueError) as error:
+            raise files.unreadable(path, error) from error
 
 
 def _stamp_or_none(path: bytes) -> Stamp:
@@ -300,24 +320,25 @@ def _stamp_or_none(path: bytes) -> Stamp:
         return (0, 0, 0, 0, 0)
 
 
-def _read_response(path: bytes) -> NamedFile | None:
+def _read_response(pair: KeypairPaths) -> NamedFile | None:
     """Read an OCSP response.  One that is not there is not stapled, and the pool says so."""
-    if not path:
+    if not pair.response:
         return None
+    name = _called(b"OCSPFILE" + pair.suffix, pair.response)
     try:
-        return NamedFile(shown(path), files.read(path).data)
+        return NamedFile(name, files.read(pair.response).data)
     except Unusable:
-        return NamedFile(shown(path), b"")
+        return NamedFile(name, b"")
 
 
-def _read(path: bytes) -> bytes:
-    with _refusing():
-        return files.read(path).data
+def _called(variable: bytes, path: bytes) -> str:
+    return f"{shown(variable)} {shown(path)}"
 
 
 @contextlib.contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(variable: bytes, path: bytes) -> Iterator[None]:
     try:
         yield
     except Unusable as error:
-        raise StageExit(PROGRAM, BAD_CONFIGURATION, str(error)) from error
+        message = f"unable to read {_called(variable, path)}: {error.why}"
+        raise StageExit(PROGRAM, BAD_CONFIGURATION, message) from error

@@ -139,15 +139,26 @@ def as_der(pair: Pair) -> Pair:
     )
 
 
+def keypair(pair: Pair, name: bytes = b"", second: bool = False, response: NamedFile | None = None) -> Keypair:
+    """What the files of a pair hold, for a server's name or for all."""
+    suffix = ("2" if second else "") + (f":{name.decode()}" if name else "")
+    return Keypair(
+        name, NamedFile(f"KEYFILE{suffix} /key", pair.key), NamedFile(f"CERTFILE{suffix} /crt", pair.chain), response
+    )
+
+
 def credentials(
     *keypairs: tuple[bytes, Pair], default: Pair | None = None, trusted: tuple[bytes, ...] = (), revoked: bytes = b""
 ) -> Credentials:
     """What the files hold: a default pair, and pairs for server names, authorities and a CRLFILE."""
     pairs = ([(b"", default)] if default else []) + list(keypairs)
     return Credentials(
-        tuple(Keypair(name, one.key, one.chain) for name, one in pairs),
-        tuple(NamedFile(f"/cas/{number}", data) for number, data in enumerate(trusted)),
-        (NamedFile("/crl", revoked),) if revoked else (),
+        tuple(
+            keypair(one, name, second=name in (earlier for earlier, _ in pairs[:number]))
+            for number, (name, one) in enumerate(pairs)
+        ),
+        tuple(NamedFile(f"CADIR /cas/{number}", data) for number, data in enumerate(trusted)),
+        (NamedFile("CRLFILE /crl", revoked),) if revoked else (),
     )
 
 

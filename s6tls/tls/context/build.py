@@ -18,7 +18,6 @@ from math import inf
 
 from OpenSSL import SSL
 
-from s6tls.accessrules.text import shown
 from s6tls.pki import Kind, Unusable
 from s6tls.pki.parsing import Key, chain, check_kinds, private_key, use_keypair
 from s6tls.tls import library, policy
@@ -103,12 +102,11 @@ class _Maker:
         keys: list[Key] = []
         staples = Staples()
         for pair in pairs:
-            server = shown(pair.server_name)
-            which = server if not keys else f"the second pair for {server}".removesuffix(" for ")
-            keys.append(private_key(pair.key, which))
-            check_kinds(keys, which)
-            certificates = chain(pair.chain, which)
-            use_keypair(context, keys[-1], certificates, which, alone=len(pairs) == 1)
+            keys.append(private_key(pair.key.data, pair.key.name))
+            check_kinds(keys, pair.key.name)
+            certificates = chain(pair.chain.data, pair.chain.name)
+            both = f"{pair.key.name} with {pair.chain.name}"
+            use_keypair(context, keys[-1], certificates, both, alone=len(pairs) == 1)
             if pair.response is not None:
                 self._policy.stapled[pair.response.name] = staples.add(certificates, pair.response)
         staples.serve(context)

@@ -76,7 +76,7 @@ def _keep(control: socket.socket, context: SSL.Context, options: SessionOptions,
     generations = _generations(context, options, isolation)
     keeper = _Keeper(control, _WAITING[isolation], jail, generations, options.ticket_lifetime_s)
     for file, ends in policy.of(context).stapled.items():
-        keeper.warn_at(ends, f"OCSP response {file} has expired: it is left out")
+        keeper.warn_at(ends, f"{file} has expired: it is left out")
     keeper.run()
 
 

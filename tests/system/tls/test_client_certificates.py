@@ -84,7 +84,7 @@ def test_an_authority_file_in_der(site: Site) -> None:
 @pytest.mark.parametrize(
     ("contents", "complaint"),
     [
-        (b"no certificate", r"unable to read CA \S+/cas/odd: ."),
+        (b"no certificate", r"unable to read CADIR \S+/cas/odd: ."),
         (None, "unable to check client certificates: there is no CA in CADIR$"),
     ],
 )
@@ -188,8 +188,8 @@ def test_a_certificate_revoked_now_is_refused_now_ticket_or_not(site: Site, vers
 @pytest.mark.parametrize(
     ("contents", "complaint"),
     [
-        (None, r"unable to read \S+/crl: No such file or directory$"),
-        (b"no list", r"unable to read CRL \S+/crl: ."),
+        (None, r"unable to read CRLFILE \S+/crl: No such file or directory$"),
+        (b"no list", r"unable to read CRLFILE \S+/crl: ."),
         (pki.revocations(by="clients", days=-1), "handshake with .*: certificate verify failed: CRL has expired$"),
         (pki.revocations(by="others"), "handshake with .*: certificate verify failed: unable to get certificate CRL$"),
     ],

@@ -7,7 +7,7 @@ from tests.support.reporter import report
 NEEDED = {
     "accessrules": "identifiers stamp text",
     "helper": "reply texts",
-    "pki": "files ocsp parsing",
+    "pki": "diagnosis files ocsp parsing",
     "posix": "backoff descriptors exitcodes identity jail reactor stderr",
     "posix.linux": "capabilities landlock libc seccomp syscalls trap",
     "tls": "credentials delayed ends library owner policy pump session states variables wire",
