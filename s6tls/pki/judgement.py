@@ -16,7 +16,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from OpenSSL import SSL, crypto
 
 from s6tls.accessrules.text import shown
-from s6tls.pki.parsing import name_of
+from s6tls.pki.parsing import name_of, weakness
 
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of openssl/x509_vfy.h."""
@@ -59,10 +59,18 @@ def of_certificate(certificate: x509.Certificate, times: Times) -> Iterator[Oddi
         yield Oddity("certificate-expires", f"{which} expires soon, on {ends:%Y-%m-%d}", "renew it", False)
 
 
+def of_authority(authority: x509.Certificate, times: Times) -> Iterator[Oddity]:
+    """Yield what keeps an authority's clients out, or will soon."""
+    yield from of_certificate(authority, times)
+    if why := weakness(authority):
+        message = f"{named(authority)} is too weak ({why}): no client of this authority gets in"
+        yield Oddity("certificate-weak", message, "have a new one made, with a longer key", True)
+
+
 def of_list(crl: x509.CertificateRevocationList, times: Times) -> Iterator[Oddity]:
     """Yield what time has done to a revocation list, or will do soon."""
     begins, ends = crl.last_update_utc, crl.next_update_utc
-    which = f"the list of {shown(name_of(crl).encode())}"
+    which = f"the list of {maker_of(crl)}"
     if begins > times.now:
         message = f"{which} is not valid before {begins:%Y-%m-%d}: no client of this authority gets in"
         yield Oddity("crl-not-yet-valid", message, "wait, or use another one", True)
@@ -79,19 +87,24 @@ def of_chain(certificates: Sequence[x509.Certificate]) -> Iterator[Oddity]:
     Whether the last issuer is an authority that clients know cannot be told for certain.  It is lacking if this system
     does not know it either, and the certificate says where to fetch it: those issued by private roots do not say that.
     """
-    linked = [certificates[0]]
-    others = list(certificates[1:])
-    while not is_self_issued(linked[-1]) and (issuer := _issuer_of(linked[-1], others)):
-        linked.append(issuer)
-        others.remove(issuer)
+    chain = linked(certificates)
+    others = [one for one in certificates if one not in chain]
     for one in others:
-        if one not in linked:
-            message = f"{named(one)} does not belong to the chain of the first"
-            yield Oddity("chain-unrelated", message, "remove it", False)
-    last = linked[-1]
+        message = f"{named(one)} does not belong to the chain of the first"
+        yield Oddity("chain-unrelated", message, "remove it", False)
+    last = chain[-1]
     if not is_self_issued(last) and (others or _says_where_its_issuer_is(last)) and not _is_known_here(last):
         message = f"{named(last)} is issued by {issuer_of(last) or 'another'}, whose certificate is not in the file"
         yield Oddity("chain-incomplete", message, "add it behind, or clients may not trust the server", False)
+
+
+def linked(certificates: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """Return the first certificate, its issuer, the issuer of that, and so on as far as they are there."""
+    chain, others = [certificates[0]], list(certificates[1:])
+    while not is_self_issued(chain[-1]) and (issuer := _issuer_of(chain[-1], others)):
+        chain.append(issuer)
+        others.remove(issuer)
+    return chain
 
 
 def named(certificate: x509.Certificate) -> str:
@@ -105,6 +118,20 @@ def issuer_of(certificate: x509.Certificate) -> str:
     with contextlib.suppress(ValueError):
         return shown(certificate.issuer.rfc4514_string().encode())
     return ""
+
+
+def maker_of(crl: x509.CertificateRevocationList) -> str:
+    """Return who has made a list, as `issuer_of` does."""
+    return shown(name_of(crl).encode())
+
+
+def names_in(certificate: x509.Certificate) -> list[str]:
+    """Return the host names and addresses that a certificate is for, as far as they parse."""
+    with contextlib.suppress(x509.ExtensionNotFound, ValueError):
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = found.get_values_for_type(x509.DNSName)
+        return [shown(name.encode()) for name in (*names, *map(str, found.get_values_for_type(x509.IPAddress)))]
+    return []
 
 
 def is_self_issued(certificate: x509.Certificate) -> bool:

@@ -15,11 +15,13 @@ from typing import Protocol
 from s6tls.helper.reply import Answers, RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import put_away, take_out
+from s6tls.stages.preparation import Preparation
 from s6tls.tls.credentials import (
     BAD_HANDSHAKE,
     SESSION_VARIABLES,
     TLS_PREFIXES,
     TLS_VARIABLES,
+    NotSet,
     SessionOptions,
     TlsParameters,
 )
@@ -39,7 +41,7 @@ class EngineStarter(Protocol):
         """Whether the engine tells of the session to its end: on `fds.account`, or after its reply on `fds.notify`."""
 
     def prepare(self, parameters: TlsParameters) -> None:
-        """Get ready for connections with these parameters.  Raises StageExit."""
+        """Get ready for connections with these parameters.  Raises StageExit (96, 111)."""
 
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Hand a connection to an engine; return what tells its exit code if it ends without a word on `fds.notify`.
@@ -56,9 +58,9 @@ class Tlsd:
     def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
         self._options, self._keep, self._starter = options, keep, starter
 
-    def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
-        self._starter.prepare(TlsParameters.from_environment(env, self._options))
+    def prepare(self, preparation: Preparation) -> None:
+        """Get ready for clients that no rule gives other parameters.  Raises StageExit (96, 111)."""
+        get_ready(self._starter, self._options, preparation)
 
     def apply(self, image: Image) -> Reply:
         """Put an engine between the network and `image`.  Raises StageExit (96, 111)."""
@@ -146,6 +148,16 @@ class _Held:
         self._image.stdout = self._image.stdin
         os.close(stdin)
         os.close(stdout)
+
+
+def get_ready(starter: EngineStarter, options: SessionOptions, preparation: Preparation) -> None:
+    """Have engines ready for clients that no rule gives other parameters.  Raises StageExit (96, 111)."""
+    try:
+        parameters = TlsParameters.from_environment(preparation.env, options)
+    except NotSet as missing:
+        preparation.lacks(missing)
+    else:
+        starter.prepare(parameters)
 
 
 def unset_parameters(image: Image) -> None:

@@ -22,7 +22,8 @@ import socket
 from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.stages.tlsd import EngineStarter, peer, pipes, unset_parameters
+from s6tls.stages.preparation import Preparation
+from s6tls.stages.tlsd import EngineStarter, get_ready, peer, pipes, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, SessionOptions, TlsParameters
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
@@ -40,9 +41,9 @@ class Ucspitlsd:
     def __init__(self, options: SessionOptions, keep: bool, starter: EngineStarter) -> None:
         self._options, self._keep, self._starter = replace(options, delayed=True), keep, starter
 
-    def prepare(self, env: dict[bytes, bytes]) -> None:
-        """Get ready for clients that no rule gives other parameters.  Raises StageExit."""
-        self._starter.prepare(TlsParameters.from_environment(env, self._options))
+    def prepare(self, preparation: Preparation) -> None:
+        """Get ready for clients that no rule gives other parameters.  Raises StageExit (96, 111)."""
+        get_ready(self._starter, self._options, preparation)
 
     def apply(self, image: Image) -> None:
         """Have an engine wait beside `image`, and give that the ways to it.  Raises StageExit (96, 111)."""

@@ -211,6 +211,7 @@ def revocations(
     end: datetime.datetime | None = None,
     der: bool = False,
     signed_by: str = "",
+    begins: datetime.datetime | None = None,
 ) -> bytes:
     """The list of certificates that an authority has revoked, in force for some days from now, or until an `end`."""
     key = load_pem_private_key(authority(signed_by or by).private_key_pem.bytes(), None)
@@ -219,7 +220,7 @@ def revocations(
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(x509.load_pem_x509_certificate(root(by)).subject)
-        .last_update(now - FOREVER)
+        .last_update(begins or now - FOREVER)
         .next_update(end or now + datetime.timedelta(days=days))
     )
     for one in revoked:

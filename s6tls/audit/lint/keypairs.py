@@ -19,7 +19,7 @@ from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.pki import Kind, Unusable, files, judgement, parsing
 from s6tls.pki.judgement import Times
 from s6tls.pki.ocsp import staple
-from s6tls.pki.parsing import authorities, check_keypair, check_kinds, private_key, revocations, weakness
+from s6tls.pki.parsing import authorities, check_keypair, check_kinds, private_key, revocations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -148,16 +148,10 @@ class _Check:
     def _authorities(self, named: Named, found: list[x509.Certificate]) -> Iterator[Finding]:
         """Of many authorities some may be of no use any more: that is an error only when no other is left."""
         trusted = dict.fromkeys(found)  # in a hashed directory most are there twice
-        by_authority = [list(self._authority(named, authority)) for authority in trusted]
+        by_authority = [list(_findings(named, judgement.of_authority(one, self._times))) for one in trusted]
         alive = any(all(finding.severity < Severity.ERROR for finding in of_one) for of_one in by_authority)
         for finding in chain.from_iterable(by_authority):
             yield replace(finding, severity=Severity.WARNING) if alive else finding
-
-    def _authority(self, named: Named, authority: x509.Certificate) -> Iterator[Finding]:
-        yield from _findings(named, judgement.of_certificate(authority, self._times))
-        if why := weakness(authority):
-            message = f"{named}: {judgement.named(authority)} is too weak ({why}): no client of this authority gets in"
-            yield Finding("certificate-weak", Severity.ERROR, message, "have a new one made, with a longer key")
 
 
 def _findings(named: Named, oddities: Iterable[Oddity]) -> Iterator[Finding]:

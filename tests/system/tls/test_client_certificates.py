@@ -91,11 +91,13 @@ def test_an_authority_file_in_der(site: Site) -> None:
 def test_a_directory_that_is_no_good_refuses_everybody(site: Site, contents: bytes | None, complaint: str) -> None:
     cas = site.place / "cas"
     cas.mkdir()
-    if contents is not None:
-        (cas / "odd").write_bytes(contents)
-        (cas / "good").write_bytes(pem(site.authority))
+    (cas / "good").write_bytes(pem(site.authority))
     by = peers.context(site.authority.file, pair=site.authority.issue("alice.example"))
     with site.serve("cat", options=("-Y",), env={**site.env, "CADIR": str(cas)}) as server:
+        if contents is None:
+            (cas / "good").unlink()
+        else:
+            (cas / "odd").write_bytes(contents)
         assert peers.refused(server, by)
         server.wait_log(f"^s6-tlsd-io: fatal: {complaint}")
 
@@ -197,13 +199,17 @@ def test_a_certificate_revoked_now_is_refused_now_ticket_or_not(site: Site, vers
 )
 def test_a_list_that_is_no_good_refuses_everybody(site: Site, contents: bytes | None, complaint: str) -> None:
     people, env = revocation_site(site)
-    if contents is not None:
-        replace(env["CRLFILE"], contents)
+    good = pki.revocations(by="clients")
+    replace(env["CRLFILE"], good)
     by = peers.context(site.authority.file, pair=people["alice"])
     with site.serve("cat", options=("-y",), env=env) as server:
+        if contents is None:
+            os.unlink(env["CRLFILE"])
+        else:
+            replace(env["CRLFILE"], contents)
         assert peers.refused(server, by)
         server.wait_log(f"^s6-tlsd-io: (fatal: |info: unable to complete the ){complaint}")
-        replace(env["CRLFILE"], pki.revocations(by="clients"))
+        replace(env["CRLFILE"], good)
         assert peers.answer(server, by, b"in") == b"in"
 
 
