@@ -49,7 +49,7 @@ def body(argv: list[bytes]) -> int:
     """Run the subcommand that the first word names."""
     _, words = SYNOPSIS.parse(argv)
     if not words:
-        raise UsageError
+        raise UsageError("no subcommand")
     name = shown(words[0])
     if name not in dict(COMMANDS):
         raise UsageError(f"unknown subcommand: {name} (expected {', '.join(dict(COMMANDS))})")

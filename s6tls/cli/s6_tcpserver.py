@@ -7,6 +7,8 @@ import socket
 from dataclasses import replace
 from typing import NoReturn
 
+from s6tls.accessrules import AddressError
+from s6tls.accessrules.keys import parse_address
 from s6tls.accessrules.text import shown
 from s6tls.cli import s6_applyuidgid
 from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
@@ -32,6 +34,13 @@ IDENTITY_OPTIONS = tuple(
     replace(option, help=f"{option.help}, and remove these") if option.name == "U" else option
     for option in s6_applyuidgid.IDENTITY_OPTIONS
 )
+CHECK = Option(
+    "",
+    ("check",),
+    None,
+    "do what a start does, but bind nothing and serve nobody; say what was read, and what is wrong. "
+    "See [s6-tlsserver](s6-tlsserver.md#check)",
+)
 OPTIONS = (
     QUIET,
     NORMAL,
@@ -41,6 +50,7 @@ OPTIONS = (
     *LIMIT_OPTIONS,
     BACKLOG,
     *IDENTITY_OPTIONS,
+    CHECK,
 )
 SYNOPSIS = Synopsis("s6-tcpserver", (*OPTIONS, *FAMILY_OPTIONS, ISOLATION, JAIL), "ip port prog...")
 
@@ -63,9 +73,32 @@ def listening_socket(given: Given, family: str | None, *, reuse: bool) -> socket
         raise Failure(ExitCode.USAGE, f"unable to use what is handed over on descriptor 3: {error}") from error
     if inherited is not None:
         return _checked(inherited, ip, port)
+    return bind(address(given, family, reuse=reuse))
+
+
+def address(given: Given, family: str | None, *, reuse: bool) -> Binding:
+    """Read what to bind to.  Raises UsageError."""
+    ip, port = given.words
     if family == ("4" if b":" in ip else "6"):
         raise UsageError(f"the address is not of the family asked for: {shown(ip)}")
-    return bind(Binding(ip, port_number(port), backlog(given), reuse))
+    try:
+        parse_address(ip)
+    except AddressError:
+        raise UsageError(f"invalid IP address: {shown(ip)}") from None
+    return Binding(ip, port_number(port), backlog(given), reuse)
+
+
+def check_address(given: Given, family: str | None) -> None:
+    """Read what would be bound to; ``-`` stands for a socket that a manager hands over.  Raises UsageError."""
+    if b"-" not in given.words:
+        address(given, family, reuse=True)
+
+
+def check(server: LongLived, env: dict[bytes, bytes]) -> int:
+    """Do what --check says; return the exit code.  Raises StageExit, Failure."""
+    from s6tls.cli import check
+
+    return check.check(server, env)
 
 
 def _checked(inherited: socket.socket, ip: bytes, port: bytes) -> socket.socket:
@@ -93,8 +126,12 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = 
         given.choice("jail", "best"),
         limits(given),
         verbosity(given),
+        only_checks=given.flag("check"),
     )
     drop = s6_applyuidgid.apply_ids(given, unexport=given.flag("U"))
+    if given.flag("check"):
+        check_address(given, family or given.last("4", "6"))
+        return check(server, drop_privileges(drop))
     listener = listening_socket(given, family or given.last("4", "6"), reuse=not given.flag("D"))
     env = drop_privileges(drop)
     return server.serve(listener, env, announced=given.flag("1"))

@@ -32,6 +32,7 @@ SYNOPSIS = Synopsis(
         *s6_tcpserver.FAMILY_OPTIONS,
         ISOLATION,
         JAIL,
+        s6_tcpserver.CHECK,
         "**access** ([s6-tcpserver-access](s6-tcpserver-access.md))",
         *s6_tcpserver_access.ACCESS_OPTIONS,
         Option("e", (), None, "run the access stage in any case (an older option)"),
@@ -115,13 +116,25 @@ def body(argv: list[bytes]) -> int:
     given = SYNOPSIS.read(argv)
     bounds = limits(given)
     verbosity = s6_tcpserver.verbosity(given)
+    only_checks = given.flag("check")
     server = LongLived(
-        chain_words(given), given.choice("isolation", "connection"), given.choice("jail", "best"), bounds, verbosity
+        chain_words(given),
+        given.choice("isolation", "connection"),
+        given.choice("jail", "best"),
+        bounds,
+        verbosity,
+        only_checks,
     )
-    listener = s6_tcpserver.listening_socket(given, given.last("4", "6"), reuse=True)
+    family = given.last("4", "6")
+    if only_checks:
+        s6_tcpserver.check_address(given, family)
+    else:
+        listener = s6_tcpserver.listening_socket(given, family, reuse=True)
     env = initial_environment()
     if verbosity >= 1 and _rules_judge_the_client(given) and given.value("trusted-proxies") is None:
         log(SYNOPSIS.program, "warning", "--rules-on=client without --trusted-proxies: clients can claim any address")
+    if only_checks:
+        return s6_tcpserver.check(server, env)
     return server.serve(listener, env, announced=given.flag("1"))
 
 

@@ -38,14 +38,17 @@ def staple(data: bytes, certificates: Sequence[x509.Certificate], which: str) ->
 
     Raises Unusable for one that no client would believe, now at least.
     """
-    return parsed(Kind.OCSP, f"OCSP response {which}", lambda: _staple(data, certificates))
+    return parsed(Kind.OCSP, which, lambda: _staple(data, certificates))
 
 
 def _staple(data: bytes, certificates: Sequence[x509.Certificate]) -> Staple:
     """Raises ValueError, and whatever the library raises."""
     if not data:
         raise ValueError("not there, not readable or empty")
-    response = ocsp.load_der_ocsp_response(data)
+    try:
+        response = ocsp.load_der_ocsp_response(data)
+    except ValueError:
+        raise ValueError("no OCSP response in DER") from None
     if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         raise ValueError(f"the authority has no answer: {response.response_status.name.lower()}")
     own = certificates[0]

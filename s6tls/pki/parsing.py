@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key
 from OpenSSL import SSL, crypto
 
-from s6tls.pki import Kind, Unusable
+from s6tls.pki import Kind, Unusable, diagnosis
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | crypto.PKey
 """The last is for RSA-PSS: the other library forgets that such a key makes signatures of one kind only."""
@@ -30,33 +30,44 @@ _CRL = b"-----BEGIN X509 CRL"
 _CRL_BEGINS, _CRL_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _RSA_PSS = 912
 """EVP_PKEY_RSA_PSS of openssl/evp.h."""
-_OTHER_KEYS = "neither RSA, ECDSA nor Ed25519"
+_OTHER_KEYS = "neither RSA, ECDSA nor Ed25519: make one of these"
 
 
-def private_key(data: bytes, server: str = "") -> Key:
-    """Return the private key in a file, which is for a server's name or for all.  Raises Unusable."""
-    what = _what("private key", server)
-    key = parsed(Kind.KEY, what, lambda: (load_pem_private_key if _PEM in data else load_der_private_key)(data, None))
+def private_key(data: bytes, what: str = "private key") -> Key:
+    """Return the private key in a file, which messages call `what`.  Raises Unusable."""
+    pem = _PEM in data
+
+    def why(error: Exception) -> str:
+        return diagnosis.of_locked_key() if isinstance(error, TypeError) else diagnosis.of_key(data)
+
+    key = parsed(Kind.KEY, what, lambda: (load_pem_private_key if pem else load_der_private_key)(data, None), why)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise Unusable(Kind.KEY, what, _OTHER_KEYS)
-    form = crypto.FILETYPE_PEM if _PEM in data else crypto.FILETYPE_ASN1
+    form = crypto.FILETYPE_PEM if pem else crypto.FILETYPE_ASN1
     known = parsed(Kind.KEY, what, lambda: crypto.load_privatekey(form, data))
     return known if known.type() == _RSA_PSS else key
 
 
-def check_kinds(keys: Sequence[Key], server: str = "") -> None:
+def check_kinds(keys: Sequence[Key], what: str = "private key") -> None:
     """Raise Unusable where two keys for one server are of one kind: the TLS library has room for one of each."""
     if len({_kind(key) for key in keys}) < len(keys):
-        raise Unusable(Kind.KEY, _what("private key", server), "of the same kind as the first")
+        raise Unusable(Kind.KEY, what, "of the same kind as the first: name a key of another kind, or only one")
 
 
 def _kind(key: Key) -> int:
-    return key.type() if isinstance(key, crypto.PKey) else crypto.PKey.from_cryptography_key(key).type()
+    return _loaded(key).type()
 
 
-def chain(data: bytes, server: str = "") -> list[x509.Certificate]:
-    """Return the certificates in a file, that of the server first.  Raises Unusable."""
-    what = _what("certificate", server)
+def _loaded(key: Key) -> crypto.PKey:
+    return key if isinstance(key, crypto.PKey) else crypto.PKey.from_cryptography_key(key)
+
+
+def _public_half(key: crypto.PKey) -> bytes:
+    return crypto.dump_publickey(crypto.FILETYPE_ASN1, key)
+
+
+def chain(data: bytes, what: str = "certificate") -> list[x509.Certificate]:
+    """Return the certificates in a file, which messages call `what`, that of the server first.  Raises Unusable."""
     found = _certificates(data, what)
     public = parsed(Kind.CERTIFICATE, what, found[0].public_key)
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
@@ -72,14 +83,14 @@ def weakness(certificate: x509.Certificate) -> str:
     try:
         SSL.Context(SSL.TLS_SERVER_METHOD).use_certificate(certificate)
     except (SSL.Error, crypto.Error) as error:
-        return reason(error)
+        return diagnosis.of_weakness(reason(error))
     return ""
 
 
 def authorities(data: bytes, which: str) -> list[x509.Certificate]:
     """Return the certificates of authorities in a file, which messages call `which`.  Raises Unusable."""
-    found = _certificates(data, f"CA {which}")
-    parsed(Kind.CERTIFICATE, f"CA {which}", lambda: [authority.subject.public_bytes() for authority in found])
+    found = _certificates(data, which)
+    parsed(Kind.CERTIFICATE, which, lambda: [authority.subject.public_bytes() for authority in found])
     return found
 
 
@@ -88,10 +99,9 @@ def revocations(data: bytes, which: str) -> list[x509.CertificateRevocationList]
 
     Raises Unusable, also where anything that begins like a list is none.
     """
-    what = f"CRL {which}"
     _, *blocks = data.split(_CRL_BEGINS)
     if _PEM in data and not (blocks and len(blocks) == data.count(_CRL) and all(_CRL_ENDS in one for one in blocks)):
-        raise Unusable(Kind.CRL, what, "not a whole list in it")
+        raise Unusable(Kind.CRL, which, diagnosis.of_lists(data))
     whole = [_CRL_BEGINS + block.partition(_CRL_ENDS)[0] + _CRL_ENDS for block in blocks]
 
     def parse() -> list[x509.CertificateRevocationList]:
@@ -102,13 +112,15 @@ def revocations(data: bytes, which: str) -> list[x509.CertificateRevocationList]
             store.add_crl(crl)
         return found
 
-    return parsed(Kind.CRL, what, parse)
+    return parsed(Kind.CRL, which, parse, lambda _: diagnosis.of_lists(data))
 
 
 def use_keypair(
-    context: SSL.Context, key: Key, certificates: Sequence[x509.Certificate], server: str = "", alone: bool = True
+    context: SSL.Context, key: Key, certificates: Sequence[x509.Certificate], what: str = "keypair", alone: bool = True
 ) -> None:
-    """Let a context serve with a key and the chain of its certificate.  Raises Unusable, as where they do not match.
+    """Let a context serve with a key and the chain of its certificate, which messages call `what`.
+
+    Raises Unusable, as where they do not match.
 
     A context has one chain for all certificates, unless the chain comes in a file with its certificate.  So a pair that
     is not `alone` in its context is put into a file in memory.
@@ -126,7 +138,12 @@ def use_keypair(
         context.use_privatekey(key)
         context.check_privatekey()
 
-    parsed(Kind.KEYPAIR, _what("keypair", server), use)
+    def why(error: Exception) -> str:
+        own = _public_half(_loaded(key))
+        halves = [_public_half(crypto.X509.from_cryptography(one).get_pubkey()) for one in certificates]
+        return reason(error) if own == halves[0] else diagnosis.of_mismatch(own, halves)
+
+    parsed(Kind.KEYPAIR, what, use, why)
 
 
 def check_keypair(key: Key, certificates: Sequence[x509.Certificate]) -> None:
@@ -149,31 +166,27 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _what(what: str, server: str) -> str:
-    return f"{what} for {server}" if server else what
-
-
 def _certificates(data: bytes, what: str) -> list[x509.Certificate]:
     def parse() -> list[x509.Certificate]:
         found = x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
         if sum(map(data.count, _CERTIFICATE_BEGINS)) > len(found):  # the library passes over one without an end
-            raise ValueError("not a whole certificate in it")
+            raise ValueError
         for certificate in found:
             _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
             crypto.X509.from_cryptography(certificate)
         return found
 
-    return parsed(Kind.CERTIFICATE, what, parse)
+    return parsed(Kind.CERTIFICATE, what, parse, lambda _: diagnosis.of_certificates(data))
 
 
-def parsed(kind: Kind, what: str, parse: Callable[[], T]) -> T:
+def parsed(kind: Kind, what: str, parse: Callable[[], T], why: Callable[[Exception], str] = reason) -> T:
     """Let a library parse what messages call `what`; it warns of oddities that do no harm.
 
-    Raises Unusable for whatever it raises.
+    Raises Unusable for whatever it raises, with the words that `why` finds for that.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return parse()
     except Exception as error:
-        raise Unusable(kind, what, reason(error)) from error
+        raise Unusable(kind, what, why(error)) from error

@@ -20,6 +20,7 @@ _HANDLED = tuple(
         signal.SIGABRT,
         signal.SIGINT,
         signal.SIGPIPE,
+        signal.SIGUSR1,
     )
 )
 RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}

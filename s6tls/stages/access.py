@@ -24,7 +24,8 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import Answers, Reply
 from s6tls.helper.variables import ERROR, LOCAL_HOST, REMOTE_HOST, REMOTE_INFO, VARIABLES
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.stages.rulesource import Rules, check_rules, rule_name
+from s6tls.stages.preparation import Preparation
+from s6tls.stages.rulesource import Rules, check_rules, open_rules, rule_name
 from s6tls.ucspi.image import Deadline, Image, StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import locate
@@ -70,6 +71,20 @@ class Access:
     nodelay: bool = False
     helper: LookupHelper = field(default_factory=LookupHelper)
     program: str = "s6-tcpserver-access"
+
+    def prepare(self, preparation: Preparation) -> None:
+        """Open the rules.  Raises StageExit: 111 when they cannot be read, 100 for wrong name servers."""
+        if self.rules is not None:
+            open_rules(self.program, self.rules)
+            preparation.ruled = True
+        if self.lookups.names or self.lookups.user:
+            _name_servers(self.program, preparation.env)
+
+    def reread(self) -> None:
+        """Open the rules anew, and log it.  Raises StageExit (111)."""
+        if self.rules is not None:
+            open_rules(self.program, self.rules)
+            log(self.program, "info", f"rules in {shown(self.rules.path)}: can be read")
 
     def apply(self, image: Image) -> Reply | None:
         """Raise StageExit: 1 denied, 99 timed out, 100 for a wrong environment, 111 for a broken rule set."""
@@ -157,7 +172,8 @@ class _Check:
             "paranoid": wanted.paranoid,
             "user": wanted.user,
         }
-        return self.options.helper.look_up(self.options.program, lookup, wanted.timeout_ms, self._name_servers())
+        servers = _name_servers(self.options.program, env)
+        return self.options.helper.look_up(self.options.program, lookup, wanted.timeout_ms, servers)
 
     def _deadline(self) -> Deadline:
         """Return when a helper that does not answer is given up: it ends a lookup in time by itself, if it can."""
@@ -168,15 +184,6 @@ class _Check:
     def _late(self) -> StageExit:
         what = f"unable to look up {shown(self.address)}: took too long"
         return StageExit(self.options.program, ExitCode.TIMEOUT, what)
-
-    def _name_servers(self) -> list[str]:
-        """Return the addresses in DNSCACHEIP."""
-        servers = [text for text in re.split(rb"[\s,;]+", self.image.env.get(b"DNSCACHEIP", b"")) if text]
-        if not all(map(_is_address, servers)):
-            raise StageExit(self.options.program, _USAGE, "invalid $DNSCACHEIP")
-        if len(servers) > _MOST_NAME_SERVERS:
-            raise StageExit(self.options.program, _USAGE, f"more than {_MOST_NAME_SERVERS} name servers in $DNSCACHEIP")
-        return [text.decode() for text in servers]
 
     def _by_name(self, found: dict[bytes, bytes]) -> None:
         self.image.since += time.monotonic() - self.asked
@@ -225,6 +232,16 @@ class _Check:
                 image.env[self.proto + name] = names[name]
             else:
                 image.env.pop(self.proto + name, None)
+
+
+def _name_servers(program: str, env: Mapping[bytes, bytes]) -> list[str]:
+    """Return the addresses in DNSCACHEIP.  Raises StageExit (100)."""
+    servers = [text for text in re.split(rb"[\s,;]+", env.get(b"DNSCACHEIP", b"")) if text]
+    if not all(map(_is_address, servers)):
+        raise StageExit(program, _USAGE, "invalid $DNSCACHEIP")
+    if len(servers) > _MOST_NAME_SERVERS:
+        raise StageExit(program, _USAGE, f"more than {_MOST_NAME_SERVERS} name servers in $DNSCACHEIP")
+    return [text.decode() for text in servers]
 
 
 def _by_address_and_name(rules: RuleSet, address: bytes, name: bytes) -> Decision:

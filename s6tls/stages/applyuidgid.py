@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import Identity
+from s6tls.posix.identity import BadIdentity, Identity
+from s6tls.posix.process import fork
+from s6tls.stages.preparation import Preparation
 from s6tls.ucspi.image import Image, StageExit
+from s6tls.ucspi.spawn import exits
 
 Read = TypeVar("Read")
+
+
+class NotSet(StageExit):
+    """A variable is missing."""
+
+
+def try_in_a_child(program: str, identity: Identity) -> None:
+    """See whether ids can be taken.  Raises StageExit (111), once it is logged why not."""
+    pid = fork()
+    if pid == 0:
+        with exits():
+            try:
+                identity.take()
+            except (OSError, BadIdentity) as error:
+                why = getattr(error, "strerror", None) or error
+                message = f"unable to drop privileges: {why}: start the server as root"
+                raise StageExit(program, ExitCode.SYSTEM, message) from error
+    if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise StageExit(program, code)
 
 
 @dataclass(frozen=True)
@@ -28,6 +51,16 @@ class ApplyUidGid:
     unexport: bool = False
     program: str = "s6-applyuidgid"
 
+    def prepare(self, preparation: Preparation) -> None:
+        """Try the ids that programs get.  Raises StageExit: 100 for a variable, 111 if the ids are refused."""
+        image = Image(preparation.env, [])
+        try:
+            self.apply(image)
+        except NotSet as missing:
+            preparation.lacks(missing)
+        if image.identity is not None:
+            try_in_a_child(self.program, image.identity)
+
     def apply(self, image: Image) -> None:
         """Give `image` its identity.  Raises StageExit (100) for a missing or invalid variable."""
         uid, gid, groups = self.uid, self.gid, self.groups
@@ -42,7 +75,7 @@ class ApplyUidGid:
 
     def _variable(self, env: Mapping[bytes, bytes], name: bytes, parse: Callable[[bytes], Read]) -> Read:
         if name not in env:
-            raise StageExit(self.program, ExitCode.USAGE, f"{name.decode()} not set")
+            raise NotSet(self.program, ExitCode.USAGE, f"{name.decode()} not set")
         try:
             return parse(env[name])
         except BadId as error:

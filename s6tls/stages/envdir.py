@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from s6tls.accessrules import envdir
 from s6tls.accessrules.text import shown
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.stages.preparation import Preparation
 from s6tls.ucspi.image import Image, StageExit
 
 _LARGEST_VALUE = 2**20
@@ -31,6 +32,10 @@ class EnvDir:
     clamp: bool = True
     nul: bytes = b"\n"
     program: str = "s6-envdir"
+
+    def prepare(self, preparation: Preparation) -> None:
+        """Apply it for all clients.  Raises StageExit (111)."""
+        self.apply(Image(preparation.env, []))
 
     def apply(self, image: Image) -> None:
         """Raise StageExit (111) when the directory or a file cannot be read."""

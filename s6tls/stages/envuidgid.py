@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from s6tls.accessrules.identifiers import BadId, groups_text, parse_groups, parse_id
 from s6tls.accessrules.text import shown
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.stages.preparation import Preparation
 from s6tls.ucspi.image import Image, StageExit
 
 
@@ -48,6 +49,10 @@ class EnvUidGid:
     numeric: bool = False
     defaults: Defaults | None = None
     program: str = "s6-envuidgid"
+
+    def prepare(self, preparation: Preparation) -> None:
+        """Apply it for all clients.  Raises StageExit: 1 for an unknown account."""
+        self.apply(Image(preparation.env, []))
 
     def apply(self, image: Image) -> None:
         """Set the variables.  Raises StageExit: 1 for an unknown account."""

@@ -29,6 +29,25 @@ class Rules(Protocol):
     def ask(self, probe: Probe) -> Decision:
         """Ask the rules as they are now.  Raises OSError when they cannot be read."""
 
+    def open(self) -> None:
+        """Open the rules anew.  Raises OSError when there are none that can be read."""
+
+
+def open_rules(program: str, rules: Rules) -> None:
+    """Open a rule set anew.  Raises StageExit (111) for one that cannot be read, and says what to do."""
+    try:
+        rules.open()
+    except OSError as error:
+        remedy = ""
+        if os.path.isdir(rules.path) and isinstance(rules, CdbSource):
+            remedy = ": it is a directory, which -i reads; -x reads what s6-accessrules-cdb-from-fs makes of it"
+        elif isinstance(error, NotADirectoryError):
+            remedy = ": -i reads a directory, -x a cdb file"
+        elif isinstance(error, FileNotFoundError):
+            remedy = ": compile the rules, or name the place where they are"
+        message = f"unable to check rules in {shown(rules.path)}: {error.strerror or error}{remedy}"
+        raise StageExit(program, ExitCode.SYSTEM, message) from error
+
 
 def check_rules(program: str, rules: Rules, probe: Probe) -> Decision:
     """Ask a rule set.  Raises StageExit (111) for one that cannot be read or has no answer but an error."""
@@ -63,6 +82,11 @@ class CdbSource:
     def ask(self, probe: Probe) -> Decision:
         """Ask the rules.  Raises OSError when the file cannot be opened or is no cdb."""
         return probe(self._current())
+
+    def open(self) -> None:
+        """Open the file anew.  Raises OSError."""
+        self._stable = False
+        self._current()
 
     def _current(self) -> RuleSet:
         """Return the rules of the file as it is now; see `is_stable` for why it may be read twice.
@@ -107,3 +131,7 @@ class DirectorySource:
             return Decision(Verdict.NOTFOUND)
         with rules:
             return probe(rules)
+
+    def open(self) -> None:
+        """Open the directory.  Raises OSError, also where it is missing."""
+        RuleSet.open_dir(self.path).close()

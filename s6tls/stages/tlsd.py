@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,12 +20,14 @@ from s6tls.helper.reply import Answers, RefusalReply, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import put_away, take_out
 from s6tls.stages.cgi import say_it_as_cgi
+from s6tls.stages.preparation import Preparation
 from s6tls.tls.credentials import (
     BAD_HANDSHAKE,
     SESSION_VARIABLES,
     TLS_PREFIXES,
     TLS_VARIABLES,
     KnownParameters,
+    NotSet,
     SessionOptions,
     SniLevel,
     TlsParameters,
@@ -33,6 +35,7 @@ from s6tls.tls.credentials import (
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines.account import HANDSHAKE_TOO_LONG, Account, refusal
 from s6tls.ucspi.image import Deadline, Image, StageExit
+from s6tls.ucspi.log import Log
 
 _SYSTEM = ExitCode.SYSTEM
 _PIPE_BYTES = 2**18
@@ -49,7 +52,7 @@ class EngineStarter(Protocol):
         """Whether the engine tells of the session to its end: on `fds.account`, or after its reply on `fds.notify`."""
 
     def prepare(self, parameters: TlsParameters) -> None:
-        """Get ready for connections with these parameters.  Raises StageExit."""
+        """Get ready for connections with these parameters.  Raises StageExit (96, 111)."""
 
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Hand a connection to an engine; return what tells its exit code if it ends without a word on `fds.notify`.
@@ -81,9 +84,9 @@ class Tlsd:
         self._parameters = KnownParameters(options)
         self._fresh: deque[_Held] = deque()
 
-    def prepare(self, env: dict[bytes, bytes]) -> str:
-        """Get ready for clients that no rule gives other parameters; tell which names are served.  Raises StageExit."""
-        return get_ready(self._starter, self._parameters.of(env))
+    def prepare(self, preparation: Preparation) -> None:
+        """Get ready for clients that no rule gives other parameters.  Raises StageExit (96, 111)."""
+        get_ready(self.program, self._starter, self._parameters, preparation)
 
     def apply(self, image: Image) -> Reply:
         """Put an engine between the network and `image`.  Raises StageExit (96, 111)."""
@@ -197,17 +200,27 @@ class _Held:
             self._is_away = False
 
 
-def get_ready(starter: EngineStarter, parameters: TlsParameters) -> str:
-    """Have engines ready; return what is to be said of the server names, if they matter.  Raises StageExit."""
+def get_ready(program: str, starter: EngineStarter, known: KnownParameters, preparation: Preparation) -> None:
+    """Have engines ready for clients that no rule gives other parameters, and log which names these have.
+
+    Raises StageExit (96, 111).
+    """
+    try:
+        parameters = known.of(preparation.env)
+    except NotSet as missing:
+        preparation.lacks(missing)
+        return
     starter.prepare(parameters)
-    if parameters.options.sni_level is SniLevel.NONE:
-        return ""
-    names = parameters.paths.server_names()
+    if parameters.options.sni_level is not SniLevel.NONE:
+        Log(program, preparation.log.verbosity).info(f"serves {_told(parameters.paths.server_names())}", verbosity=1)
+
+
+def _told(names: Sequence[bytes]) -> str:
     told = [shown(name) for name in names[:_MOST_NAMES_TOLD] if name]
     more = len(names) - _MOST_NAMES_TOLD
     told += [f"{more} more"] if more > 0 else []
     told += ["others with the default certificate"] if b"" in names else ["no others"]
-    return f"serves {', '.join(told)}"
+    return ", ".join(told)
 
 
 def unset_parameters(image: Image) -> None:

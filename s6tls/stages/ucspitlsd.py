@@ -22,6 +22,7 @@ import socket
 from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.stages.preparation import Preparation
 from s6tls.stages.tlsd import EngineStarter, get_ready, peer, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, KnownParameters, SessionOptions
 from s6tls.tls.delayed import PROGRAM
@@ -41,9 +42,9 @@ class Ucspitlsd:
         self._options, self._keep, self._starter = replace(options, delayed=True), keep, starter
         self._parameters = KnownParameters(self._options)
 
-    def prepare(self, env: dict[bytes, bytes]) -> str:
-        """Get ready for clients that no rule gives other parameters; tell which names are served.  Raises StageExit."""
-        return get_ready(self._starter, self._parameters.of(env))
+    def prepare(self, preparation: Preparation) -> None:
+        """Get ready for clients that no rule gives other parameters.  Raises StageExit (96, 111)."""
+        get_ready(self.program, self._starter, self._parameters, preparation)
 
     def apply(self, image: Image) -> None:
         """Have an engine wait beside `image`, and give that the ways to it.  Raises StageExit (96, 111)."""

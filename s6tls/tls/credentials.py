@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = ExitCode.BAD_TLS_CONFIGURATION
 BAD_HANDSHAKE = ExitCode.BAD_HANDSHAKE
+_SNI_DIRECTORY = b"--sni-directory"
 _MOST_KNOWN = 64
 _SHORTEST_SILENCE_S = 3.0
 """What a busy machine can make an engine miss is shorter."""
@@ -97,13 +98,18 @@ class KeypairPaths(NamedTuple):
     """Where a key and its certificate chain are; the server name b"" is for the default pair.
 
     A name may have a second pair, with a key of another kind: the client's algorithms decide.  `response` is where an
-    OCSP response is, or b"".
+    OCSP response is, or b"".  `suffix` is what follows KEYFILE, CERTFILE and OCSPFILE in the variables' names.
     """
 
     server_name: bytes
     key: bytes
     chain: bytes
     response: bytes = b""
+    suffix: bytes = b""
+
+    def files(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """Return the variable and the path of the key, and those of the chain."""
+        return (b"KEYFILE" + self.suffix, self.key), (b"CERTFILE" + self.suffix, self.chain)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class CredentialPaths:
 
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> CredentialPaths:
-        """Read the variables.  Raises StageExit (96) when one that is needed is missing."""
+        """Read the variables.  Raises NotSet when one that is needed is missing."""
         names = [] if options.sni_level is SniLevel.MANDATORY else [b""]
         if options.sni_level is not SniLevel.NONE:
             found = (name.partition(b":") for name in env)
@@ -129,14 +135,14 @@ class CredentialPaths:
                 {b":" + server for kind, _, server in found if kind in (b"KEYFILE", b"KEYFILE2") and server}
             )
         if not (names or options.sni_directory):
-            raise StageExit(PROGRAM, BAD_CONFIGURATION, "no KEYFILE:name set")
+            raise NotSet("no KEYFILE:name set")
         by_server = {_server_name(name): tuple(_pairs(env, name)) for name in names}
         keypairs = tuple(itertools.chain.from_iterable(by_server.values()))
         if options.client_certificate is ClientCertificate.NONE:
             return cls(keypairs, sni_directory=options.sni_directory)
         ca_dir, ca_file, crl_file = (env.get(name, b"") for name in (b"CADIR", b"CAFILE", b"CRLFILE"))
         if not (ca_dir or ca_file):
-            raise StageExit(PROGRAM, BAD_CONFIGURATION, "client certificates asked for, but no CADIR or CAFILE set")
+            raise NotSet("client certificates asked for, but no CADIR or CAFILE set")
         return cls(keypairs, ca_dir, ca_file, crl_file, options.sni_directory)
 
     def server_names(self) -> list[bytes]:
@@ -147,34 +153,40 @@ class CredentialPaths:
     def stamps(self) -> tuple[Stamp, ...]:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
         in_directory = itertools.chain.from_iterable((pair.key, pair.chain) for pair in self._in_directory())
-        with _refusing():
-            return (*map(_stamp, self._paths()), *map(_stamp_or_none, (*self._responses, *in_directory)))
+        needed = (*self._named, *self._ca_dir_files())
+        return (*itertools.starmap(_stamp, needed), *map(_stamp_or_none, (*self._responses, *in_directory)))
 
     def read(self) -> Credentials:
         """Read all files, each once: a key and its certificate may be in one.  Raises StageExit (96)."""
-        trusted = [self.ca_file] if self.ca_file else []
+        once = functools.cache(files.read)
+
+        def read(variable: bytes, path: bytes) -> NamedFile:
+            with _refusing(variable, path):
+                return NamedFile(_called(variable, path), once(path).data)
+
+        def keypair(pair: KeypairPaths) -> Keypair:
+            key, chain = pair.files()
+            return Keypair(pair.server_name, read(*key), read(*chain), _read_response(pair))
+
+        trusted = [(b"CAFILE", self.ca_file)] if self.ca_file else []
         trusted += self._ca_dir_files()
-        revoked = [self.crl_file] if self.crl_file else []
-        read = functools.cache(_read)
         return Credentials(
-            (
-                *(
-                    Keypair(pair.server_name, read(pair.key), read(pair.chain), _read_response(pair.response))
-                    for pair in self.keypairs
-                ),
-                *map(_read_alone, self._in_directory()),
-            ),
-            tuple(NamedFile(shown(path), read(path)) for path in trusted),
-            tuple(NamedFile(shown(path), read(path)) for path in revoked),
+            (*map(keypair, self.keypairs), *map(_read_alone, self._in_directory())),
+            tuple(itertools.starmap(read, trusted)),
+            (read(b"CRLFILE", self.crl_file),) if self.crl_file else (),
         )
 
-    def _paths(self) -> tuple[bytes, ...]:
-        return (*self._named, self.ca_dir, *self._ca_dir_files()) if self.ca_dir else self._named
-
     @functools.cached_property
-    def _named(self) -> tuple[bytes, ...]:
-        of_pairs = (path for pair in self.keypairs for path in (pair.key, pair.chain))
-        return (*of_pairs, *filter(None, (self.ca_file, self.crl_file, self.sni_directory)))
+    def _named(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The files and directories that there must be, with what names them."""
+        of_pairs = (file for pair in self.keypairs for file in pair.files())
+        others = (
+            (b"CAFILE", self.ca_file),
+            (b"CRLFILE", self.crl_file),
+            (b"CADIR", self.ca_dir),
+            (_SNI_DIRECTORY, self.sni_directory),
+        )
+        return (*of_pairs, *(file for file in others if file[1]))
 
     @functools.cached_property
     def _responses(self) -> tuple[bytes, ...]:
@@ -183,34 +195,43 @@ class CredentialPaths:
     def _in_directory(self) -> list[Named]:
         if not self.sni_directory:
             return []
-        with _refusing():
+        with _refusing(_SNI_DIRECTORY, self.sni_directory):
             found = named_in(self.sni_directory)
         if not (found or self.keypairs):
             raise StageExit(PROGRAM, BAD_CONFIGURATION, f"no server name in {shown(self.sni_directory)}")
         elsewhere = {pair.server_name for pair in self.keypairs}
         return [named for named in found if named.server_name not in elsewhere]
 
-    def _ca_dir_files(self) -> list[bytes]:
-        with _refusing():
-            return files.authorities_in(self.ca_dir) if self.ca_dir else []
+    def _ca_dir_files(self) -> list[tuple[bytes, bytes]]:
+        if not self.ca_dir:
+            return []
+        with _refusing(b"CADIR", self.ca_dir):
+            return [(b"CADIR", path) for path in files.authorities_in(self.ca_dir)]
+
+
+class NotSet(StageExit):
+    """A variable that is needed is missing: 96."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(PROGRAM, BAD_CONFIGURATION, message)
 
 
 class NamedFile(NamedTuple):
-    """What messages call a file, and its bytes."""
+    """What messages call a file (its variable and its path), and its bytes."""
 
     name: str
     data: bytes
 
 
 class Keypair(NamedTuple):
-    """The bytes of a key and of its certificate chain, and those of an OCSP response, if one is to be stapled.
+    """The files of a key and of its certificate chain, and that of an OCSP response, if one is to be stapled.
 
     If a pair that `stands_alone` is no good, its name is refused, and no other.  `trouble` is why it could not be read.
     """
 
     server_name: bytes
-    key: bytes
-    chain: bytes
+    key: NamedFile
+    chain: NamedFile
     response: NamedFile | None = None
     stands_alone: bool = False
     trouble: str = ""
@@ -248,7 +269,7 @@ class TlsParameters:
 
     @classmethod
     def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> TlsParameters:
-        """Read the variables.  Raises StageExit (96) when one that is needed is missing, or an id is none or root's."""
+        """Read the variables.  Raises NotSet when one is missing, StageExit (96) when an id is none or root's."""
         return cls(CredentialPaths.from_environment(env, options), options, _identity(env, options))
 
     def __hash__(self) -> int:
@@ -307,8 +328,8 @@ def _pairs(env: Mapping[bytes, bytes], name: bytes) -> Iterator[KeypairPaths]:
     for number in (b"", b"2"):
         key, certificate = b"KEYFILE" + number + name, b"CERTFILE" + number + name
         if not number or env.get(key) or env.get(certificate):
-            response = env.get(b"OCSPFILE" + number + name, b"")
-            yield KeypairPaths(_server_name(name), _needed(env, key), _needed(env, certificate), response)
+            paths = _needed(env, key), _needed(env, certificate), env.get(b"OCSPFILE" + number + name, b"")
+            yield KeypairPaths(_server_name(name), *paths, suffix=number + name)
 
 
 def _server_name(name: bytes) -> bytes:
@@ -318,7 +339,7 @@ def _server_name(name: bytes) -> bytes:
 def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
     value = env.get(name, b"")
     if not value:
-        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"{shown(name)} not set")
+        raise NotSet(f"{shown(name)} not set")
     return value
 
 
@@ -350,11 +371,11 @@ def _id(env: Mapping[bytes, bytes], name: bytes) -> int | None:
         raise StageExit(PROGRAM, BAD_CONFIGURATION, f"{shown(name)}: {error}") from error
 
 
-def _stamp(path: bytes) -> Stamp:
+def _stamp(variable: bytes, path: bytes) -> Stamp:
     try:
         return stamp_of(os.stat(path))
     except (OSError, ValueError) as error:
-        raise files.unreadable(path, error) from error
+        raise _refused(variable, path, files.unreadable(path, error)) from error
 
 
 def _stamp_or_none(path: bytes) -> Stamp:
@@ -365,33 +386,40 @@ def _stamp_or_none(path: bytes) -> Stamp:
         return (0, 0, 0, 0, 0)
 
 
-def _read_response(path: bytes) -> NamedFile | None:
+def _read_response(pair: KeypairPaths) -> NamedFile | None:
     """Read an OCSP response.  One that is not there is not stapled, and the pool says so."""
-    if not path:
+    if not pair.response:
         return None
+    name = _called(b"OCSPFILE" + pair.suffix, pair.response)
     try:
-        return NamedFile(shown(path), files.read(path).data)
+        return NamedFile(name, files.read(pair.response).data)
     except Unusable:
-        return NamedFile(shown(path), b"")
+        return NamedFile(name, b"")
 
 
 def _read_alone(named: Named) -> Keypair:
     """Read a pair whose trouble is its own."""
+    key, chain = (NamedFile(shown(path), b"") for path in (named.key, named.chain))
+    pair = Keypair(named.server_name, key, chain, stands_alone=True)
     try:
-        key, chain = files.read(named.key).data, files.read(named.chain).data
+        return pair._replace(
+            key=key._replace(data=files.read(named.key).data), chain=chain._replace(data=files.read(named.chain).data)
+        )
     except Unusable as error:
-        return Keypair(named.server_name, b"", b"", stands_alone=True, trouble=str(error))
-    return Keypair(named.server_name, key, chain, stands_alone=True)
+        return pair._replace(trouble=str(error))
 
 
-def _read(path: bytes) -> bytes:
-    with _refusing():
-        return files.read(path).data
+def _called(variable: bytes, path: bytes) -> str:
+    return f"{shown(variable)} {shown(path)}"
 
 
 @contextlib.contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(variable: bytes, path: bytes) -> Iterator[None]:
     try:
         yield
     except Unusable as error:
-        raise StageExit(PROGRAM, BAD_CONFIGURATION, str(error)) from error
+        raise _refused(variable, path, error) from error
+
+
+def _refused(variable: bytes, path: bytes, error: Unusable) -> StageExit:
+    return StageExit(PROGRAM, BAD_CONFIGURATION, f"unable to read {_called(variable, path)}: {error.why}")

@@ -51,6 +51,9 @@ class Lifecycle(Protocol):
     def ready(self) -> None:
         """Do what is due when clients can connect."""
 
+    def reread(self) -> None:
+        """Read all files anew, for a signal has said so."""
+
     def reaped(self, pid: int, status: int) -> None:
         """Take note of the end of a child that was no connection's program."""
 
@@ -101,6 +104,7 @@ class SuperServer:
                 signal.SIGCHLD: self._reap,
                 signal.SIGTERM: self._terminate,
                 signal.SIGHUP: lambda: self._signal_connections("received SIGHUP", _TERMINATION),
+                signal.SIGUSR1: self._lifecycle.reread,
                 signal.SIGQUIT: lambda: self._stop_with(signal.SIGQUIT, _TERMINATION),
                 signal.SIGABRT: lambda: self._stop_with(signal.SIGABRT, [signal.SIGKILL]),
             }

@@ -139,15 +139,26 @@ def as_der(pair: Pair) -> Pair:
     )
 
 
+def keypair(pair: Pair, name: bytes = b"", second: bool = False, response: NamedFile | None = None) -> Keypair:
+    """What the files of a pair hold, for a server's name or for all."""
+    suffix = ("2" if second else "") + (f":{name.decode()}" if name else "")
+    return Keypair(
+        name, NamedFile(f"KEYFILE{suffix} /key", pair.key), NamedFile(f"CERTFILE{suffix} /crt", pair.chain), response
+    )
+
+
 def credentials(
     *keypairs: tuple[bytes, Pair], default: Pair | None = None, trusted: tuple[bytes, ...] = (), revoked: bytes = b""
 ) -> Credentials:
     """What the files hold: a default pair, and pairs for server names, authorities and a CRLFILE."""
     pairs = ([(b"", default)] if default else []) + list(keypairs)
     return Credentials(
-        tuple(Keypair(name, one.key, one.chain) for name, one in pairs),
-        tuple(NamedFile(f"/cas/{number}", data) for number, data in enumerate(trusted)),
-        (NamedFile("/crl", revoked),) if revoked else (),
+        tuple(
+            keypair(one, name, second=name in (earlier for earlier, _ in pairs[:number]))
+            for number, (name, one) in enumerate(pairs)
+        ),
+        tuple(NamedFile(f"CADIR /cas/{number}", data) for number, data in enumerate(trusted)),
+        (NamedFile("CRLFILE /crl", revoked),) if revoked else (),
     )
 
 
@@ -200,6 +211,7 @@ def revocations(
     end: datetime.datetime | None = None,
     der: bool = False,
     signed_by: str = "",
+    begins: datetime.datetime | None = None,
 ) -> bytes:
     """The list of certificates that an authority has revoked, in force for some days from now, or until an `end`."""
     key = load_pem_private_key(authority(signed_by or by).private_key_pem.bytes(), None)
@@ -208,7 +220,7 @@ def revocations(
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(x509.load_pem_x509_certificate(root(by)).subject)
-        .last_update(now - FOREVER)
+        .last_update(begins or now - FOREVER)
         .next_update(end or now + datetime.timedelta(days=days))
     )
     for one in revoked:

@@ -1,6 +1,6 @@
 """The keys, certificates, authorities and revocation lists that rules name: whether a server could use them.
 
-Servers read them with `s6tls.pki`, and so are they read here.  What is added is what time does to them.
+Servers read and judge them with `s6tls.pki`, and so are they read and judged here.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity
-from s6tls.pki import Kind, Unusable, files, parsing
+from s6tls.pki import Kind, Unusable, files, judgement, parsing
+from s6tls.pki.judgement import Times
 from s6tls.pki.ocsp import staple
-from s6tls.pki.parsing import authorities, check_keypair, check_kinds, name_of, private_key, revocations, weakness
+from s6tls.pki.parsing import authorities, check_keypair, check_kinds, private_key, revocations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cryptography import x509
 
     from s6tls.accessrules.rule import Rule
     from s6tls.audit.core.loaded import LoadedRules
+    from s6tls.pki.judgement import Oddity
     from s6tls.pki.parsing import Key
 
 
@@ -55,7 +57,7 @@ def findings(
             for uses in _uses(rule):
                 users.setdefault(uses, key)
                 count[uses] += 1
-    check = _Check(now or datetime.datetime.now(datetime.UTC), datetime.timedelta(days=days))
+    check = _Check(Times.within(days) if now is None else Times(now, datetime.timedelta(days=days)))
     for uses, key in counted(users.items(), "files looked at", progress):
         for found in check.findings(uses):
             yield found.at(key, count[uses])
@@ -89,8 +91,8 @@ _BESIDE = {
 class _Check:
     """Reads each file once."""
 
-    def __init__(self, now: datetime.datetime, soon: datetime.timedelta) -> None:
-        self._now, self._soon = now, soon
+    def __init__(self, times: Times) -> None:
+        self._times = times
         self._keys: dict[Named, Key] = {}
         self._chains: dict[Named, list[x509.Certificate]] = {}
         self._responses: dict[Named, bytes] = {}
@@ -122,12 +124,15 @@ class _Check:
                 message = f"{named} may be read by every user of this machine"
                 yield Finding("key-exposed", Severity.WARNING, message, "take that permission away")
         elif kind in (b"CERTFILE", b"CERTFILE2"):
-            self._chains[named] = parsing.chain(file.data)
-            yield from self._periods(named, self._chains[named])
+            certificates = self._chains[named] = parsing.chain(file.data)
+            for certificate in certificates:
+                yield from _findings(named, judgement.of_certificate(certificate, self._times))
+            yield from _findings(named, judgement.of_chain(certificates))
         elif kind in (b"OCSPFILE", b"OCSPFILE2"):
             self._responses[named] = file.data
         elif kind == b"CRLFILE":
-            yield from self._revocations(named, revocations(file.data, which))
+            for crl in revocations(file.data, which):
+                yield from _findings(named, judgement.of_list(crl, self._times))
         else:
             yield from self._authorities(named, authorities(file.data, which))
 
@@ -140,47 +145,19 @@ class _Check:
         elif key in self._keys and other in self._keys:
             check_kinds([self._keys[other], self._keys[key]])
 
-    def _periods(self, named: Named, certificates: list[x509.Certificate]) -> Iterator[Finding]:
-        for certificate in certificates:
-            which = f"{named}: {_name(certificate)}"
-            begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-            if ends < self._now:
-                message = f"{which} has expired, on {ends:%Y-%m-%d}"
-                yield Finding("certificate-expired", Severity.ERROR, message, "renew it")
-            elif begins > self._now:
-                message = f"{which} is not valid before {begins:%Y-%m-%d}"
-                yield Finding("certificate-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
-            elif ends - self._now < self._soon:
-                message = f"{which} expires soon, on {ends:%Y-%m-%d}"
-                yield Finding("certificate-expires", Severity.WARNING, message, "renew it")
-
     def _authorities(self, named: Named, found: list[x509.Certificate]) -> Iterator[Finding]:
         """Of many authorities some may be of no use any more: that is an error only when no other is left."""
         trusted = dict.fromkeys(found)  # in a hashed directory most are there twice
-        by_authority = [list(self._authority(named, authority)) for authority in trusted]
+        by_authority = [list(_findings(named, judgement.of_authority(one, self._times))) for one in trusted]
         alive = any(all(finding.severity < Severity.ERROR for finding in of_one) for of_one in by_authority)
         for finding in chain.from_iterable(by_authority):
             yield replace(finding, severity=Severity.WARNING) if alive else finding
 
-    def _authority(self, named: Named, authority: x509.Certificate) -> Iterator[Finding]:
-        yield from self._periods(named, [authority])
-        if why := weakness(authority):
-            message = f"{named}: {_name(authority)} is too weak ({why}): no client of this authority gets in"
-            yield Finding("certificate-weak", Severity.ERROR, message, "have a new one made, with a longer key")
 
-    def _revocations(self, named: Named, lists: list[x509.CertificateRevocationList]) -> Iterator[Finding]:
-        for crl in lists:
-            begins, ends = crl.last_update_utc, crl.next_update_utc
-            which = f"{named}: the list of {shown(name_of(crl).encode())}"
-            if begins > self._now:
-                message = f"{which} is not valid before {begins:%Y-%m-%d}: no client of this authority gets in"
-                yield Finding("crl-not-yet-valid", Severity.ERROR, message, "wait, or use another one")
-            elif ends is not None and ends < self._now:
-                message = f"{which} has expired, on {ends:%Y-%m-%d}: no client of this authority gets in"
-                yield Finding("crl-expired", Severity.ERROR, message, "fetch a new one")
-            elif ends is not None and ends - self._now < self._soon:
-                message = f"{which} expires soon, on {ends:%Y-%m-%d}"
-                yield Finding("crl-expires", Severity.WARNING, message, "fetch a new one in time")
+def _findings(named: Named, oddities: Iterable[Oddity]) -> Iterator[Finding]:
+    for odd in oddities:
+        severity = Severity.ERROR if odd.grave else Severity.WARNING
+        yield Finding(odd.code, severity, f"{named}: {odd.message}", odd.remedy)
 
 
 def _faulty(uses: Uses, error: Unusable) -> Finding:
@@ -216,8 +193,3 @@ def _in_directory(path: bytes) -> list[x509.Certificate]:
         except Unusable as error:
             raise Unusable(error.kind, error.what, f"{name}: {error.why}") from error
     return found
-
-
-def _name(certificate: x509.Certificate) -> str:
-    subject = shown(name_of(certificate).encode())
-    return f"the certificate of {subject}" if subject else "the certificate"

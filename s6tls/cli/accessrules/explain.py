@@ -34,7 +34,7 @@ def body(argv: list[bytes]) -> int:
     rules, *addresses = given.words
     log = given.value("log")
     if (log is None) != bool(addresses):
-        raise UsageError
+        raise UsageError("ADDRESS is missing, or --log" if log is None else "ADDRESS and --log exclude each other")
     if log is not None:
         if given.flag("name"):
             raise UsageError("--name is for one ADDRESS, not for a log")

@@ -21,7 +21,7 @@ _LONGEST_STALL_MS = 8 * 3600 * 1000
 class UsageError(Exception):
     """The command line is wrong; the message says how, `synopsis` whose words they are.  Programs exit 100."""
 
-    def __init__(self, message: str = "", synopsis: Synopsis | None = None) -> None:
+    def __init__(self, message: str, synopsis: Synopsis | None = None) -> None:
         super().__init__(message)
         self.synopsis = synopsis
 
@@ -142,12 +142,14 @@ class Synopsis:
     def _given(self, pairs: list[tuple[str, bytes]], words: list[bytes]) -> Given:
         """Check the number of words.  Raises UsageError."""
         names = self.words.replace("[ ", "[").replace(" ]", "]").split()
-        repeats = names[-1].endswith("...")
+        repeats = bool(names) and names[-1].endswith("...")
         most = len(names) - repeats
-        if len(words) < sum(not name.startswith("[") for name in names):
-            raise UsageError("no program to run" if names[-1] == "prog..." and len(words) == most else "")
+        needed = [name for name in names if not name.startswith("[")]
+        if len(words) < len(needed):
+            missing = needed[len(words)]
+            raise UsageError("no program to run" if missing == "prog..." else f"{missing.rstrip('.')} is missing")
         if len(words) > most and not (repeats or self.ignores_surplus):
-            raise UsageError
+            raise UsageError(f"one word too many: {shown(words[most])}")
         return Given(self.options, pairs, words[:most], words[most:] if repeats else [])
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
+from s6tls import __version__
 from s6tls.cli.frame.options import Synopsis, UsageError
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import occupy_standard_descriptors
@@ -20,6 +21,12 @@ from s6tls.ucspi.log import log, log_exit
 
 _OF_AUDITS = {"PIL": "pillow", "rich": "rich", "zstandard": "zstandard"}
 """What the extra `audit` has, by the names that are imported, and only where they are needed."""
+
+
+_ANSWERS: dict[bytes, Callable[[Synopsis], str]] = {
+    b"--help": lambda synopsis: synopsis.help(),
+    b"--version": lambda synopsis: f"{synopsis.program} (s6tls) {__version__}\n",
+}
 
 
 class Failure(Exception):
@@ -42,7 +49,7 @@ def unable_to(action: str, code: int = ExitCode.SYSTEM) -> Iterator[None]:
 def run(synopsis: Synopsis, body: Callable[[list[bytes]], int]) -> NoReturn:
     """Run a program: `body` gets the words after the program's name and returns the exit code.
 
-    ``--help`` alone prints the option table.
+    ``--help`` prints the option table, ``--version`` the version; they must come first.
     """
     occupy_standard_descriptors()
     sys.exit(outcome(synopsis, body, [os.fsencode(word) for word in sys.argv[1:]]))
@@ -52,13 +59,13 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
     """Return the exit code that `body` ends with, having said on stderr why when it is not a success."""
     program = synopsis.program
     try:
-        if list(argv[:1]) == [b"--help"]:
-            os.write(1, synopsis.help().encode())
+        if argv and argv[0] in _ANSWERS:
+            os.write(1, _ANSWERS[argv[0]](synopsis).encode())
             return 0
         return body(list(argv))
     except UsageError as error:
-        usage = (error.synopsis or synopsis).usage()
-        log((error.synopsis or synopsis).program, "usage", f"{error}; {usage}" if str(error) else usage)
+        whose = (error.synopsis or synopsis).program
+        log(whose, "usage", f"{error}; try {whose} --help")
         return ExitCode.USAGE
     except Failure as error:
         log(program, "fatal", str(error))

@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame import chain
@@ -21,11 +21,14 @@ from s6tls.posix.jail import Level, lacking
 from s6tls.posix.linux.libc import hide
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
+from s6tls.stages.access import Access
+from s6tls.stages.ipcaccess import IpcAccess
+from s6tls.stages.preparation import Preparation, Rereading, prepare
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import SERVER, Chain, StageExit
 from s6tls.ucspi.ledger import Ledger, Limits
 from s6tls.ucspi.listen import end_stalled
-from s6tls.ucspi.log import Log, log, log_exit
+from s6tls.ucspi.log import Log, log_exit
 from s6tls.ucspi.rate import Rate
 from s6tls.ucspi.rulerates import RuleRates
 from s6tls.ucspi.superserver import SuperServer
@@ -91,29 +94,58 @@ ISOLATION = Option(
 )
 
 
+class Checked(NamedTuple):
+    """What a check has found: the program, the limits that hold, and the paths of the rule sets."""
+
+    program: bytes
+    bounds: Limits
+    rules: list[bytes]
+
+
 class LongLived:
     """The long-lived server: its chain, and what the chain's stages share (a `chain.Runtime`)."""
 
     long_lived = True
     patience_ms = 30000
 
-    def __init__(self, argv: Sequence[bytes], isolation: str, jail: str, bounds: Limits, verbosity: int) -> None:
-        """Read the chain in `argv`; `isolation` and `jail` are words of ISOLATION and JAIL.  Raises UsageError."""
-        self._isolation, self.jail, self._bounds = isolation, jail, bounds
+    def __init__(
+        self,
+        argv: Sequence[bytes],
+        isolation: str,
+        jail: str,
+        bounds: Limits,
+        verbosity: int,
+        only_checks: bool = False,
+    ) -> None:
+        """Read the chain in `argv`; `isolation` and `jail` are words of ISOLATION and JAIL.  Raises UsageError.
+
+        A server that `only_checks` has no TLS engines, but examines what they would need.
+        """
+        self._isolation, self.jail, self._bounds, self._only_checks = isolation, jail, bounds, only_checks
         self._log = Log(SERVER, verbosity)
         self._reactor = Reactor()
         self._pools: EnginePools | None = None
+        self._starter: EngineStarter | None = None
         self._lookup_helper: LookupHelper | None = None
         self._rule_rates: list[RuleRates] = []
         self._stages, self._words = chain.parse(argv, self)
 
     def engine_starter(self) -> EngineStarter:
         """Sessions live in processes that outlive one connection."""
-        if self._pools is None:
-            from s6tls.tls.credentials import Isolation
-            from s6tls.tls.engines.pools import EnginePools
+        if self._starter is None:
+            self._starter = self._examiner() if self._only_checks else self._new_pools()
+        return self._starter
 
-            self._pools = EnginePools(self._reactor, Isolation(self._isolation))
+    def _examiner(self) -> EngineStarter:
+        from s6tls.tls.engines.examination import Examiner
+
+        return Examiner()
+
+    def _new_pools(self) -> EngineStarter:
+        from s6tls.tls.credentials import Isolation
+        from s6tls.tls.engines.pools import EnginePools
+
+        self._pools = EnginePools(self._reactor, Isolation(self._isolation))
         return self._pools
 
     def lookup_helper(self) -> LookupHelper:
@@ -137,15 +169,10 @@ class LongLived:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along
         keep_from_programs()
         redirect_to_null(0)
-        for stage in self._stages:
-            if isinstance(stage, Preparing):
-                _prepare(stage, env, self._log.verbosity)
-        bounds = self._bounds
+        self._prepare(env)
+        bounds, open_files = self._within_limits()
         if bounds.stall_ms:
             end_stalled(listener, bounds.stall_ms)
-        open_files, most_files = raise_soft_limit()
-        if self._pools is not None or self._lookup_helper is not None:
-            bounds = _within(most_files, _FILES_OF_A_CLIENT[self._isolation], bounds, self._log)
         if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
@@ -153,11 +180,51 @@ class LongLived:
         SuperServer(
             self._reactor,
             listener,
-            Chain(programs, self._stages, self._words, None if open_files == most_files else open_files),
+            Chain(programs, self._stages, self._words, open_files),
             Ledger(bounds, self._log, self._reactor.after),
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
         ).serve()
         return 0
+
+    def check(self, env: dict[bytes, bytes]) -> Checked:
+        """Do what `serve` does ahead of the first client, and serve nobody.  Raises StageExit as it does."""
+        self._look_to_the_jail()
+        program = self._prepare(env)
+        bounds, _ = self._within_limits()
+        rules = [stage.rules for stage in self._stages if isinstance(stage, Access | IpcAccess) and stage.rules]
+        return Checked(program, bounds, [one.path for one in rules])
+
+    def _prepare(self, env: dict[bytes, bytes]) -> bytes:
+        """Get ready for clients; return the path of the program.  Raises StageExit for what can never work."""
+        return prepare(self._stages, self._words, Preparation(dict(env), self._log))
+
+    def _within_limits(self) -> tuple[Limits, int | None]:
+        """Allow ourselves all descriptors; return limits that they are enough for, and how many programs may have.
+
+        The latter is None if that is as many.
+        """
+        before, most = raise_soft_limit()
+        bounds = self._bounds
+        if self._has_processes:
+            bounds = _within(most, _FILES_OF_A_CLIENT[self._isolation], bounds, self._log)
+        return bounds, None if before == most else before
+
+    @property
+    def _has_processes(self) -> bool:
+        """Whether clients are also served by processes of our own."""
+        return self._starter is not None or self._lookup_helper is not None
+
+    def reread(self) -> None:
+        """Read all files anew now, and log what is right or wrong with them."""
+        self._log.info("received SIGUSR1, reading all files anew", verbosity=1)
+        for stage in self._stages:
+            if isinstance(stage, Rereading):
+                try:
+                    stage.reread()
+                except StageExit as refused:
+                    log_exit(refused)
+        if self._pools is not None:
+            self._pools.examine()
 
     def _look_to_the_jail(self) -> None:
         """See that there can be a jail, and keep who gets out of it from this process.  Raises StageExit (111)."""
@@ -165,7 +232,7 @@ class LongLived:
         if level is Level.NONE:
             return
         hide()
-        if (self._pools is not None or self._lookup_helper is not None) and (walls := lacking()):
+        if self._has_processes and (walls := lacking()):
             if level is Level.REQUIRED:
                 raise StageExit(SERVER, ExitCode.SYSTEM, f"unable to jail TLS engines: this system lacks {walls}")
             self._log.warning(f"TLS engines and the lookup helper are jailed less well: this system lacks {walls}")
@@ -205,6 +272,9 @@ class _Lifecycle:
         redirect_to_null(1)
         systemd.notify(self.env, "READY=1")
 
+    def reread(self) -> None:
+        self.server.reread()
+
     def reaped(self, pid: int, status: int) -> None:
         self.server.reaped(pid, status)
 
@@ -214,18 +284,6 @@ class _Lifecycle:
 
     def close(self) -> None:
         self.server.close()
-
-
-@runtime_checkable
-class Preparing(Protocol):
-    """A stage that has something to do ahead of the first client."""
-
-    @property
-    def program(self) -> str:
-        """The name it has in log lines."""
-
-    def prepare(self, env: dict[bytes, bytes]) -> str:
-        """Get ready for clients that come with this environment; return what there is to say.  Raises StageExit."""
 
 
 def limits(given: Given) -> Limits:
@@ -254,15 +312,3 @@ def _within(files: int, of_a_client: int, bounds: Limits, log: Log) -> Limits:
         return bounds
     log.warning(f"limit -c lowered from {bounds.total} to {most}: only {files} descriptors may be open (RLIMIT_NOFILE)")
     return replace(bounds, total=most, per_client=min(bounds.per_client, most))
-
-
-def _prepare(stage: Preparing, env: dict[bytes, bytes], verbosity: int) -> None:
-    """Let a stage get ready ahead of the first client; what fails now may still be set right by a rule."""
-    try:
-        said = stage.prepare(env)
-        if said and verbosity >= 1:
-            log(stage.program, "info", said)
-    except StageExit as refused:
-        if verbosity >= 1:
-            refused.kind = "warning"
-            log_exit(refused)

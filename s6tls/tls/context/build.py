@@ -122,12 +122,11 @@ class _Maker:
         keys: list[Key] = []
         staples = Staples()
         for pair in pairs:
-            server = shown(pair.server_name)
-            which = server if not keys else f"the second pair for {server}".removesuffix(" for ")
-            keys.append(private_key(pair.key, which))
-            check_kinds(keys, which)
-            certificates = chain(pair.chain, which)
-            use_keypair(context, keys[-1], certificates, which, alone=len(pairs) == 1)
+            keys.append(private_key(pair.key.data, pair.key.name))
+            check_kinds(keys, pair.key.name)
+            certificates = chain(pair.chain.data, pair.chain.name)
+            both = f"{pair.key.name} with {pair.chain.name}"
+            use_keypair(context, keys[-1], certificates, both, alone=len(pairs) == 1)
             if pair.response is not None:
                 self._policy.stapled[pair.response.name] = staples.add(certificates, pair.response)
         staples.serve(context)

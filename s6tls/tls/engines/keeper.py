@@ -28,6 +28,7 @@ from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls import policy
 from s6tls.tls.context import renew
+from s6tls.tls.context.oddities import expiries, oddities
 from s6tls.tls.credentials import PROGRAM, Isolation, SessionOptions
 from s6tls.tls.engines import engine, taking
 from s6tls.tls.engines.warmup import warm_up
@@ -56,12 +57,21 @@ def main(pickled: bytes, number: int) -> None:
     with exits():
         parameters, credentials, isolation = pickle.loads(pickled)
         context = engine.confine_and_load(parameters, credentials)
+        for odd in oddities(credentials):
+            log(PROGRAM, "warning", odd)
+        later = list(expiries(credentials))
         control = socket.socket(fileno=number)
         control.shutdown(socket.SHUT_WR)  # so the server knows that all is well; and nobody here has more to say to it
-        _keep(control, context, parameters.options, isolation)
+        _keep(control, context, parameters.options, isolation, later)
 
 
-def _keep(control: socket.socket, context: SSL.Context, options: SessionOptions, isolation: Isolation) -> None:
+def _keep(
+    control: socket.socket,
+    context: SSL.Context,
+    options: SessionOptions,
+    isolation: Isolation,
+    later: list[tuple[float, str]],
+) -> None:
     _rehearse(context, options)
     raise_soft_limit()
     jail = _enter_jail(options, isolation)
@@ -70,8 +80,9 @@ def _keep(control: socket.socket, context: SSL.Context, options: SessionOptions,
     control.setblocking(False)
     generations = _generations(context, options, isolation)
     keeper = _Keeper(control, _WAITING[isolation], jail, generations, options.ticket_lifetime_s)
-    for file, ends in policy.of(context).stapled.items():
-        keeper.warn_at(ends, f"OCSP response {file} has expired: it is left out")
+    stapled = [(ends, f"{file} has expired: it is left out") for file, ends in policy.of(context).stapled.items()]
+    for moment, message in (*stapled, *later):
+        keeper.warn_at(moment, message)
     keeper.run()
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.stamp import is_stable
+from s6tls.posix import fresh
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import children, kill_child
@@ -36,7 +37,7 @@ from s6tls.tls.credentials import (
 from s6tls.tls.ends import Descriptors, ToProgram
 from s6tls.tls.engines import pool
 from s6tls.ucspi.image import StageExit
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import death, log, log_exit
 from s6tls.ucspi.minutely import Deaths
 
 if TYPE_CHECKING:
@@ -104,10 +105,34 @@ class EnginePools:
         self._deaths = Deaths(PROGRAM, reactor.after)
 
     def prepare(self, parameters: TlsParameters) -> None:
-        """Have a pool ready, if that takes no longer than usual.  Raises StageExit when the files cannot be read."""
-        started = self._entry(parameters).pool
+        """Have a pool ready, if that takes no longer than usual.
+
+        Raises StageExit when the files cannot be read, or the pool has ended, which has logged why.
+        """
+        entry = self._entry(parameters)
+        started = entry.pool
         if started.pid in self._keepers:
             started.await_ready(_LONGEST_LOAD_S)
+            if entry.predecessor is None:
+                self._see_that_it_lives(started)
+
+    def _see_that_it_lives(self, started: pool.EnginePool) -> None:
+        pid, status = (0, 0) if started.is_ready() else os.waitpid(started.pid, os.WNOHANG)
+        if pid:
+            self.reaped(pid, status)
+            code = ExitCode.SYSTEM if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            raise StageExit(PROGRAM, code, death(f"pool {pid} of TLS engines", status))
+
+    def examine(self) -> None:
+        """Have it logged what the files of all parameters in use hold now, or what is wrong with them."""
+        for parameters, entry in self._entries.items():
+            try:
+                credentials = replace(parameters.paths.read(), renewed=not entry.failed)
+                fresh.start("s6tls.tls.engines.examination", (parameters, credentials))
+            except StageExit as refused:
+                log_exit(refused)
+            except OSError as error:
+                log(PROGRAM, "warning", f"unable to examine keys and certificates: {error.strerror}")
 
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Send a connection to the pool of its parameters.

@@ -85,7 +85,8 @@ def test_many_rules_are_shortened_for_people(tmp_path: Path) -> None:
 
 def test_two_rule_sets_are_wrong_usage(rules: str) -> None:
     code, stderr = said([*COMMAND, rules, rules])
-    assert (code, stderr) == (100, "s6-accessrules coverage: usage: s6-accessrules coverage [ --json ] RULES\n")
+    why = f"one word too many: {rules}"
+    assert (code, stderr) == (100, f"s6-accessrules coverage: usage: {why}; try s6-accessrules coverage --help\n")
 
 
 def test_what_is_no_rule_set(tmp_path: Path) -> None:

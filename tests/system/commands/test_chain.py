@@ -39,7 +39,7 @@ def test_the_second_links_words_are_its_own() -> None:
 def test_a_wrong_option_of_a_later_link_is_reported_under_its_name() -> None:
     done = run(["s6-tcpserver-access", "-H", "-v0", "s6-applyuidgid", "-u", "x", "true"], UCSPI)
     assert done.returncode == 100
-    assert done.stderr.startswith("s6-applyuidgid: usage: invalid id: x; s6-applyuidgid [ -z ]")
+    assert done.stderr.startswith("s6-applyuidgid: usage: invalid id: x; try s6-applyuidgid --help")
 
 
 def test_a_link_that_refuses_ends_the_chain() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,27 +57,51 @@ def test_the_pid_is_the_programs_and_the_end_its_own() -> None:
         s.wait_log(rf"^s6-tcpserverd: info: end pid {pid} signal 9 count 0/40$")
 
 
+@pytest.fixture
+def prog() -> Iterator[Path]:
+    """A program that can be started, by everybody."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        made = Path(place) / "prog"
+        made.symlink_to("/bin/cat")
+        yield made
+
+
+def spoil(prog: Path, place: str) -> None:
+    """Let the name of a program lead elsewhere."""
+    prog.unlink()
+    prog.symlink_to(place)
+
+
 @pytest.mark.parametrize(
-    ("prog", "reason"), [("nowhere", "No such file or directory"), ("/etc/passwd", "Permission denied")]
+    ("place", "reason"), [("nowhere", "No such file or directory"), ("/etc/passwd", "Permission denied")]
 )
-def test_a_program_that_cannot_be_started_is_a_warning_and_the_server_goes_on(prog: str, reason: str) -> None:
+def test_a_program_that_cannot_be_started_any_more_is_a_warning_and_the_server_goes_on(
+    place: str, reason: str, prog: Path
+) -> None:
     for verbosity in ("-Q", "-v"):
-        with tcpserver(verbosity, "-c1", "--", prog) as s:
+        with tcpserver(verbosity, "-c1", "--", str(prog)) as s:
+            spoil(prog, place)
             assert s.exchange() == s.exchange() == b""
             s.wait_log(rf"^s6-tcpserverd: warning: unable to spawn {prog}: {reason}$", 2)
             assert "accept" not in s.log() and "end" not in s.log()
-    with tcpserver("-q", "--", prog) as s:
+        spoil(prog, "/bin/cat")
+    with tcpserver("-q", "--", str(prog)) as s:
+        spoil(prog, place)
         assert s.exchange() == b""
         assert s.log() == ""
 
 
-@pytest.mark.parametrize(("prog", "code"), [("nowhere", 127), ("/etc/passwd", 126)])
-def test_after_a_link_it_is_the_links_end(prog: str, code: int) -> None:
-    with tcpserver("-v", "--", "s6-applyuidgid", prog) as s:
+@pytest.mark.parametrize(("place", "code"), [("nowhere", 127), ("/etc/passwd", 126)])
+def test_after_a_link_it_is_the_links_end(place: str, code: int, prog: Path) -> None:
+    with tcpserver("-v", "--", "s6-applyuidgid", str(prog)) as s:
+        spoil(prog, place)
         assert s.exchange() == b""
         s.wait_log(rf"^s6-applyuidgid: fatal: unable to exec {prog}: ")
         s.wait_log(rf"^s6-tcpserverd: info: end pid \d+ exitcode {code} count 0/40$")
-    with tcpserver("-v", "--", "s6-applyuidgid", "-u", "1001", prog) as s:
+    spoil(prog, "/bin/cat")
+    with tcpserver("-v", "--", "s6-applyuidgid", "-u", "1001", str(prog)) as s:
+        spoil(prog, place)
         assert s.exchange() == b""
         s.wait_log(rf"^s6-tcpserverd: info: end pid \d+ exitcode {code} count 0/40$")
 

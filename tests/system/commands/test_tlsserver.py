@@ -167,24 +167,36 @@ def test_a_failed_handshake_is_97_and_leaves_its_lines(certified: Certified) -> 
         s.wait_log(rf"^s6-tcpserver-access: info: allow pid {s.pid} ip 127\.0\.0\.1 rule none$")
 
 
-def test_programs_run_under_the_ids_of_the_command_line_or_the_environment(certified: Certified) -> None:
+def allow_everybody(rules: Path) -> None:
+    (rules / "ip4/0.0.0.0_0").mkdir(parents=True)
+    (rules / "ip4/0.0.0.0_0/allow").touch()
+
+
+def test_programs_run_under_the_ids_of_the_command_line_or_the_environment(
+    certified: Certified, tmp_path: Path
+) -> None:
+    allow_everybody(tmp_path)
     ids = ["--", "sh", "-c", "echo $(id -u) $(id -g) $(id -G) ${UID-none}"]
     with tlsserver(certified, "-u", "1001", "-g", "1002", "-G", "7", *ids) as s:
         assert answer(s, certified) == b"1001 1002 1002 7 none\n"
     with tlsserver(certified, "-U", "-u", "5", *ids, env={"UID": "1001", "GID": "1002", "GIDLIST": ""}) as s:
         assert answer(s, certified) == b"1001 1002 1002 none\n"
-    with tlsserver(certified, "-v", "-U", *ids) as s:
+    with tlsserver(certified, "-v", "-U", "-i", str(tmp_path), *ids) as s:
+        s.wait_log(r"^s6-applyuidgid: warning: UID not set: only clients whose rule sets it are served$")
         assert answer(s, certified) == b""
         s.wait_log(r"^s6-applyuidgid: fatal: UID not set$")
         s.wait_log(r"^s6-tcpserverd: info: end pid \d+ exitcode 100 ")
 
 
 @pytest.mark.parametrize(("verbosity", "warned"), [("-q", False), ("-Q", True)])
-def test_what_is_wrong_at_the_start_is_a_warning(verbosity: str, warned: bool) -> None:
-    with server(["s6-tlsserver", "-H", verbosity, "127.0.0.1", "0", "cat"], {"KEYFILE": "/nowhere"}) as s:
+def test_what_a_rule_may_set_is_a_warning_at_the_start(verbosity: str, warned: bool, tmp_path: Path) -> None:
+    allow_everybody(tmp_path)
+    words = ["s6-tlsserver", "-H", verbosity, "-i", str(tmp_path), "127.0.0.1", "0", "cat"]
+    with server(words, {"KEYFILE": "/nowhere"}) as s:
         assert s.exchange() == b""
         s.wait_log(r"^s6-tlsd-io: fatal: CERTFILE not set$")
-        assert ("s6-tlsd-io: warning: CERTFILE not set\n" in s.log()) is warned
+        warning = "s6-tlsd-io: warning: CERTFILE not set: only clients whose rule sets it are served\n"
+        assert (warning in s.log()) is warned
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import s6tls
 from s6tls.cli.frame import chain
 from s6tls.cli.frame.options import Synopsis
 from s6tls.cli.frame.program import outcome
 from tests.support.commands import COMMANDS, LINKS, OTHERS, SERVERS, run, said, synopsis
 from tests.support.servers import BIN
+
+PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+SCRIPTS: set[str] = set(PYPROJECT["project"]["scripts"])
 
 every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda module: synopsis(module).program)
 links_and_servers = pytest.mark.parametrize(
@@ -29,6 +36,20 @@ def test_help(command: ModuleType) -> None:
     table = synopsis(command)
     done = run([table.program, "--help"])
     assert (done.returncode, done.stdout, done.stderr) == (0, table.help(), "")
+
+
+@every_command
+def test_version(command: ModuleType) -> None:
+    table = synopsis(command)
+    answer = caught(table, lambda _: 1, [b"--version"])
+    assert answer == (0, f"{table.program} (s6tls) {s6tls.__version__}\n")
+
+
+def test_the_package_lists_its_commands() -> None:
+    done = subprocess.run([sys.executable, "-m", "s6tls"], capture_output=True, text=True, check=True)
+    listed = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert {name for name, _ in listed} == SCRIPTS
+    assert not any(about.endswith(".") for _, about in listed)
 
 
 @every_command
@@ -46,8 +67,7 @@ def test_nothing_at_all_is_wrong_usage(command: ModuleType) -> None:
     table = synopsis(command)
     code, stderr = said([table.program])
     assert code == 100
-    assert stderr.endswith(f"{table.usage()}\n")
-    assert stderr.startswith(f"{table.program}: usage: ")
+    assert re.fullmatch(rf"{table.program}: usage: .* (missing|run|subcommand); try {table.program} --help\n", stderr)
 
 
 @every_command
@@ -86,7 +106,7 @@ def test_an_unknown_option_is_wrong_usage(command: ModuleType, option: str | byt
 def test_a_bad_value_is_wrong_usage(words: list[str]) -> None:
     code, stderr = inside(module(words[0]), [os.fsencode(word) for word in words[1:]] + [b"127.0.0.1", b"0", b"true"])
     assert code == 100
-    assert re.fullmatch(r"(s6-[a-z-]+): usage: .+; \1 \[.*\n", stderr)
+    assert re.fullmatch(r"(s6-[a-z-]+): usage: .+; try \1 --help\n", stderr)
 
 
 @pytest.mark.parametrize("program", ["s6-tcpserver", "s6-tlsserver", "s6-tcpserver-socketbinder"])
@@ -181,7 +201,7 @@ def test_no_garbage_gives_a_traceback(command: ModuleType, data: st.DataObject) 
     argv = data.draw(garbage(command))
     code, stderr = inside(command, argv)
     assert code in {0, 96, 100, 111}
-    if argv[:1] == [b"--help"]:
+    if argv[:1] in ([b"--help"], [b"--version"]):
         return
     assert stderr.count("\n") == (1 if code else 0)
     assert stderr.isascii()

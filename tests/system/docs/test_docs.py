@@ -57,7 +57,7 @@ def names(command: str) -> set[str]:
     """Every way to write an option of this command."""
     options = synopsis(command).options
     letters = {f"-{option.letter}" for option in options if option.letter}
-    return letters | {f"--{name}" for option in options for name in option.long} | {"--help"}
+    return letters | {f"--{name}" for option in options for name in option.long} | {"--help", "--version"}
 
 
 def flag(code: str) -> str | None:

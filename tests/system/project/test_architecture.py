@@ -22,8 +22,8 @@ ROOMS = {room for line in lines() for room in line}
 
 
 def room_of(module: str) -> str:
-    """The room that a module is in; the parts are those after `s6tls`."""
-    first, second = (*module.split(".")[1:], "", "")[:2]
+    """The room that a module is in; the parts are those after `s6tls`.  `__main__` is a command too."""
+    first, second = (*module.replace(".__main__", ".cli").split(".")[1:], "", "")[:2]
     nested = f"{first}.{second}"
     return nested if first in NESTED and nested in ROOMS else first
 

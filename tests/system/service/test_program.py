@@ -134,12 +134,16 @@ def test_pid_and_ending_are_logged(site: Site, options: tuple[str, ...], script:
 
 
 @pytest.mark.parametrize(
-    ("program", "code"), [("/nowhere", 127), ("no-such-program", 127), ("/etc/passwd", 126), ("/", 126)]
+    ("place", "code"), [("/nowhere", 127), ("no-such-program", 127), ("/etc/passwd", 126), ("/", 126)]
 )
-def test_a_program_that_cannot_be_run(site: Site, program: str, code: int) -> None:
-    with site.serve(program) as server:
+def test_a_program_that_cannot_be_run_any_more(site: Site, place: str, code: int) -> None:
+    program = site.place / "program"
+    program.symlink_to("/bin/cat")
+    with site.serve("./program") as server:
+        program.unlink()
+        program.symlink_to(place)
         assert peers.refused(server, peers.context(site.authority.file))
-        server.wait_log(f"fatal: unable to exec {program}: .")
+        server.wait_log(r"fatal: unable to exec \./program: .")
         server.wait_log(rf"{ENDED} {code} count [01]/40$")
 
 

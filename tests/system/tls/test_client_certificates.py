@@ -84,18 +84,20 @@ def test_an_authority_file_in_der(site: Site) -> None:
 @pytest.mark.parametrize(
     ("contents", "complaint"),
     [
-        (b"no certificate", r"unable to read CA \S+/cas/odd: ."),
+        (b"no certificate", r"unable to read CADIR \S+/cas/odd: ."),
         (None, "unable to check client certificates: there is no CA in CADIR$"),
     ],
 )
 def test_a_directory_that_is_no_good_refuses_everybody(site: Site, contents: bytes | None, complaint: str) -> None:
     cas = site.place / "cas"
     cas.mkdir()
-    if contents is not None:
-        (cas / "odd").write_bytes(contents)
-        (cas / "good").write_bytes(pem(site.authority))
+    (cas / "good").write_bytes(pem(site.authority))
     by = peers.context(site.authority.file, pair=site.authority.issue("alice.example"))
     with site.serve("cat", options=("-Y",), env={**site.env, "CADIR": str(cas)}) as server:
+        if contents is None:
+            (cas / "good").unlink()
+        else:
+            (cas / "odd").write_bytes(contents)
         assert peers.refused(server, by)
         server.wait_log(f"^s6-tlsd-io: fatal: {complaint}")
 
@@ -188,8 +190,8 @@ def test_a_certificate_revoked_now_is_refused_now_ticket_or_not(site: Site, vers
 @pytest.mark.parametrize(
     ("contents", "complaint"),
     [
-        (None, r"unable to read \S+/crl: No such file or directory$"),
-        (b"no list", r"unable to read CRL \S+/crl: ."),
+        (None, r"unable to read CRLFILE \S+/crl: No such file or directory$"),
+        (b"no list", r"unable to read CRLFILE \S+/crl: ."),
         (pki.revocations(by="clients", days=-1), "handshake with .*: certificate verify failed: CRL has expired$"),
         (pki.revocations(by="others"), "handshake with .*: certificate verify failed: unable to get certificate CRL$"),
     ],
@@ -197,13 +199,17 @@ def test_a_certificate_revoked_now_is_refused_now_ticket_or_not(site: Site, vers
 )
 def test_a_list_that_is_no_good_refuses_everybody(site: Site, contents: bytes | None, complaint: str) -> None:
     people, env = revocation_site(site)
-    if contents is not None:
-        replace(env["CRLFILE"], contents)
+    good = pki.revocations(by="clients")
+    replace(env["CRLFILE"], good)
     by = peers.context(site.authority.file, pair=people["alice"])
     with site.serve("cat", options=("-y",), env=env) as server:
+        if contents is None:
+            os.unlink(env["CRLFILE"])
+        else:
+            replace(env["CRLFILE"], contents)
         assert peers.refused(server, by)
         server.wait_log(f"^s6-tlsd-io: (fatal: |info: unable to complete the ){complaint}")
-        replace(env["CRLFILE"], pki.revocations(by="clients"))
+        replace(env["CRLFILE"], good)
         assert peers.answer(server, by, b"in") == b"in"
 
 

@@ -163,19 +163,20 @@ def test_words_are_those_of_the_synopsis(synopsis: str, argv: str, words: str, r
 
 
 @pytest.mark.parametrize(
-    ("synopsis", "argv"),
+    ("synopsis", "argv", "why"),
     [
-        ("dir prog...", ""),
-        ("OLD NEW", "o"),
-        ("OLD NEW", "o n x"),
-        ("FORMAT IN [OUT]", "f"),
-        ("FORMAT IN [OUT]", "f i o x"),
-        ("RULES [ ADDRESS ]", ""),
-        ("RULES LOG...", "r"),
+        ("dir prog...", "", "dir is missing"),
+        ("OLD NEW", "o", "NEW is missing"),
+        ("OLD NEW", "o n x", "one word too many: x"),
+        ("FORMAT IN [OUT]", "f", "IN is missing"),
+        ("FORMAT IN [OUT]", "f i o x", "one word too many: x"),
+        ("RULES [ ADDRESS ]", "", "RULES is missing"),
+        ("RULES LOG...", "r", "LOG is missing"),
+        ("", "x", "one word too many: x"),
     ],
 )
-def test_too_few_and_too_many_words_are_wrong_usage(synopsis: str, argv: str) -> None:
-    with pytest.raises(UsageError, match=r"^$"):
+def test_too_few_and_too_many_words_are_wrong_usage(synopsis: str, argv: str, why: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{why}$"):
         Synopsis("prog", (), synopsis).read(argv.encode().split())
 
 

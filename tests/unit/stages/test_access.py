@@ -44,6 +44,8 @@ class Fixed:
         self.asked = backend.asked
         return self.decision
 
+    def open(self) -> None: ...
+
 
 class Noting:
     """A backend without rules that notes the first key it is asked for."""

@@ -14,6 +14,7 @@ from s6tls.tls.credentials import (
     CredentialPaths,
     Keypair,
     KeypairPaths,
+    NamedFile,
     SessionOptions,
     SniLevel,
     TlsParameters,
@@ -50,7 +51,7 @@ def test_the_default_pair_is_needed_and_enough() -> None:
 def test_pairs_for_names_count_only_when_asked_for() -> None:
     env = BASE | {b"KEYFILE:A.example": b"/a", b"CERTFILE:A.example": b"/b"}
     assert len(CredentialPaths.from_environment(env, DEFAULT).keypairs) == 1
-    named = KeypairPaths(b"a.example", b"/a", b"/b")
+    named = KeypairPaths(b"a.example", b"/a", b"/b", suffix=b":A.example")
     assert CredentialPaths.from_environment(env, SNI).keypairs == (KeypairPaths(b"", b"/key", b"/cert"), named)
     assert CredentialPaths.from_environment(env, ONLY_SNI).keypairs == (named,)
 
@@ -71,11 +72,12 @@ def test_pairs_for_no_name_at_all_do_not_stand_in_for_the_default() -> None:
 
 def test_a_second_pair_is_read_where_there_is_a_first() -> None:
     env = BASE | {b"KEYFILE2": b"/k2", b"CERTFILE2": b"/c2"}
-    both = KeypairPaths(b"", b"/key", b"/cert"), KeypairPaths(b"", b"/k2", b"/c2", b"/o2")
+    both = KeypairPaths(b"", b"/key", b"/cert"), KeypairPaths(b"", b"/k2", b"/c2", b"/o2", b"2")
     env[b"OCSPFILE2"] = b"/o2"
     assert CredentialPaths.from_environment(env, DEFAULT).keypairs == both
     named = {b"%b:A" % name: path + b"a" for name, path in env.items()}
-    of_name = KeypairPaths(b"a", b"/keya", b"/certa"), KeypairPaths(b"a", b"/k2a", b"/c2a", b"/o2a")
+    first = KeypairPaths(b"a", b"/keya", b"/certa", suffix=b":A")
+    of_name = first, KeypairPaths(b"a", b"/k2a", b"/c2a", b"/o2a", b"2:A")
     assert CredentialPaths.from_environment(env | named, SNI).keypairs == both + of_name
     assert CredentialPaths.from_environment(env | named, ONLY_SNI).keypairs == of_name
     for name in env.keys() - {b"OCSPFILE2"}:
@@ -146,7 +148,8 @@ def test_ids_that_are_none_are_refused(name: bytes, bad: bytes) -> None:
 def test_files_are_read_as_they_are(tmp_path: Path) -> None:
     pair = pki.pair()
     credentials = pki.paths(tmp_path, pair).read()
-    assert credentials.keypairs == (Keypair(b"", pair.key, pair.chain),)
+    key = NamedFile(f"KEYFILE {tmp_path}/server.key", pair.key)
+    assert credentials.keypairs == (Keypair(b"", key, NamedFile(f"CERTFILE {tmp_path}/server.crt", pair.chain)),)
     assert credentials.trusted == ()
 
 
@@ -162,7 +165,7 @@ def test_all_files_of_a_directory_of_authorities_count_but_hidden_ones(tmp_path:
     for name in ("b", "a", ".hidden"):
         (tmp_path / "cas" / name).write_bytes(name.encode())
     (tmp_path / "cas" / "directory").mkdir()
-    assert paths.read().trusted == tuple((str(tmp_path / "cas" / name), name.encode()) for name in ("a", "b"))
+    assert paths.read().trusted == tuple((f"CADIR {tmp_path}/cas/{name}", name.encode()) for name in ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,8 @@ def test_what_is_no_readable_file_is_refused_by_name_and_without_waiting(
 ) -> None:
     paths = pki.paths(tmp_path, pki.pair())
     make(tmp_path / name)
-    assert f"unable to read {tmp_path / name}: " in refusal(paths.read)
+    variable = "KEYFILE" if name.endswith("key") else "CERTFILE"
+    assert f"unable to read {variable} {tmp_path / name}: " in refusal(paths.read)
 
 
 def test_a_directory_of_authorities_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_what_cannot_be_used_is_refused_with_one_clear_line(what: str) -> None:
 
 
 def test_a_broken_pair_is_named() -> None:
-    with pytest.raises(BadConfiguration, match=r"for a\.example"):
+    with pytest.raises(BadConfiguration, match=r" KEYFILE:a\.example "):
         build(*BROKEN["a broken pair for a name"])
 
 

@@ -175,14 +175,14 @@ def test_of_an_old_list_and_a_new_one_the_new_one_counts() -> None:
     ids=["garbage", "a certificate", "half", "one and a half", "damaged", "cut DER", "a line end"],
 )
 def test_a_broken_file_of_lists_is_refused_by_name(revoked: bytes) -> None:
-    with pytest.raises(BadConfiguration, match=r"^unable to read CRL /crl: .") as error:
+    with pytest.raises(BadConfiguration, match=r"^unable to read CRLFILE /crl: .") as error:
         server(revoked=revoked)
     assert str(error.value).isprintable() and len(str(error.value)) < 300
 
 
 def test_a_broken_authority_is_named() -> None:
     broken = pki.credentials(default=pki.pair(), trusted=(pki.root(), b"garbage"))
-    with pytest.raises(BadConfiguration, match=r"^unable to read CA /cas/1: ."):
+    with pytest.raises(BadConfiguration, match=r"^unable to read CADIR /cas/1: ."):
         build(broken, MANDATORY)
 
 

@@ -32,7 +32,7 @@ RESPONSE = ocsp_response(PAIR)
 
 
 def keypair(pair: Pair, response: bytes, name: bytes = b"") -> Keypair:
-    return Keypair(name, pair.key, pair.chain, NamedFile("/response", response))
+    return pki.keypair(pair, name, response=NamedFile("OCSPFILE /response", response))
 
 
 def server(*pairs: Keypair, level: SniLevel = SniLevel.NONE) -> SSL.Context:
@@ -138,7 +138,7 @@ def test_what_clients_would_not_believe_is_left_out_with_a_warning(
     response, why = LEFT_OUT[what]
     context = server(keypair(PAIR, response))
     (line,) = capfd.readouterr().err.splitlines()
-    begin, end = "s6-tlsd-io: warning: unable to use OCSP response /response: ", ": it is left out"
+    begin, end = "s6-tlsd-io: warning: unable to use OCSPFILE /response: ", ": it is left out"
     assert line.startswith(begin + why) and line.endswith(end) and len(line) > len(begin + end)
     assert stapled(context) == b""
 

@@ -79,7 +79,7 @@ def test_a_session_that_breaks_is_98(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_files_that_are_no_good_are_96() -> None:
-    with pytest.raises(StageExit, match="unable to read private key") as refused:
+    with pytest.raises(StageExit, match="unable to read KEYFILE /key: it is empty") as refused:
         engine.confine_and_load(pki.parameters(), pki.credentials(default=Pair(b"", pki.pair().chain)))
     assert refused.value.code == 96
 

@@ -7,11 +7,11 @@ from tests.support.reporter import report
 NEEDED = {
     "accessrules": "identifiers stamp text",
     "helper": "reply texts",
-    "pki": "files names ocsp parsing",
+    "pki": "diagnosis files judgement names ocsp parsing",
     "posix": "backoff descriptors exitcodes fdpass identity jail layout reactor stderr",
     "posix.linux": "capabilities landlock libc seccomp syscalls trap",
     "tls": "credentials delayed ends library owner policy pump session states variables wire",
-    "tls.context": "algorithms build clients errors stapling tickets",
+    "tls.context": "algorithms build clients errors oddities stapling tickets",
     "tls.engines": "account engine keeper taking warmup",
     "ucspi": "hearsay image log minutely spawn",
 }

@@ -160,7 +160,7 @@ def test_a_broken_key_refuses_with_96_until_the_files_change(
     good = pki.pair()
     parameters = with_files(tmp_path, Pair(b"garbage", good.chain))
     assert server.refuses(parameters) == 96
-    assert "s6-tlsd-io: fatal: unable to read private key" in capfd.readouterr().err
+    assert "s6-tlsd-io: fatal: unable to read KEYFILE " in capfd.readouterr().err
     for _ in range(3):
         with pytest.raises(StageExit) as refused:
             server.connect(parameters)

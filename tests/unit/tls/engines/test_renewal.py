@@ -23,9 +23,17 @@ from tests.support.processes import await_that
 from tests.support.tls.memory import client_context
 from tests.support.tls.pools import Server, children, with_files
 
-MISMATCH = (
-    "s6-tlsd-io: warning: unable to use keypair: key values mismatch: going on with the last key and certificate\n"
-)
+
+def mismatch(place: Path, kind: str = "fatal", more: str = "") -> str:
+    """What is said of a key and a certificate that do not belong together."""
+    pair = f"KEYFILE {place}/server.key with CERTFILE {place}/server.crt"
+    why = "the key is not that of the first certificate: name a key and a certificate that belong together"
+    return f"s6-tlsd-io: {kind}: unable to use {pair}: {why}{more}\n"
+
+
+def going_on(place: Path) -> str:
+    """What is said where the last good pair goes on."""
+    return mismatch(place, "warning", ": going on with the last key and certificate")
 
 
 @pytest.mark.parametrize("key_first", [True, False])
@@ -47,7 +55,7 @@ def test_while_a_pair_is_half_renewed_the_last_one_goes_on(
         connection.shake_hands()
         assert connection.works() and connection.serial() == first.serial()
     assert server.pool() == pool
-    assert capfd.readouterr().err == MISMATCH
+    assert capfd.readouterr().err == going_on(tmp_path)
     pki.replace(*other)
     renewed = server.connect(parameters)
     renewed.shake_hands()
@@ -104,7 +112,7 @@ def test_where_authorities_have_changed_too_nobody_is_served_by_the_old_ones(
     pki.replace(trusted, pki.root("others"))
     pki.replace(tmp_path / "server.key", pki.pair("next.example").key)
     assert server.refuses(parameters) == 96
-    assert capfd.readouterr().err == "s6-tlsd-io: fatal: unable to use keypair: key values mismatch\n"
+    assert capfd.readouterr().err == mismatch(tmp_path)
     with pytest.raises(StageExit):
         server.connect(parameters)
     server.connections.close()
@@ -117,7 +125,7 @@ def test_a_pair_that_has_never_matched_is_an_error(
     parameters = with_files(tmp_path, Pair(pki.pair().key, pki.pair("other.example").chain))
     for _ in range(2):
         assert server.refuses(parameters) == 96
-        assert capfd.readouterr().err == "s6-tlsd-io: fatal: unable to use keypair: key values mismatch\n"
+        assert capfd.readouterr().err == mismatch(tmp_path)
         pki.replace(tmp_path / "server.key", pki.pair().key)
 
 
@@ -215,7 +223,7 @@ def test_a_response_is_read_anew_when_it_changes_and_refuses_nobody(
         return capfd.readouterr().err.splitlines()
 
     assert stapled() == stapled() == b""
-    left_out = f"s6-tlsd-io: warning: unable to use OCSP response {file}: "
+    left_out = f"s6-tlsd-io: warning: unable to use OCSPFILE {file}: "
     assert complaints() == [f"{left_out}not there, not readable or empty: it is left out"]
     for days in (1, 2):
         response = pki.ocsp_response(pair, days=days)
@@ -242,4 +250,4 @@ def test_a_response_that_runs_out_in_use_is_told_once(
         return bool(said)
 
     await_that(told)
-    assert said == f"s6-tlsd-io: warning: OCSP response {file} has expired: it is left out\n"
+    assert said == f"s6-tlsd-io: warning: OCSPFILE {file} has expired: it is left out\n"

@@ -1,0 +1,58 @@
+"""What a set of TLS parameters is worth: its files are read and judged as a pool does it, and no client is served.
+
+A server that runs has a program of its own do this, as it has for a pool; a check forks a child.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+
+from s6tls.accessrules.text import printable
+from s6tls.posix.process import fork
+from s6tls.tls.context.oddities import contents, oddities
+from s6tls.tls.credentials import PROGRAM, Credentials, TlsParameters
+from s6tls.tls.ends import Descriptors
+from s6tls.tls.engines import engine
+from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.log import log
+from s6tls.ucspi.spawn import exits
+
+
+def main(pickled: bytes) -> None:
+    """Log what the files hold, or what is wrong with them."""
+    with exits():
+        parameters, credentials = pickle.loads(pickled)
+        _examine(parameters, credentials, lambda line: log(PROGRAM, "info", line))
+
+
+def _examine(parameters: TlsParameters, credentials: Credentials, tell: Callable[[str], object]) -> None:
+    """Raises StageExit, as the start of a pool does."""
+    engine.confine_and_load(parameters, credentials)
+    for odd in oddities(credentials):
+        log(PROGRAM, "warning", odd)
+    for line in contents(credentials):
+        tell(line)
+    if parameters.identity is not None:
+        tell(f"TLS engines run as user {parameters.identity.uid} and group {parameters.identity.gid}")
+
+
+class Examiner:
+    """In the place of what starts engines: tells on standard output what the files hold, and starts none."""
+
+    gives_accounts = False
+
+    def prepare(self, parameters: TlsParameters) -> None:
+        """Examine parameters.  Raises StageExit, once it is logged what is wrong."""
+        credentials = parameters.paths.read()
+        pid = fork()
+        if pid == 0:
+            with exits():
+                _examine(parameters, credentials, lambda line: os.write(1, f"{printable(line)}\n".encode()))
+        if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+            raise StageExit(PROGRAM, code)
+
+    def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
+        """There are no clients."""
+        raise NotImplementedError
