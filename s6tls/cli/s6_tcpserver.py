@@ -12,6 +12,7 @@ from s6tls.cli import s6_applyuidgid
 from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import Failure, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.cli.frame.status import Asked
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, backlog, bind, port_number
 from s6tls.posix.environment import initial_environment
 from s6tls.posix.exitcodes import ExitCode
@@ -93,6 +94,7 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = 
         given.choice("jail", "best"),
         limits(given),
         verbosity(given),
+        Asked.of(given, synopsis),
     )
     drop = s6_applyuidgid.apply_ids(given, unexport=given.flag("U"))
     listener = listening_socket(given, family or given.last("4", "6"), reuse=not given.flag("D"))

@@ -10,6 +10,7 @@ from typing import NoReturn
 from s6tls.cli.frame.options import JAIL, Option, Synopsis
 from s6tls.cli.frame.program import Failure, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.cli.frame.status import Asked
 from s6tls.posix.environment import initial_environment
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi import listen
@@ -39,6 +40,7 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: int | None = 
         given.choice("jail", "best"),
         limits(given),
         given.number("v", 1),
+        Asked.of(given, synopsis),
     )
     listener = _stdin()
     if family not in (None, listener.family):

@@ -16,6 +16,7 @@ from s6tls.cli.frame.chain import programs_directory
 from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import run
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.cli.frame.status import Asked
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
 from s6tls.posix.environment import initial_environment
 from s6tls.ucspi.log import log
@@ -114,7 +115,12 @@ def body(argv: list[bytes]) -> int:
     bounds = limits(given)
     verbosity = s6_tcpserver.verbosity(given)
     server = LongLived(
-        chain_words(given), given.choice("isolation", "connection"), given.choice("jail", "best"), bounds, verbosity
+        chain_words(given),
+        given.choice("isolation", "connection"),
+        given.choice("jail", "best"),
+        bounds,
+        verbosity,
+        Asked.of(given, SYNOPSIS),
     )
     listener = s6_tcpserver.listening_socket(given, given.last("4", "6"), reuse=True)
     env = initial_environment()

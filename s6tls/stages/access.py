@@ -28,6 +28,7 @@ from s6tls.stages.rulesource import Rules, check_rules, rule_name
 from s6tls.ucspi.image import Deadline, Image, StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import locate
+from s6tls.ucspi.status.files import File
 
 _DEBIAN_SCRIPT, _DEBIAN_BIN = b"/usr/bin/execlineb", b"/usr/lib/execline/bin"
 _DENIED, _USAGE, _BROKEN = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
@@ -82,6 +83,10 @@ class Access:
         if b":" in address and len(packed := client_address(address)) == 4:
             image.env[proto + b"REMOTEIP"] = address = address_text(packed)
         return _Check(self, image, proto, address).by_address()
+
+    def files(self) -> list[File]:
+        """Return the files that decide."""
+        return [] if self.rules is None else [File("rules", self.rules.path, self.rules.stamp)]
 
     def _proto(self, env: Mapping[bytes, bytes]) -> bytes:
         """Return PROTO, having checked that we run under a UCSPI server."""
@@ -164,7 +169,7 @@ class _Check:
         self.asked = time.monotonic()
         seconds = self.options.lookups.timeout_ms / 1000 or _LONGEST_LOOKUP_S
         what = f"unable to look up {shown(self.address)}: took too long"
-        return Deadline(self.asked + seconds, StageExit(self.options.program, ExitCode.TIMEOUT, what))
+        return Deadline(self.asked + seconds, lambda: StageExit(self.options.program, ExitCode.TIMEOUT, what))
 
     def _name_servers(self) -> list[str]:
         """Return the addresses in DNSCACHEIP."""
@@ -200,6 +205,7 @@ class _Check:
         return StageExit(self.options.program, _BROKEN, f"unable to look up {shown(self.address)}: {why}")
 
     def _denied(self) -> StageExit:
+        self.image.rule = rule_name(self.decision)
         message = f"deny {self._what_was_decided(os.getpid())}" if self.options.verbosity >= 2 else ""
         return StageExit(self.options.program, _DENIED, message, kind="info")
 

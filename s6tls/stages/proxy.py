@@ -56,8 +56,8 @@ class ProxyServer:
         fd = self.helper.read_proxy_header(self.program, image.stdin, self.versions, self.timeout_ms)
         late = None
         if self.timeout_ms:
-            refusal = ClientFailure(self.program, _SYSTEM, f"unable to take the PROXY header{proxy}: took too long")
-            late = Deadline(image.since + self.timeout_ms / 1000, refusal)
+            what = f"unable to take the PROXY header{proxy}: took too long"
+            late = Deadline(image.since + self.timeout_ms / 1000, lambda: ClientFailure(self.program, _SYSTEM, what))
         return _Header(Reply(fd, self.program, VARIABLES, Answers(take, lambda: _SYSTEM), late), proxy)
 
     def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:

@@ -26,6 +26,10 @@ class Rules(Protocol):
     def path(self) -> bytes:
         """What messages call it."""
 
+    @property
+    def stamp(self) -> Stamp | None:
+        """That of the file as it was last read, if it is one."""
+
     def ask(self, probe: Probe) -> Decision:
         """Ask the rules as they are now.  Raises OSError when they cannot be read."""
 
@@ -57,7 +61,7 @@ class CdbSource:
         self.path, self._private = path, private
         self._rules: RuleSet | None = None
         self._fault = ""
-        self._stamp: Stamp | None = None
+        self.stamp: Stamp | None = None
         self._stable = False
 
     def ask(self, probe: Probe) -> Decision:
@@ -70,11 +74,11 @@ class CdbSource:
         What is wrong with a file is remembered until it changes, as its rules are.
         """
         now_ns, stamp = time.time_ns(), stamp_of(os.stat(self.path))
-        if not (self._stable and self._stamp == stamp):
+        if not (self._stable and self.stamp == stamp):
             self._open()
             if self._rules is not None and self._rules.stamp is not None:
                 stamp = self._rules.stamp
-            self._stamp, self._stable = stamp, is_stable(stamp, now_ns)
+            self.stamp, self._stable = stamp, is_stable(stamp, now_ns)
         if self._rules is None:
             raise OSError(self._fault)
         return self._rules
@@ -92,6 +96,8 @@ class CdbSource:
 
 class DirectorySource:
     """Rules of a directory tree, read afresh for each client."""
+
+    stamp = None
 
     def __init__(self, path: bytes) -> None:
         self.path = path

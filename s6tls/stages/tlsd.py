@@ -110,9 +110,9 @@ class Tlsd:
     def _deadline(self, image: Image, client: str, held: _Held | None) -> Deadline | None:
         if not self._options.handshake_timeout_ms:
             return None
-        late = refusal(RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG), client)
+        late = RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG)
         moment = image.since + self._options.handshake_timeout_ms / 1000
-        return Deadline(moment, late, None if held is None else held.give_network)
+        return Deadline(moment, lambda: refusal(late, client), None if held is None else held.give_network)
 
 
 class _Held:

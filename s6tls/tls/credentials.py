@@ -11,7 +11,8 @@ import enum
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity, IdRange, own_account, primary_group
 from s6tls.posix.jail import Level
 from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.status.files import File
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -160,9 +162,29 @@ class CredentialPaths:
             paths += [self.ca_dir, *self._ca_dir_files()]
         return paths
 
+    def files(self, stamps: Sequence[Stamp], validities: Sequence[tuple[int, int]]) -> list[File]:
+        """Return the files that people know, with `stamps` as the method has them; `validities` are those of pairs."""
+        found: list[File] = []
+        pairs = itertools.zip_longest(self.keypairs, validities[: len(self.keypairs)])
+        for number, (pair, validity) in enumerate(pairs):
+            key, chain = stamps[2 * number : 2 * number + 2]
+            found += [File("key", pair.key, key, pair.server_name)]
+            found += [File("certificate", pair.chain, chain, pair.server_name, validity)]
+        judges = (("authority", self.ca_file), ("revocation list", self.crl_file), ("authorities", self.ca_dir))
+        rest = stamps[2 * len(self.keypairs) :]
+        found += [File(*judge, stamp) for judge, stamp in zip((j for j in judges if j[1]), rest, strict=False)]
+        stapled = [pair for pair in self.keypairs if pair.response]
+        for pair, stamp in zip(stapled, stamps[len(stamps) - len(stapled) :], strict=True):
+            found.append(File("OCSP response", pair.response, stamp, pair.server_name))
+        return found
+
     def _ca_dir_files(self) -> list[bytes]:
         with _refusing():
             return files.authorities_in(self.ca_dir) if self.ca_dir else []
+
+
+VALIDITY = struct.Struct("=qq")
+"""From when to when a certificate is valid, in seconds since 1970."""
 
 
 class NamedFile(NamedTuple):

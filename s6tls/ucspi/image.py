@@ -33,7 +33,7 @@ class StageExit(Exception):
 
     def __init__(self, program: str, code: int, message: str = "", kind: str = "fatal") -> None:
         super().__init__(message)
-        self.program, self.code, self.kind = program, code, kind
+        self.program, self.code, self.message, self.kind = program, code, message, kind
 
 
 class ClientFailure(StageExit):
@@ -52,13 +52,13 @@ SHORTAGES = (errno.EAGAIN, errno.ENOMEM)
 
 
 class Deadline(NamedTuple):
-    """The moment (of time.monotonic) until which a server waits, and how it ends a connection that is not done.
+    """The moment (of time.monotonic) until which a server waits, and what tells how it ends a connection then.
 
     `give_back`, if any, lets the image have the client's connection again, so that the server can end it.
     """
 
     moment: float
-    refusal: StageExit
+    refusal: Callable[[], StageExit]
     give_back: Callable[[], object] | None = None
 
 
@@ -93,6 +93,10 @@ class OpenSession(Protocol):
     @property
     def failure(self) -> StageExit | None:
         """What has gone wrong: a `ClientFailure`, or a warning."""
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """How many bytes the program got and wrote, as who holds the session says at its end."""
 
     def resume(self) -> bool:
         """Take in what `fd` holds; tell whether the session is over."""

@@ -54,13 +54,15 @@ class Client(NamedTuple):
 class Ledger:
     """Gives slots to connections up to the limits, takes them back, and logs both.
 
-    A slot and the lines about it are separate: who decides when a connection is over calls `release`.
+    A slot and the lines about it are separate: who decides when a connection is over calls `release`.  `admitted` are
+    all that had one so far; others were `over_limit` or `over_rate`.
     """
 
     def __init__(self, limits: Limits, log: Log, after: After, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.limits, self.log = limits, log
         self._tells_all = log.verbosity >= 2
         self.count = 0
+        self.admitted = self.over_limit = self.over_rate = 0
         self._held: dict[str, int] = {}
         self._in_handshake: Counter[str] = Counter()
         self._logged_count = -1
@@ -82,13 +84,16 @@ class Ledger:
         network = self._network(client)
         rate = self.limits.rate
         if rate is not None and not self._buckets.take(network, rate, self._clock_ns()):
+            self.over_rate += 1
             self._rate_rejects.add(f"reject {client} rate {rate}", network)
             return None
         held = self._held.get(network, 0)
         if held >= self.limits.per_client:
+            self.over_limit += 1
             self._log_reject(client, network)
             return None
         self.count += 1
+        self.admitted += 1
         self._held[network] = held + 1
         return held
 

@@ -18,6 +18,30 @@ _SELDOM_S = 60.0
 _NAMED = frozenset(signal.Signals)
 
 
+class Told(str):
+    """A text made of a template and values; `fields` are these values."""
+
+    __slots__ = ("fields",)
+    fields: dict[str, object]
+
+    def __new__(cls, template: str, /, **fields: object) -> Told:
+        """Fill the template in, as `str.format` does."""
+        told = super().__new__(cls, template.format_map(fields))
+        told.fields = fields
+        return told
+
+
+def fields_of(text: str) -> dict[str, object]:
+    """Return the values that a text tells by name, none if it is a plain text."""
+    return text.fields if isinstance(text, Told) else {}
+
+
+def client_fields(client: str) -> dict[str, object]:
+    """Return the values in what messages call a client: ADDRESS_PORT, unless a superserver says something else."""
+    ip, _, port = client.rpartition("_")
+    return {"ip": ip, "port": int(port)} if ip and port.isdecimal() and port.isascii() else {"client": client}
+
+
 def log(program: str, kind: str, message: str) -> None:
     """Write a line, whole, so that lines of several processes do not mix, and without waiting for who reads them.
 
@@ -43,6 +67,12 @@ class Log:
         """Write information from this verbosity on."""
         if self.verbosity >= verbosity:
             log(self.program, "info", message)
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a moment, in seconds since 1970, as RFC 3339 has it, in UTC and to a millisecond."""
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
 
 
 class Seldom:

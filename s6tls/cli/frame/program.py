@@ -18,8 +18,13 @@ from s6tls.posix.process import occupy_standard_descriptors
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log, log_exit
 
-_OF_AUDITS = {"PIL": "pillow", "rich": "rich", "zstandard": "zstandard"}
-"""What the extra `audit` has, by the names that are imported, and only where they are needed."""
+_EXTRAS = {
+    "PIL": ("pillow", "audit"),
+    "rich": ("rich", "audit"),
+    "zstandard": ("zstandard", "audit"),
+    "prometheus_client": ("prometheus-client", "metrics"),
+}
+"""What the extras have, by the names that are imported, and only where they are needed."""
 
 
 class Failure(Exception):
@@ -84,4 +89,7 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
 
 def _missing(error: ModuleNotFoundError) -> str:
     package = str(error.name).partition(".")[0]
-    return f"{_OF_AUDITS[package]} is missing: install s6tls[audit]" if package in _OF_AUDITS else str(error)
+    if package not in _EXTRAS:
+        return str(error)
+    name, extra = _EXTRAS[package]
+    return f"{name} is missing: install s6tls[{extra}]"

@@ -21,7 +21,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import kill_holders
 from s6tls.tls.credentials import BAD_HANDSHAKE, PROGRAM
 from s6tls.ucspi.image import ClientFailure, StageExit
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import Told, client_fields, log
 
 HANDSHAKE_TOO_LONG = "the handshake took too long"
 _HANDSHAKE, _GO_ON = "complete the handshake", "go on"
@@ -196,6 +196,12 @@ class Account:
             [*words, "broken" if told.get(_FAILURE) or told.get(_FAULT) else "ended" if told else "its engine has died"]
         )
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """See `OpenSession`."""
+        told = self._told()
+        return (int(told[_IN]), int(told[_OUT])) if told else (0, 0)
+
     def _told(self) -> dict[bytes, bytes]:
         """Return the last record, if it is an account."""
         last = self._said.removesuffix(b"\0\0").rpartition(b"\0\0")[2]
@@ -218,5 +224,7 @@ def _value(reason: str) -> bytes:
     return reason.encode("ascii", "backslashreplace").replace(b"\0", b"")
 
 
-def _complaint(aim: str, reason: str, peer: str = "") -> str:
-    return f"unable to {aim}{' with ' + peer if peer else ''}: {reason}"
+def _complaint(aim: str, reason: str, peer: str = "") -> Told:
+    who = client_fields(peer) if peer else {}
+    client = f" with {'{client}' if 'client' in who else '{ip}_{port}'}" if peer else ""
+    return Told(f"unable to {aim}{client}: {{reason}}", **who, reason=reason)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import TYPE_CHECKING
 
+from s6tls.pki import parsing
 from s6tls.posix import stderr
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
@@ -29,7 +30,7 @@ from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls import policy
 from s6tls.tls.context import renew
-from s6tls.tls.credentials import PROGRAM, Isolation, SessionOptions
+from s6tls.tls.credentials import PROGRAM, VALIDITY, Credentials, Isolation, SessionOptions
 from s6tls.tls.ends import CONNECTION, Descriptors
 from s6tls.tls.engines import engine
 from s6tls.tls.engines.warmup import warm_up
@@ -52,16 +53,18 @@ _PID = struct.Struct("=I")
 _DESCRIPTORS = len(Descriptors._fields)
 _ROOM = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_MOST_DATES = 1000
 _RETRY_S = 0.2
 """Seconds after which memory that the system refused is asked for again."""
 
 
-def main(pickled: bytes, number: int) -> None:
-    """Load the credentials, then have children wait on the control socket until the server closes it."""
+def main(pickled: bytes, number: int, report: int) -> None:
+    """Load the credentials, report their dates, then have children wait on the control socket until it is closed."""
     with exits():
         parameters, credentials, isolation = pickle.loads(pickled)
         context = engine.confine_and_load(parameters, credentials)
         control = socket.socket(fileno=number)
+        _report(credentials, report)
         control.shutdown(socket.SHUT_WR)  # so the server knows that all is well; and nobody here has more to say to it
         _keep(control, context, parameters.options, isolation)
 
@@ -87,6 +90,15 @@ def _enter_jail(options: SessionOptions, isolation: Isolation) -> Jail:
         jail = Jail(inner, options.jail, PROGRAM, options.engine_uids, outer=own)
         Jail(own, options.jail, PROGRAM, options.engine_uids).enter()
     return jail
+
+
+def _report(credentials: Credentials, report: int) -> None:
+    """Tell the server, which parses no certificates, from when to when each is valid, as far as there is room."""
+    chains = (parsing.chain(pair.chain) for pair in credentials.keypairs[:_MOST_DATES])
+    with contextlib.suppress(OSError, ValueError):
+        ends = [(found[0].not_valid_before_utc, found[0].not_valid_after_utc) for found in chains]
+        os.write(report, b"".join(VALIDITY.pack(int(a.timestamp()), int(b.timestamp())) for a, b in ends))
+    os.close(report)
 
 
 _Serve = Callable[[socket.socket, int, int], None]

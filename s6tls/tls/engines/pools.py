@@ -38,6 +38,7 @@ from s6tls.tls.engines import pool
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.minutely import Deaths
+from s6tls.ucspi.status.files import Pool
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -157,6 +158,10 @@ class EnginePools:
         else:
             del self._entries[entry.parameters]
         self._close(entry)
+
+    def told(self) -> list[Pool]:
+        """Return what there is, for those who watch."""
+        return [_told(entry) for entry in self._entries.values()]
 
     def close(self) -> None:
         """Give no pool any more connections; each ends when those it has are done."""
@@ -309,6 +314,13 @@ class EnginePools:
             for engine in engines:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(engine, signal.SIGCONT)
+
+
+def _told(entry: _Entry) -> Pool:
+    is_ready = entry.closed or entry.pool.is_ready()
+    state = "failed" if entry.failed else "dead" if entry.dead else "ready" if is_ready else "starting"
+    files = entry.parameters.paths.files(entry.stamps, entry.pool.validities())
+    return Pool(entry.pool.pid, state, entry.pool.given, files)
 
 
 def _is_current(entry: _Entry, paths: CredentialPaths, stamps: tuple[Stamp, ...]) -> bool:

@@ -31,6 +31,7 @@ OTHERS: dict[str, set[str]] = {
     "s6-accessrules explain": {"-p"},
     "s6-accessrules-cdb-from-fs": {"-i", "-x"},
     "s6-envuidgid": {"-U"},
+    "s6-tlsserver-status": {"--status", "--rate", "-c", "-C"},
 }
 """Options of other commands that a page speaks of."""
 

@@ -16,8 +16,9 @@ EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 LOCKS = {
     "run": [],
     "audit": ["audit"],
-    "test": ["audit", "test"],
-    "lowest": ["audit", "test"],
+    "metrics": ["metrics"],
+    "test": ["audit", "metrics", "test"],
+    "lowest": ["audit", "metrics", "test"],
     "fuzz": ["audit", "fuzz"],
 }
 

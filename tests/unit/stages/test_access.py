@@ -34,6 +34,7 @@ class Fixed:
 
     decision: Decision | OSError
     path: bytes = b"rules.cdb"
+    stamp: None = None
     asked: bytes = b""
 
     def ask(self, probe: Probe) -> Decision:

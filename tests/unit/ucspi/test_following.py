@@ -15,6 +15,7 @@ class Pipe:
     """A session that lasts as long as a pipe."""
 
     failure: StageExit | None = None
+    traffic = 0, 0
 
     def __init__(self, silence_s: float) -> None:
         self.fd, self.writing = os.pipe2(os.O_NONBLOCK)

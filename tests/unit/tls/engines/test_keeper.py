@@ -14,6 +14,7 @@ NEEDED = {
     "tls.context": "algorithms build clients errors stapling tickets",
     "tls.engines": "account engine keeper warmup",
     "ucspi": "hearsay image log minutely spawn",
+    "ucspi.status": "files",
 }
 """All that an engine has of this project, beside what starts it: no command line, no options, no rules, no server."""
 
