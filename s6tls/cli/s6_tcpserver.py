@@ -10,7 +10,7 @@ from typing import NoReturn
 from s6tls.accessrules.text import shown
 from s6tls.cli import s6_applyuidgid
 from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
-from s6tls.cli.frame.program import Failure, run, unable_to
+from s6tls.cli.frame.program import Failure, heed_log_format, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
 from s6tls.cli.frame.status import Asked
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, backlog, bind, port_number
@@ -88,6 +88,7 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = 
     -U stands for s6-applyuidgid -Uz: programs do not see the variables that it read.
     """
     given = synopsis.read(argv)
+    heed_log_format(given)
     server = LongLived(
         given.rest,
         given.choice("isolation", "connection"),

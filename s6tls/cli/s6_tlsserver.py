@@ -14,7 +14,7 @@ from typing import NoReturn
 from s6tls.cli import proxy_server, s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
 from s6tls.cli.frame.chain import programs_directory
 from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
-from s6tls.cli.frame.program import run
+from s6tls.cli.frame.program import heed_log_format, run
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
 from s6tls.cli.frame.status import Asked
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
@@ -112,6 +112,7 @@ def _ours(program: bytes) -> bytes:
 def body(argv: list[bytes]) -> int:
     """Serve until told to stop."""
     given = SYNOPSIS.read(argv)
+    heed_log_format(given)
     bounds = limits(given)
     verbosity = s6_tcpserver.verbosity(given)
     server = LongLived(

@@ -12,7 +12,7 @@ from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.identity import Identity
 from s6tls.posix.jail import Jail, Level, Role, become
 from s6tls.posix.process import close_all_but, fork, redirect_to_null
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import TEXT, log, use
 from s6tls.ucspi.spawn import exits
 
 _FIRST_ID = 0x70000000
@@ -34,7 +34,9 @@ def start(control: socket.socket, kinds: Iterable[str], jail: Level, stderr: int
     pid = fork()
     if pid == 0:
         with exits():
-            os.dup2(stderr, 2)
+            if stderr != 2:  # a pipe to the server, which writes the log
+                os.dup2(stderr, 2)
+                use(TEXT)
             _let_go_of_all_but(control)
             for module in (module for kind in kinds for module in _NEEDS[kind]):
                 importlib.import_module(module)

@@ -37,7 +37,7 @@ from s6tls.ucspi.image import (
 )
 from s6tls.ucspi.ledger import Client, Ledger
 from s6tls.ucspi.listen import endpoint
-from s6tls.ucspi.log import Seldom, log, log_exit, log_start
+from s6tls.ucspi.log import Seldom, Told, log, log_exit, log_start
 from s6tls.ucspi.spawn import exits, spawn
 from s6tls.ucspi.status.counts import Counts
 
@@ -103,7 +103,8 @@ class SuperServer:
                 signal.SIGABRT: lambda: self._stop_with(signal.SIGABRT, [signal.SIGKILL]),
             }
         )
-        self._log.info("starting - bound to ip {} port {}".format(*self.bound_to))
+        ip, port = self.bound_to
+        self._log.info(Told("{event} - bound to ip {ip} port {port}", event="starting", ip=ip, port=port))
         self._lifecycle.ready()
         self._ledger.log_status()
         self._acceptor.start()
@@ -243,7 +244,7 @@ class SuperServer:
         if isinstance(stage_exit, ClientFailure):
             self._failures.log(stage_exit)
         elif isinstance(stage_exit, Shortage):
-            self._shortages.warning(str(stage_exit))
+            self._shortages.warning(stage_exit.message)
         elif stage_exit.kind != "warning" or self._log.verbosity >= 1:
             log_exit(stage_exit)
 

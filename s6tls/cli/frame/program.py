@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Synopsis, UsageError
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import occupy_standard_descriptors
 from s6tls.ucspi.image import StageExit
-from s6tls.ucspi.log import log, log_exit
+from s6tls.ucspi.log import log, log_exit, use
 
 _EXTRAS = {
     "PIL": ("pillow", "audit"),
@@ -85,6 +85,13 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
     except Exception as error:
         log(program, "fatal", f"unable to go on: {type(error).__name__}: {error}")
         return ExitCode.SYSTEM
+
+
+def heed_log_format(given: Given) -> None:
+    """Read --log-format: it is for all that this process logs from now on.  Raises UsageError."""
+    form = given.choice(LOG_FORMAT.name)
+    if form is not None:
+        use(form)
 
 
 def _missing(error: ModuleNotFoundError) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame import chain, status
-from s6tls.cli.frame.options import STALL_TIMEOUT, Given, Option, UsageError, stall_timeout_ms
+from s6tls.cli.frame.options import LOG_FORMAT, STALL_TIMEOUT, Given, Option, UsageError, stall_timeout_ms
 from s6tls.cli.frame.status import STATUS
 from s6tls.helper.helper import LookupHelper
 from s6tls.posix.descriptors import raise_soft_limit
@@ -84,6 +84,7 @@ LIMIT_OPTIONS = (
         "See [s6-tcpserverd](s6-tcpserverd.md#signals)",
     ),
     STATUS,
+    LOG_FORMAT,
 )
 ISOLATION = Option(
     "",

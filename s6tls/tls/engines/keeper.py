@@ -35,7 +35,7 @@ from s6tls.tls.ends import CONNECTION, Descriptors
 from s6tls.tls.engines import engine
 from s6tls.tls.engines.warmup import warm_up
 from s6tls.ucspi.hearsay import Hearsay
-from s6tls.ucspi.log import Seldom, log
+from s6tls.ucspi.log import TEXT, Seldom, log, use
 from s6tls.ucspi.minutely import Deaths
 from s6tls.ucspi.spawn import exits
 
@@ -61,7 +61,8 @@ _RETRY_S = 0.2
 def main(pickled: bytes, number: int, report: int) -> None:
     """Load the credentials, report their dates, then have children wait on the control socket until it is closed."""
     with exits():
-        parameters, credentials, isolation = pickle.loads(pickled)
+        parameters, credentials, isolation, form = pickle.loads(pickled)
+        use(form)
         context = engine.confine_and_load(parameters, credentials)
         control = socket.socket(fileno=number)
         _report(credentials, report)
@@ -218,6 +219,7 @@ class _Keeper:
         if pid == 0:
             with exits():
                 stderr.redirect(self._stderr.writing)
+                use(TEXT)
                 close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, self._leave, *self._jail.descriptors})
                 self._jail.enter()
                 self._serve(self._control, self._taken_in, self._leave)

@@ -37,6 +37,7 @@ from s6tls.posix import fresh
 from s6tls.posix.fdpass import DescriptorSender, control_pair, receive
 from s6tls.tls.credentials import VALIDITY, Credentials, Isolation, TlsParameters
 from s6tls.tls.ends import CONNECTION, Descriptors
+from s6tls.ucspi import log
 
 _LONGEST_REPORT = 2**16
 
@@ -107,7 +108,7 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
     report, reporting = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     ours, theirs = control_pair()
     try:
-        setup = parameters, credentials, isolation
+        setup = parameters, credentials, isolation, log.form()
         pid = fresh.start("s6tls.tls.engines.keeper", setup, theirs.fileno(), reporting)
     except OSError:
         ours.close()
