@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from s6tls.ucspi.image import StageExit
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
 
+_shown = functools.lru_cache(1024)(shown)
+"""The same few rules decide again and again."""
 Probe = Callable[[RuleSet], Decision]
 
 
@@ -47,7 +50,7 @@ def check_rules(program: str, rules: Rules, probe: Probe) -> Decision:
 
 def rule_name(decision: Decision) -> str:
     """Return what the log calls the rule that decided: its key, or ``none``."""
-    return "none" if decision.rule is None else shown(decision.rule)
+    return "none" if decision.rule is None else _shown(decision.rule)
 
 
 class CdbSource:
