@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from s6tls.accessrules.text import shown
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import UNUSED_VERBOSITY, Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.options import LOG_FORMAT, UNUSED_VERBOSITY, Given, Option, Synopsis, UsageError
 from s6tls.stages.proxy import ProxyServer, Remember, parse_prefixes
 
 TRUSTED = Option(
@@ -34,6 +34,7 @@ SYNOPSIS = Synopsis(
             "Default 30000 in a server, where it counts from acceptance; else 0",
         ),
         UNUSED_VERBOSITY,
+        LOG_FORMAT,
         TRUSTED,
         Option(
             "",

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Option, Synopsis, UsageError
 from s6tls.stages.applyuidgid import ApplyUidGid
 
 IDENTITY_OPTIONS = (
@@ -22,7 +22,7 @@ IDENTITY_OPTIONS = (
 )
 SYNOPSIS = Synopsis(
     "s6-applyuidgid",
-    (Option("z", (), None, "remove `UID`, `GID` and `GIDLIST` from the environment"), *IDENTITY_OPTIONS),
+    (Option("z", (), None, "remove `UID`, `GID` and `GIDLIST` from the environment"), *IDENTITY_OPTIONS, LOG_FORMAT),
     "prog...",
 )
 

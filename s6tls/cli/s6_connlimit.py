@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NoReturn
 
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import Given, Synopsis
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Synopsis
 from s6tls.stages.connlimit import ConnLimit
 
-SYNOPSIS = Synopsis("s6-connlimit", (), "prog...")
+SYNOPSIS = Synopsis("s6-connlimit", (LOG_FORMAT,), "prog...")
 
 
 def stage(_given: Given, runtime: Runtime) -> ConnLimit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import Given, Option, Synopsis
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Option, Synopsis
 from s6tls.stages.envdir import EnvDir
 
 SYNOPSIS = Synopsis(
@@ -17,6 +17,7 @@ SYNOPSIS = Synopsis(
         Option("f", (), None, "take the whole file, not only its first line. Nothing is removed but a last newline"),
         Option("L", (), None, "take lines and files longer than 4095 bytes"),
         Option("c", (), "nullis", "put the first character of this for each NUL, instead of a newline"),
+        LOG_FORMAT,
     ),
     "dir prog...",
 )

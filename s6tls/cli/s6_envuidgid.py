@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Option, Synopsis, UsageError
 from s6tls.stages.envuidgid import Account, Defaults, EnvUidGid
 
 SYNOPSIS = Synopsis(
@@ -36,6 +36,7 @@ SYNOPSIS = Synopsis(
             "use these ids when the account is unknown. What is left out at the end is 0, or empty",
             alternative=True,
         ),
+        LOG_FORMAT,
     ),
     "account prog...",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import Given, Option, Synopsis
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Option, Synopsis
 from s6tls.cli.s6_tcpserver_access import RULES_OPTIONS, rule_source
 from s6tls.stages.ipcaccess import IpcAccess
 
@@ -23,6 +23,7 @@ SYNOPSIS = Synopsis(
         Option("e", (), None, "leave them there (the default)", alternative=True),
         Option("l", (), "localname", "take this for `IPCLOCALPATH` instead of asking the kernel"),
         *RULES_OPTIONS,
+        LOG_FORMAT,
     ),
     "prog...",
 )

@@ -12,8 +12,9 @@ from s6tls.accessrules.keys import parse_address
 from s6tls.accessrules.text import shown
 from s6tls.cli import s6_applyuidgid
 from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
-from s6tls.cli.frame.program import Failure, run, unable_to
+from s6tls.cli.frame.program import Failure, heed_log_format, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.cli.frame.status import Asked
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, backlog, bind, port_number
 from s6tls.posix.environment import initial_environment
 from s6tls.posix.exitcodes import ExitCode
@@ -120,12 +121,14 @@ def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: str | None = 
     -U stands for s6-applyuidgid -Uz: programs do not see the variables that it read.
     """
     given = synopsis.read(argv)
+    heed_log_format(given)
     server = LongLived(
         given.rest,
         given.choice("isolation", "connection"),
         given.choice("jail", "best"),
         limits(given),
         verbosity(given),
+        Asked.of(given, synopsis),
         only_checks=given.flag("check"),
     )
     drop = s6_applyuidgid.apply_ids(given, unexport=given.flag("U"))

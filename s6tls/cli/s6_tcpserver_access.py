@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from s6tls.cli.frame.chain import Runtime, run_link
-from s6tls.cli.frame.options import Given, Option, Synopsis
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Option, Synopsis
 from s6tls.stages.access import Access, Lookups
 from s6tls.stages.rulesource import CdbSource, DirectorySource, Rules
 
@@ -63,6 +63,7 @@ SYNOPSIS = Synopsis(
             "0: say what is fatal. 1: also who is allowed (the default). 2: also who is denied",
         ),
         *ACCESS_OPTIONS,
+        LOG_FORMAT,
     ),
     "prog...",
 )

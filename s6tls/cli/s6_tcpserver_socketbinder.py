@@ -6,8 +6,8 @@ import socket
 from typing import NoReturn
 
 from s6tls.accessrules.text import shown
-from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError, number
-from s6tls.cli.frame.program import run, unable_to
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Option, Synopsis, UsageError, number
+from s6tls.cli.frame.program import heed_log_format, run, unable_to
 from s6tls.posix.environment import initial_environment
 from s6tls.ucspi import listen
 from s6tls.ucspi.image import Image
@@ -31,6 +31,7 @@ SYNOPSIS = Synopsis(
         Option("M", ("tcp",), None, "a TCP socket (the default)"),
         Option("m", ("udp",), None, "a UDP socket; use `-b0` with it", alternative=True),
         Option("B", ("block",), None, "a blocking socket. Without it the socket is non-blocking"),
+        LOG_FORMAT,
     ),
     "ip port prog...",
 )
@@ -58,6 +59,7 @@ def bind(wanted: listen.Binding) -> socket.socket:
 def body(argv: list[bytes]) -> NoReturn:
     """Bind, then become the program."""
     given = SYNOPSIS.read(argv)
+    heed_log_format(given)
     ip, port = given.words
     wanted = listen.Binding(
         ip,

@@ -8,8 +8,9 @@ import stat
 from typing import NoReturn
 
 from s6tls.cli.frame.options import JAIL, Option, Synopsis
-from s6tls.cli.frame.program import Failure, run, unable_to
+from s6tls.cli.frame.program import Failure, heed_log_format, run, unable_to
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.cli.frame.status import Asked
 from s6tls.posix.environment import initial_environment
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi import listen
@@ -33,12 +34,14 @@ def older(program: str) -> Synopsis:
 def body(argv: list[bytes], synopsis: Synopsis = SYNOPSIS, family: int | None = None) -> int:
     """Serve until told to stop; a socket that is not of `family`, if given, is refused."""
     given = synopsis.read(argv)
+    heed_log_format(given)
     server = LongLived(
         given.rest,
         given.choice("isolation", "connection"),
         given.choice("jail", "best"),
         limits(given),
         given.number("v", 1),
+        Asked.of(given, synopsis),
     )
     listener = _stdin()
     if family not in (None, listener.family):

@@ -11,6 +11,7 @@ from s6tls.accessrules.text import shown
 from s6tls.cli.frame.chain import Runtime, run_link
 from s6tls.cli.frame.options import (
     JAIL,
+    LOG_FORMAT,
     STALL_TIMEOUT,
     UNUSED_VERBOSITY,
     Given,
@@ -139,7 +140,9 @@ KEEP_OPTIONS = (
     Option("Z", ("keep",), None, "leave the variables that name keys and certificates to the program"),
     Option("z", ("no-keep",), None, "remove them (the default)", alternative=True),
 )
-SYNOPSIS = Synopsis("s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, JAIL, *PROGRAM_OPTIONS, *KEEP_OPTIONS), "prog...")
+SYNOPSIS = Synopsis(
+    "s6-tlsd", (UNUSED_VERBOSITY, *ENGINE_OPTIONS, JAIL, LOG_FORMAT, *PROGRAM_OPTIONS, *KEEP_OPTIONS), "prog..."
+)
 
 
 def engine_options(given: Given, patience_ms: int = 0, jail: str = "best") -> SessionOptions:

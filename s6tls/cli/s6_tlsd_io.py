@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import NoReturn
 
-from s6tls.cli.frame.options import JAIL, UNUSED_VERBOSITY, Option, Synopsis, UsageError, number
-from s6tls.cli.frame.program import run, unable_to
+from s6tls.cli.frame.options import JAIL, LOG_FORMAT, UNUSED_VERBOSITY, Option, Synopsis, UsageError, number
+from s6tls.cli.frame.program import heed_log_format, run, unable_to
 from s6tls.cli.s6_tlsd import ENGINE_OPTIONS, engine_options
 from s6tls.posix.environment import initial_environment
-from s6tls.tls.credentials import TlsParameters
 from s6tls.tls.ends import Descriptors
+from s6tls.tls.parameters import TlsParameters
 
 SYNOPSIS = Synopsis(
     "s6-tlsd-io",
@@ -24,6 +24,7 @@ SYNOPSIS = Synopsis(
         ),
         *ENGINE_OPTIONS,
         JAIL,
+        LOG_FORMAT,
     ),
     "fdr fdw",
 )
@@ -32,6 +33,7 @@ SYNOPSIS = Synopsis(
 def body(argv: list[bytes]) -> int:
     """Carry one session; return its exit code."""
     given = SYNOPSIS.read(argv)
+    heed_log_format(given)
     given.number("v", 1)
     fdr, fdw = (number("a descriptor", word, 3, 2**20) for word in given.words)
     notify = given.number("d", 3, 3, 2**20) if given.value("d") is not None else None

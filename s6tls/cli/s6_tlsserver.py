@@ -14,8 +14,9 @@ from typing import NoReturn
 from s6tls.cli import proxy_server, s6_applyuidgid, s6_tcpserver, s6_tcpserver_access, s6_tlsd
 from s6tls.cli.frame.chain import programs_directory
 from s6tls.cli.frame.options import JAIL, Given, Option, Synopsis, UsageError
-from s6tls.cli.frame.program import run
+from s6tls.cli.frame.program import heed_log_format, run
 from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
+from s6tls.cli.frame.status import Asked
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG
 from s6tls.posix.environment import initial_environment
 from s6tls.ucspi.log import log
@@ -114,6 +115,7 @@ def _ours(program: bytes) -> bytes:
 def body(argv: list[bytes]) -> int:
     """Serve until told to stop."""
     given = SYNOPSIS.read(argv)
+    heed_log_format(given)
     bounds = limits(given)
     verbosity = s6_tcpserver.verbosity(given)
     only_checks = given.flag("check")
@@ -123,6 +125,7 @@ def body(argv: list[bytes]) -> int:
         given.choice("jail", "best"),
         bounds,
         verbosity,
+        Asked.of(given, SYNOPSIS),
         only_checks,
     )
     family = given.last("4", "6")

@@ -12,7 +12,7 @@ from s6tls.helper.serving import serve
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.identity import Identity
 from s6tls.posix.jail import Jail, Role, become
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import log, use
 from s6tls.ucspi.spawn import exits
 
 _FIRST_ID = 0x70000000
@@ -30,7 +30,8 @@ def main(pickled: bytes, number: int) -> None:
     Their modules are imported ahead: what has no rights reads no files.
     """
     with exits():
-        kinds, level = pickle.loads(pickled)
+        kinds, level, form = pickle.loads(pickled)
+        use(form)
         for module in (module for kind in kinds for module in _NEEDS[kind]):
             importlib.import_module(module)
         raise_soft_limit()

@@ -9,14 +9,19 @@ from collections.abc import Iterable
 from s6tls.posix import fresh
 from s6tls.posix.jail import Level
 from s6tls.posix.process import fork
+from s6tls.ucspi.log import TEXT, form
 from s6tls.ucspi.spawn import exits
 
 _PROGRAM = "s6tls.helper.program"
 
 
 def start(control: socket.socket, kinds: Iterable[str], jail: Level, stderr: int = 2) -> int:
-    """Start a helper for requests of these kinds and return its process id.  Raises OSError."""
-    return fresh.start(_PROGRAM, (tuple(kinds), jail), control.fileno(), stderr=stderr)
+    """Start a helper for requests of these kinds and return its process id.  Raises OSError.
+
+    Where its stderr is not ours it is a pipe to the server, which writes the log.
+    """
+    setup = tuple(kinds), jail, form() if stderr == 2 else TEXT
+    return fresh.start(_PROGRAM, setup, control.fileno(), stderr=stderr)
 
 
 def start_apart(control: socket.socket, kinds: Iterable[str], jail: Level) -> None:

@@ -7,6 +7,8 @@ then by splice(2), which does not wait, but takes a page of the pipe for each li
 
 When there is no room, a line is lost and counted, in memory that our forks share, and the next line
 that finds room is followed by one that tells how many were lost.
+
+Of what form a line is, `line` says: all that this process writes there has the same.
 """
 
 from __future__ import annotations
@@ -21,9 +23,13 @@ import socket
 import stat
 import struct
 import termios
+from collections.abc import Callable
+
+from s6tls.accessrules.text import printable_ascii
 
 _FD = 2
-_LONGEST = select.PIPE_BUF
+LONGEST = select.PIPE_BUF
+"""Bytes of a line, its newline included; of a longer one the end is cut off."""
 _PATIENCE_MS = 50
 """How long to wait for a reader that has kept up until now; one that has not costs no time."""
 
@@ -31,6 +37,15 @@ _COUNT = struct.Struct("=Q")
 _lost: mmap.mmap | bytearray = mmap.mmap(-1, _COUNT.size)
 _kind: int | None = None
 _own_terminal: int | None = None
+
+
+def text(program: str, kind: str, message: str) -> bytes:
+    """Return a line in the usual form.  What is not printable ASCII stands as an escape."""
+    return f"{program}: {kind}: {printable_ascii(message)}\n".encode()
+
+
+line: Callable[[str, str, str], bytes] = text
+"""Makes a line of a program, a kind and a message."""
 
 
 def settle() -> None:
@@ -54,17 +69,17 @@ def redirect(pipe: int) -> None:
     _lost = bytearray(_COUNT.size)
 
 
-def write_line(line: bytes, apology: bytes) -> None:
+def write_line(line: bytes, apology: Callable[[int], bytes]) -> None:
     """Write a line, which ends with a newline, whole or not at all.
 
-    `apology` has one ``%d`` for the number of lines that were lost before it.  Raises nothing but MemoryError.
+    `apology` makes the line about so many that were lost before it.  Raises nothing but MemoryError.
     """
     with contextlib.suppress(OSError):
-        if len(line) > _LONGEST:
-            line = line[: _LONGEST - 4] + b"...\n"
+        if len(line) > LONGEST:
+            line = line[: LONGEST - 4] + b"...\n"
         (lost,) = _COUNT.unpack(_lost)
         if _written(line) or (not lost and _has_room_soon() and _written(line)):
-            if lost and _written(apology % lost):
+            if lost and _written(apology(lost)):
                 _COUNT.pack_into(_lost, 0, 0)
         else:
             _COUNT.pack_into(_lost, 0, lost + 1)

@@ -11,8 +11,9 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn
 
 from s6tls.accessrules import AddressError, Decision, RuleSet, Verdict
@@ -27,8 +28,9 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.preparation import Preparation
 from s6tls.stages.rulesource import Rules, check_rules, open_rules, rule_name
 from s6tls.ucspi.image import Deadline, Image, StageExit
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import Told, log
 from s6tls.ucspi.spawn import locate
+from s6tls.ucspi.status.files import File
 
 _DEBIAN_SCRIPT, _DEBIAN_BIN = b"/usr/bin/execlineb", b"/usr/lib/execline/bin"
 _DENIED, _USAGE, _BROKEN = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
@@ -97,6 +99,10 @@ class Access:
         if b":" in address and len(packed := client_address(address)) == 4:
             image.env[proto + b"REMOTEIP"] = address = address_text(packed)
         return _Check(self, image, proto, address).by_address()
+
+    def files(self) -> list[File]:
+        """Return the files that decide."""
+        return [] if self.rules is None else [File("rules", self.rules.path, self.rules.stamp)]
 
     def _proto(self, env: Mapping[bytes, bytes]) -> bytes:
         """Return PROTO, having checked that we run under a UCSPI server."""
@@ -179,7 +185,9 @@ class _Check:
         """Return when a helper that does not answer is given up: it ends a lookup in time by itself, if it can."""
         self.asked = time.monotonic()
         seconds = self.options.lookups.timeout_ms / 1000 or _LONGEST_LOOKUP_S
-        return Deadline(self.asked + seconds, self._late)
+        program = self.options.program
+        late = self._unable("took too long")
+        return Deadline(self.asked + seconds, lambda: StageExit(program, ExitCode.TIMEOUT, late))
 
     def _late(self) -> StageExit:
         what = f"unable to look up {shown(self.address)}: took too long"
@@ -193,7 +201,7 @@ class _Check:
         if problem and self.options.lookups.strict:
             raise self._unable_to_look_up(problem)
         if problem and self.options.verbosity >= 2:
-            log(self.options.program, "warning", f"unable to look up {shown(self.address)}: {problem}")
+            log(self.options.program, "warning", self._unable(problem))
         rules, name = self.options.rules, found.get(REMOTE_HOST)
         if self.decision.verdict is Verdict.NOTFOUND and rules is not None and name is not None:
             self.decision = check_rules(
@@ -207,14 +215,19 @@ class _Check:
         raise self._unable_to_look_up("lookup helper ended")
 
     def _unable_to_look_up(self, why: str) -> StageExit:
-        return StageExit(self.options.program, _BROKEN, f"unable to look up {shown(self.address)}: {why}")
+        return StageExit(self.options.program, _BROKEN, self._unable(why))
+
+    def _unable(self, why: str) -> Told:
+        return Told("unable to look up {ip}: {reason}", ip=shown(self.address), reason=why)
 
     def _denied(self) -> StageExit:
-        message = f"deny {self._what_was_decided(os.getpid())}" if self.options.verbosity >= 2 else ""
+        self.image.rule = rule_name(self.decision)
+        message = self._told("deny")(os.getpid()) if self.options.verbosity >= 2 else ""
         return StageExit(self.options.program, _DENIED, message, kind="info")
 
-    def _what_was_decided(self, pid: int | str) -> str:
-        return f"pid {pid} ip {shown(self.address)} rule {rule_name(self.decision)}"
+    def _told(self, event: str) -> Callable[[int], Told]:
+        """Return what says of a process what was decided; it keeps nothing of the connection."""
+        return partial(_decided, event, shown(self.address), self.image.rule)
 
     def _admit(self, names: dict[bytes, bytes]) -> None:
         """Apply the rule that decided; then set those of the names that are there, and remove the others."""
@@ -224,7 +237,7 @@ class _Check:
         if self.decision.exec:
             run_instead(image, self.decision.exec)
         if options.verbosity >= 1:
-            image.on_start.append((options.program, f"allow {self._what_was_decided('{pid}')}"))
+            image.on_start.append((options.program, self._told("allow")))
         if options.local_name is not None:
             names = {**names, LOCAL_HOST: options.local_name}
         for name in (REMOTE_HOST, REMOTE_INFO, LOCAL_HOST):
@@ -242,6 +255,10 @@ def _name_servers(program: str, env: Mapping[bytes, bytes]) -> list[str]:
     if len(servers) > _MOST_NAME_SERVERS:
         raise StageExit(program, _USAGE, f"more than {_MOST_NAME_SERVERS} name servers in $DNSCACHEIP")
     return [text.decode() for text in servers]
+
+
+def _decided(event: str, ip: str, rule: str, pid: int) -> Told:
+    return Told("{event} pid {pid} ip {ip} rule {rule}", event=event, pid=pid, ip=ip, rule=rule)
 
 
 def _by_address_and_name(rules: RuleSet, address: bytes, name: bytes) -> Decision:

@@ -14,7 +14,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.access import run_instead
 from s6tls.stages.rulesource import Rules, check_rules, rule_name
 from s6tls.ucspi.image import Image, StageExit
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import Told, log
 
 _DENIED, _USAGE, _SYSTEM = ExitCode.DENIED, ExitCode.USAGE, ExitCode.SYSTEM
 _LONGEST_PATH = 99
@@ -42,13 +42,16 @@ class IpcAccess:
             raise StageExit(self.program, _USAGE, "PROTO not set")
         uid, gid = self._id(image, proto + b"REMOTEEUID"), self._id(image, proto + b"REMOTEEGID")
         decision = self._decide(uid, gid)
-        client, rule = f"uid {uid} gid {gid}", rule_name(decision)
+        client = {"uid": uid, "gid": gid, "rule": (rule := rule_name(decision))}
         if decision.verdict is not Verdict.ALLOW:
             why = os.strerror(errno.EACCES if decision.verdict is Verdict.DENY else errno.ENOENT)
-            message = f"deny pid {os.getpid()} {client}: {why} rule {rule}" if self.verbosity >= 2 else ""
+            template = "{event} pid {pid} uid {uid} gid {gid}: {reason} rule {rule}"
+            told = Told(template, event="deny", pid=os.getpid(), reason=why, **client)
+            message = told if self.verbosity >= 2 else ""
             raise StageExit(self.program, _DENIED, message, kind="info")
         if self.verbosity >= 1:
-            image.on_start.append((self.program, f"allow pid {{pid}} {client} rule {rule}"))
+            template = "{event} pid {pid} uid {uid} gid {gid} rule {rule}"
+            image.on_start.append((self.program, lambda pid: Told(template, event="allow", pid=pid, **client)))
         image.rule = rule
         image.env = decision.apply_env(image.env)
         if self.bare:

@@ -18,6 +18,7 @@ from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Answers, Reply
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.image import ClientFailure, Deadline, Image, StageExit, Waiting
+from s6tls.ucspi.log import Told, complaint
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -56,9 +57,8 @@ class ProxyServer:
         fd = self.helper.read_proxy_header(self.program, image.stdin, self.versions, self.timeout_ms)
         late = None
         if self.timeout_ms:
-            message = f"unable to take the PROXY header{proxy}: took too long"
             moment = image.since + self.timeout_ms / 1000
-            late = Deadline(moment, lambda: ClientFailure(self.program, _SYSTEM, message))
+            late = Deadline(moment, lambda: ClientFailure(self.program, _SYSTEM, _unable(proxy, "took too long")))
         return _Header(Reply(fd, self.program, VARIABLES, Answers(take, lambda: _SYSTEM), late), proxy)
 
     def _check_proxy(self, image: Image, trusted: Sequence[Prefix]) -> None:
@@ -83,20 +83,22 @@ class _Header:
         try:
             return self._reply.resume()
         except StageExit as refused:
-            reason = f": {refused}" if str(refused) else ""
-            what = f"unable to take the PROXY header{self._proxy}{reason}"
-            raise ClientFailure(refused.program, refused.code, what) from refused
+            raise ClientFailure(refused.program, refused.code, _unable(self._proxy, str(refused))) from refused
 
     def close(self) -> None:
         """See `Reply`."""
         self._reply.close()
 
 
+def _unable(proxy: str, reason: str) -> Told:
+    return complaint("unable to take the PROXY header", "from", proxy, reason)
+
+
 def _proxy(image: Image) -> str:
-    """Return " from ADDRESS_PORT" for log lines, as far as it is known."""
+    """Return ADDRESS_PORT for log lines, as far as it is known."""
     proto = image.env.get(b"PROTO", b"")
     address, port = image.env.get(proto + b"REMOTEIP", b""), image.env.get(proto + b"REMOTEPORT", b"")
-    return " from " + shown(address + b"_" + port) if address else ""
+    return shown(address + b"_" + port) if address else ""
 
 
 @dataclass(frozen=True)

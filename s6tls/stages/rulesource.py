@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from s6tls.ucspi.image import StageExit
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
 
+_shown = functools.lru_cache(1024)(shown)
+"""The same few rules decide again and again."""
 Probe = Callable[[RuleSet], Decision]
 
 
@@ -25,6 +28,10 @@ class Rules(Protocol):
     @property
     def path(self) -> bytes:
         """What messages call it."""
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """That of the file as it was last read, if it is one."""
 
     def ask(self, probe: Probe) -> Decision:
         """Ask the rules as they are now.  Raises OSError when they cannot be read."""
@@ -62,7 +69,7 @@ def check_rules(program: str, rules: Rules, probe: Probe) -> Decision:
 
 def rule_name(decision: Decision) -> str:
     """Return what the log calls the rule that decided: its key, or ``none``."""
-    return "none" if decision.rule is None else shown(decision.rule)
+    return "none" if decision.rule is None else _shown(decision.rule)
 
 
 class CdbSource:
@@ -76,7 +83,7 @@ class CdbSource:
         self.path, self._private = path, private
         self._rules: RuleSet | None = None
         self._fault = ""
-        self._stamp: Stamp | None = None
+        self.stamp: Stamp | None = None
         self._stable = False
 
     def ask(self, probe: Probe) -> Decision:
@@ -94,11 +101,11 @@ class CdbSource:
         What is wrong with a file is remembered until it changes, as its rules are.
         """
         now_ns, stamp = time.time_ns(), stamp_of(os.stat(self.path))
-        if not (self._stable and self._stamp == stamp):
+        if not (self._stable and self.stamp == stamp):
             self._open()
             if self._rules is not None and self._rules.stamp is not None:
                 stamp = self._rules.stamp
-            self._stamp, self._stable = stamp, is_stable(stamp, now_ns)
+            self.stamp, self._stable = stamp, is_stable(stamp, now_ns)
         if self._rules is None:
             raise OSError(self._fault)
         return self._rules
@@ -116,6 +123,8 @@ class CdbSource:
 
 class DirectorySource:
     """Rules of a directory tree, read afresh for each client."""
+
+    stamp = None
 
     def __init__(self, path: bytes) -> None:
         self.path = path

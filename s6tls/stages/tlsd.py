@@ -26,14 +26,13 @@ from s6tls.tls.credentials import (
     SESSION_VARIABLES,
     TLS_PREFIXES,
     TLS_VARIABLES,
-    KnownParameters,
     NotSet,
     SessionOptions,
     SniLevel,
-    TlsParameters,
 )
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines.account import HANDSHAKE_TOO_LONG, Account, refusal
+from s6tls.tls.parameters import KnownParameters, TlsParameters
 from s6tls.ucspi.image import Deadline, Image, StageExit
 from s6tls.ucspi.log import Log
 

@@ -11,19 +11,20 @@ import enum
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.identifiers import BadId, parse_id
 from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
 from s6tls.pki import Unusable, files
 from s6tls.pki.names import Named, named_in
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import Identity, IdRange, own_account, primary_group
+from s6tls.posix.identity import IdRange
 from s6tls.posix.jail import Level
 from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.status.files import File
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -32,7 +33,6 @@ PROGRAM = "s6-tlsd-io"
 BAD_CONFIGURATION = ExitCode.BAD_TLS_CONFIGURATION
 BAD_HANDSHAKE = ExitCode.BAD_HANDSHAKE
 _SNI_DIRECTORY = b"--sni-directory"
-_MOST_KNOWN = 64
 _SHORTEST_SILENCE_S = 3.0
 """What a busy machine can make an engine miss is shorter."""
 
@@ -154,7 +154,7 @@ class CredentialPaths:
         """Return what changes when one of the files does.  Raises StageExit (96) for a file that is not there."""
         in_directory = itertools.chain.from_iterable((pair.key, pair.chain) for pair in self._in_directory())
         needed = (*self._named, *self._ca_dir_files())
-        return (*itertools.starmap(_stamp, needed), *map(_stamp_or_none, (*self._responses, *in_directory)))
+        return (*itertools.starmap(_stamp, needed), *map(_stamp_or_none, (*in_directory, *self._responses)))
 
     def read(self) -> Credentials:
         """Read all files, each once: a key and its certificate may be in one.  Raises StageExit (96)."""
@@ -202,6 +202,22 @@ class CredentialPaths:
         elsewhere = {pair.server_name for pair in self.keypairs}
         return [named for named in found if named.server_name not in elsewhere]
 
+    def files(self, stamps: Sequence[Stamp], validities: Sequence[tuple[int, int]]) -> list[File]:
+        """Return the files that people know, with `stamps` as the method has them; `validities` are those of pairs."""
+        found: list[File] = []
+        pairs = itertools.zip_longest(self.keypairs, validities[: len(self.keypairs)])
+        for number, (pair, validity) in enumerate(pairs):
+            key, chain = stamps[2 * number : 2 * number + 2]
+            found += [File("key", pair.key, key, pair.server_name)]
+            found += [File("certificate", pair.chain, chain, pair.server_name, validity)]
+        judges = (("authority", self.ca_file), ("revocation list", self.crl_file), ("authorities", self.ca_dir))
+        rest = stamps[2 * len(self.keypairs) :]
+        found += [File(*judge, stamp) for judge, stamp in zip((j for j in judges if j[1]), rest, strict=False)]
+        stapled = [pair for pair in self.keypairs if pair.response]
+        for pair, stamp in zip(stapled, stamps[len(stamps) - len(stapled) :], strict=True):
+            found.append(File("OCSP response", pair.response, stamp, pair.server_name))
+        return found
+
     def _ca_dir_files(self) -> list[tuple[bytes, bytes]]:
         if not self.ca_dir:
             return []
@@ -214,6 +230,10 @@ class NotSet(StageExit):
 
     def __init__(self, message: str) -> None:
         super().__init__(PROGRAM, BAD_CONFIGURATION, message)
+
+
+VALIDITY = struct.Struct("=qq")
+"""From when to when a certificate is valid, in seconds since 1970."""
 
 
 class NamedFile(NamedTuple):
@@ -256,53 +276,6 @@ class Credentials:
         return self.trusted, self.revoked
 
 
-@dataclass(frozen=True)
-class TlsParameters:
-    """A set of TLS parameters.  Those who have the same one share ticket keys, and engines under the same ids.
-
-    `identity` are the engines' ids, None for those of a process that is not root.
-    """
-
-    paths: CredentialPaths
-    options: SessionOptions
-    identity: Identity | None = None
-
-    @classmethod
-    def from_environment(cls, env: Mapping[bytes, bytes], options: SessionOptions) -> TlsParameters:
-        """Read the variables.  Raises NotSet when one is missing, StageExit (96) when an id is none or root's."""
-        return cls(CredentialPaths.from_environment(env, options), options, _identity(env, options))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __reduce__(self) -> tuple[type[TlsParameters], tuple[object, ...]]:
-        return TlsParameters, (self.paths, self.options, self.identity)  # hashes differ from process to process
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash((self.paths, self.options, self.identity))
-
-
-class KnownParameters:
-    """The parameters of earlier connections, so that those of the next need not be read anew."""
-
-    def __init__(self, options: SessionOptions) -> None:
-        self._options = options
-        self._known: dict[tuple[object, ...], TlsParameters] = {}
-
-    def of(self, env: Mapping[bytes, bytes]) -> TlsParameters:
-        """Return the parameters in these variables.  Raises StageExit (96), as `TlsParameters` says."""
-        variables: tuple[object, ...] = tuple(map(env.get, TLS_VARIABLES))
-        if self._options.sni_level is not SniLevel.NONE:
-            variables += tuple(item for item in env.items() if item[0].startswith(TLS_PREFIXES))
-        known = self._known.get(variables)
-        if known is None:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            known = self._known[variables] = TlsParameters.from_environment(env, self._options)
-        return known
-
-
 SESSION_VARIABLES = (
     b"SSL_PROTOCOL",
     b"SSL_CIPHER",
@@ -319,8 +292,6 @@ SESSION_VARIABLES = (
 _OF_PAIRS = (b"KEYFILE", b"CERTFILE", b"OCSPFILE", b"KEYFILE2", b"CERTFILE2", b"OCSPFILE2")
 TLS_VARIABLES = (b"CADIR", b"CAFILE", b"CRLFILE", *_OF_PAIRS, b"TLS_UID", b"TLS_GID")
 TLS_PREFIXES = tuple(name + b":" for name in _OF_PAIRS)
-ACCOUNT = "s6tls-engine"
-"""The account of the engines of a root that names none."""
 
 
 def _pairs(env: Mapping[bytes, bytes], name: bytes) -> Iterator[KeypairPaths]:
@@ -341,34 +312,6 @@ def _needed(env: Mapping[bytes, bytes], name: bytes) -> bytes:
     if not value:
         raise NotSet(f"{shown(name)} not set")
     return value
-
-
-def _identity(env: Mapping[bytes, bytes], options: SessionOptions) -> Identity | None:
-    """Return the engines' ids.  Only root can take others, so without root they are not asked for.
-
-    Root's own are never those that nobody has named.
-    """
-    if os.geteuid() != 0:
-        if options.engine_uids is not None:
-            raise StageExit(PROGRAM, BAD_CONFIGURATION, "only root can have engines use --engine-uids")
-        return None
-    uid, gid = _id(env, b"TLS_UID"), _id(env, b"TLS_GID")
-    if uid is None:
-        account = own_account(ACCOUNT)
-        identity = Identity(account.uid, account.gid if gid is None else gid)
-    else:
-        identity = Identity(uid, primary_group(uid) if gid is None else gid)
-    if 0 in (identity.uid, identity.gid) and not options.allow_root:
-        ids = f"user {identity.uid} and group {identity.gid}"
-        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"engines run as {ids} only with --allow-root-engine")
-    return identity
-
-
-def _id(env: Mapping[bytes, bytes], name: bytes) -> int | None:
-    try:
-        return parse_id(env[name]) if name in env else None
-    except BadId as error:
-        raise StageExit(PROGRAM, BAD_CONFIGURATION, f"{shown(name)}: {error}") from error
 
 
 def _stamp(variable: bytes, path: bytes) -> Stamp:

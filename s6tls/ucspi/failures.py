@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from s6tls.ucspi.image import SERVER, ClientFailure
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import Told, log
 from s6tls.ucspi.minutely import After
 
 _INTERVAL_S = 60.0
@@ -20,7 +20,7 @@ class ClientFailures:
     def log(self, failure: ClientFailure) -> None:
         """Log a failure, or count it."""
         if self._verbosity >= 2:
-            log(failure.program, "info", str(failure))
+            log(failure.program, "info", failure.message)
         elif self._verbosity == 1:
             if not self._count:
                 self._after(_INTERVAL_S, self.log_rest)
@@ -30,6 +30,7 @@ class ClientFailures:
     def log_rest(self) -> None:
         """Log those that have only been counted."""
         if self._count:
-            who = f"{self._count} clients" if self._count > 1 else "1 client"
-            log(SERVER, "info", f"{who} failed within a minute, the last: {self._last}")
+            who = "{failed} clients" if self._count > 1 else "{failed} client"
+            told = Told(who + " failed within a minute, the last: {last}", failed=self._count, last=self._last)
+            log(SERVER, "info", told)
         self._count = 0

@@ -34,7 +34,7 @@ class StageExit(Exception):
 
     def __init__(self, program: str, code: int, message: str = "", kind: str = "fatal") -> None:
         super().__init__(message)
-        self.program, self.code, self.kind = program, code, kind
+        self.program, self.code, self.message, self.kind = program, code, message, kind
 
 
 class ClientFailure(StageExit):
@@ -53,7 +53,7 @@ SHORTAGES = (errno.EAGAIN, errno.ENOMEM)
 
 
 class Deadline(NamedTuple):
-    """The moment (of time.monotonic) until which a server waits, and what makes the end of a connection not done.
+    """The moment (of time.monotonic) until which a server waits, and what tells how it ends a connection then.
 
     `give_back`, if any, lets the image have the client's connection again, so that the server can end it.
     """
@@ -83,8 +83,8 @@ class Waiting(Protocol):
 class OpenSession(Protocol):
     """What goes on behind a connection, whether or not its program does: it ends when `resume` returns True.
 
-    Call `resume` whenever `fd` is readable.  Then `failure` is what has gone wrong, and the text of this is what the
-    log says of it.  Several times in `silence_s` there is something to read, unless that is 0: who holds the session
+    Call `resume` whenever `fd` is readable.  Then `failure` is what has gone wrong, and `told` what the log says of it.
+    Several times in `silence_s` there is something to read, unless that is 0: who holds the session
     shows that it does not hang.
     """
 
@@ -95,8 +95,15 @@ class OpenSession(Protocol):
     def failure(self) -> StageExit | None:
         """What has gone wrong: a `ClientFailure`, or a warning."""
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """How many bytes the program got and wrote, as who holds the session says at its end."""
+
     def resume(self) -> bool:
         """Take in what `fd` holds; tell whether the session is over."""
+
+    def told(self) -> str:
+        """Return what the log says of the session's end (see `log.Told`): nothing if there was none."""
 
     def abandon(self) -> None:
         """End it, since who holds it hangs; that is the `failure` then."""
@@ -124,8 +131,8 @@ class Image:
     `identity` is None while the ids are the process's own.  `stages` are the links not
     yet applied, `link` names the last one that was.  `path` is the PATH on which the program is
     searched: the one that the last link was started with, not what that link makes of it.
-    `on_start` holds (program, text) log lines to write when the program starts; ``{pid}`` in a
-    text becomes its process id.  `extra` holds the program's other descriptors under the numbers that they have
+    `on_start` holds (program, tell) log lines to write when the program starts: `tell` makes a
+    message of its process id.  `extra` holds the program's other descriptors under the numbers that they have
     there (see `hand`).  `open_files` is its soft limit of descriptors (RLIMIT_NOFILE), None for the process's own.
     `rule` names the rule that let the client in, as the log does; "" if none were asked.
     `network` is the client's connection while others are to be 0 and 1 of the program, and a server may still have to
@@ -141,7 +148,7 @@ class Image:
     stages: deque[Stage] = field(default_factory=deque)
     link: str = SERVER
     path: bytes | None = field(init=False)
-    on_start: list[tuple[str, str]] = field(default_factory=list)
+    on_start: list[tuple[str, Callable[[int], str]]] = field(default_factory=list)
     extra: dict[int, int] = field(default_factory=dict)
     open_files: int | None = None
     rule: str = ""

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.keys import address_text, parse_address
-from s6tls.ucspi.log import Log
+from s6tls.ucspi.log import Log, Told
 from s6tls.ucspi.minutely import After, Minutely, Refusals
 from s6tls.ucspi.rate import Buckets, Rate
 
 if TYPE_CHECKING:
     from s6tls.ucspi.image import OpenSession
+
+_HOLDING = "{count} connections, {handshakes} of them in a handshake"
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,22 @@ class Client(NamedTuple):
 class Ledger:
     """Gives slots to connections up to the limits, takes them back, and logs both.
 
-    A slot and the lines about it are separate: who decides when a connection is over calls `release`.
+    A slot and the lines about it are separate: who decides when a connection is over calls `release`.  `admitted` are
+    all that had one so far; others were `over_limit` or `over_rate`.
     """
 
     def __init__(self, limits: Limits, log: Log, after: After, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.limits, self.log = limits, log
         self._tells_all = log.verbosity >= 2
         self.count = 0
+        self.admitted = self.over_limit = self.over_rate = 0
         self._held: dict[str, int] = {}
         self._in_handshake: Counter[str] = Counter()
         self._logged_count = -1
         self._logged_full = False
         self._logged_at_limit: set[str] = set()
         self._full = Minutely(after, self._tell_full)
-        self._rejects = Refusals(log, after, "over -C", lambda network: f", which has {self._holding(network)}")
+        self._rejects = Refusals(log, after, "over -C", lambda network: Told(_HOLDING, **self._holding(network)))
         self._rate_rejects = Refusals(log, after, f"over --rate={limits.rate}")
         self._buckets = Buckets()
         self._clock_ns = clock_ns
@@ -82,13 +86,17 @@ class Ledger:
         network = self._network(client)
         rate = self.limits.rate
         if rate is not None and not self._buckets.take(network, rate, self._clock_ns()):
-            self._rate_rejects.add(f"reject {client} rate {rate}", network)
+            self.over_rate += 1
+            line = Told("{event} {ip}_{port} rate {rate}", event="reject", **_who(client), rate=str(rate))
+            self._rate_rejects.add(line, network)
             return None
         held = self._held.get(network, 0)
         if held >= self.limits.per_client:
+            self.over_limit += 1
             self._log_reject(client, network)
             return None
         self.count += 1
+        self.admitted += 1
         self._held[network] = held + 1
         return held
 
@@ -99,10 +107,12 @@ class Ledger:
         _decrement(self._held, network)
         if self._logged_full:
             self._logged_full = False
-            self.log.info("limit -c no longer reached")
+            self.log.info(Told("{event} {option} no longer reached", event="limit", option="-c"))
         if network in self._logged_at_limit:
             self._logged_at_limit.remove(network)
-            self.log.info(f"limit -C no longer reached by {network}")
+            self.log.info(
+                Told("{event} {option} no longer reached by {network}", event="limit", option="-C", network=network)
+            )
 
     def enter_handshake(self, client: Client) -> None:
         """Take note that a client with a slot has to wait for its program, and log how many slots are taken."""
@@ -126,24 +136,30 @@ class Ledger:
     def log_accept(self, client: Client, pid: int) -> None:
         """Log that a client has its process, or that this process has refused it."""
         if self._tells_all:
-            self.log.info(f"accept {client} pid {pid} count {self._share(self._network(client))}")
+            template = "{event} {ip}_{port} pid {pid} count {count}/{limit}"
+            self.log.info(Told(template, event="accept", **_who(client), pid=pid, **self._share(self._network(client))))
             self.log_status()
 
     def log_end(self, client: Client, pid: int, how: str) -> None:
         """Log how a client's process has ended."""
         if self._tells_all:
-            self.log.info(f"end pid {pid} {how} count {self._share(self._network(client))}")
+            what, _, number = how.partition(" ")
+            template = f"{{event}} pid {{pid}} {what} {{{what}}} count {{count}}/{{limit}}"
+            share = self._share(self._network(client))
+            self.log.info(Told(template, event="end", pid=pid, **{what: int(number)}, **_who(client), **share))
 
     def log_session(self, client: Client, pid: int, seconds: float, session: OpenSession) -> None:
         """Log what is to be said of a session that has ended, and whose it was."""
-        if self._tells_all and (told := str(session)):
-            self.log.info(f"session {client} pid {pid} seconds {seconds:.3f} {told}")
+        if self._tells_all and (told := session.told()):
+            template = "{event} {ip}_{port} pid {pid} seconds {seconds:.3f}"
+            whose = Told(template, event="session", **_who(client), pid=pid, seconds=round(seconds, 3))
+            self.log.info(whose.then(told))
 
     def log_status(self) -> None:
         """Log how many slots are taken."""
         self._logged_count = self.count
         if self._tells_all:
-            self.log.info(f"status: {self.count}/{self.limits.total}")
+            self.log.info(Told("{event}: {count}/{limit}", event="status", count=self.count, limit=self.limits.total))
 
     def log_rest(self) -> None:
         """Log what would be told at the end of the minute."""
@@ -154,27 +170,34 @@ class Ledger:
         address = client.address
         return client.network(self.limits.prefix) if ":" in address else address
 
-    def _share(self, network: str) -> str:
-        return f"{self._held.get(network, 0)}/{self.limits.per_client}"
+    def _share(self, network: str) -> dict[str, int]:
+        return {"count": self._held.get(network, 0), "limit": self.limits.per_client}
 
-    def _holding(self, network: str) -> str:
-        return f"{self._held.get(network, 0)} connections, {self._in_handshake[network]} of them in a handshake"
+    def _holding(self, network: str) -> dict[str, int]:
+        return {"count": self._held.get(network, 0), "handshakes": self._in_handshake[network]}
 
     def _log_reject(self, client: Client, network: str) -> None:
-        line = f"reject {client} count {self._share(network)}"
+        template = "{event} {ip}_{port} count {count}/{limit}"
+        line = Told(template, event="reject", **_who(client), **self._share(network))
         if not self._tells_all:
             self._rejects.add(line, network)
             return
         if network not in self._logged_at_limit:
             self._logged_at_limit.add(network)
-            self.log.info(f"limit -C reached by {network}: {self._holding(network)}")
+            template = "{event} {option} reached by {network}: " + _HOLDING
+            self.log.info(Told(template, event="limit", option="-C", network=network, **self._holding(network)))
         self.log.info(line)
 
     def _tell_full(self) -> bool:
         if self._logged_full:
             in_handshake = self._in_handshake.total()
-            self.log.warning(f"limit -c reached: {self.count} connections, {in_handshake} of them in a handshake")
+            template = "{event} {option} reached: " + _HOLDING
+            self.log.warning(Told(template, event="limit", option="-c", count=self.count, handshakes=in_handshake))
         return self._logged_full
+
+
+def _who(client: Client) -> dict[str, str | int]:
+    return {"ip": client.address, "port": client.port}
 
 
 def _decrement(counter: dict[str, int], network: str) -> None:

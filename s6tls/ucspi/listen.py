@@ -77,6 +77,15 @@ def endpoint(name: tuple[Any, ...]) -> tuple[str, int]:
     return address_text(client_address(text)).decode(), name[1]
 
 
+def local_endpoint(accepted: int) -> tuple[str, int]:
+    """Return our address and port, of several, that a client has connected to.  Raises OSError."""
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, accepted)  # of whatever family it really is
+    try:
+        return endpoint(connection.getsockname())
+    finally:
+        connection.detach()
+
+
 def inherited(fd: int) -> socket.socket:
     """Take over a bound and listening TCP socket.
 

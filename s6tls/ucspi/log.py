@@ -1,4 +1,4 @@
-"""Log lines on stderr, in the reference's form: ``PROGRAM: KIND: MESSAGE``."""
+"""Log lines on stderr, in the reference's form: ``PROGRAM: KIND: MESSAGE``, or as JSON objects."""
 
 from __future__ import annotations
 
@@ -6,16 +6,83 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import printable_ascii
-from s6tls.posix.stderr import write_line
+from s6tls.posix import stderr
 
 if TYPE_CHECKING:
     from s6tls.ucspi.image import Image, StageExit
 
 _SELDOM_S = 60.0
 _NAMED = frozenset(signal.Signals)
+TEXT, JSON = FORMS = ("text", "json")
+
+
+class Told(str):
+    """A text made of a template and values; `fields` are these values."""
+
+    __slots__ = ("fields",)
+    fields: dict[str, object]
+
+    def __new__(cls, template: str, /, **fields: object) -> Told:
+        """Fill the template in, as `str.format` does."""
+        told = super().__new__(cls, template.format_map(fields))
+        told.fields = fields
+        return told
+
+    def then(self, more: str) -> Told:
+        """Return a text that goes on with another."""
+        both = Told("{first} {second}", first=self, second=more)
+        both.fields = {**self.fields, **fields_of(more)}
+        return both
+
+
+def fields_of(text: str) -> dict[str, object]:
+    """Return the values that a text tells by name, none if it is a plain text."""
+    return text.fields if isinstance(text, Told) else {}
+
+
+def complaint(what: str, preposition: str, client: str, reason: str) -> Told:
+    """Return ``WHAT PREPOSITION ADDRESS_PORT: REASON``, without the parts that are empty."""
+    ip, _, port = client.rpartition("_")
+    known = bool(ip) and port.isdecimal() and port.isascii()  # what a superserver says may be anything
+    fields: dict[str, object] = {"ip": ip, "port": int(port)} if known else {"client": client}
+    who = f" {preposition} {'{ip}_{port}' if known else '{client}'}" if client else ""
+    why = ": {reason}" if reason else ""
+    return Told(what + who + why, event="failure", **(fields if client else {}), reason=reason)
+
+
+def use(form: str) -> None:
+    """Have this process write its lines in a form of `FORMS`."""
+    if form == TEXT:
+        stderr.line = stderr.text
+    else:
+        import json
+
+        encode = json.JSONEncoder(separators=(",", ":")).encode
+        stderr.line = lambda program, kind, message: _object(encode, program, kind, message)
+
+
+def form() -> str:
+    """Return the form that is in use."""
+    return TEXT if stderr.line is stderr.text else JSON
+
+
+def _object(encode: Callable[[object], str], program: str, kind: str, message: str) -> bytes:
+    """Return a line that is a JSON object; of one that would be too long, the longest texts are cut short."""
+    told: dict[str, object] = {"time": rfc3339(time.time()), "program": program, "level": kind}
+    told |= {**fields_of(message), "message": printable_ascii(message)}
+    line, most = encode(told), stderr.LONGEST
+    while len(line) >= stderr.LONGEST:
+        most //= 2
+        line = encode({name: _cut(value, most) for name, value in told.items()})
+    return line.encode() + b"\n"
+
+
+def _cut(value: object, most: int) -> object:
+    return f"{value[:most]}..." if isinstance(value, str) and len(value) > most else value
 
 
 def log(program: str, kind: str, message: str) -> None:
@@ -24,8 +91,7 @@ def log(program: str, kind: str, message: str) -> None:
     Whatever the message quotes, it stays one line: what is not printable ASCII stands as an escape.
     """
     with contextlib.suppress(MemoryError):
-        line = f"{program}: {kind}: {printable_ascii(message)}\n".encode()
-        write_line(line, b"s6tls: warning: unable to log %d lines: nobody read\n")
+        stderr.write_line(stderr.line(program, kind, message), _apology)
 
 
 class Log:
@@ -43,6 +109,16 @@ class Log:
         """Write information from this verbosity on."""
         if self.verbosity >= verbosity:
             log(self.program, "info", message)
+
+
+def _apology(lost: int) -> bytes:
+    return stderr.line("s6tls", "warning", Told("unable to log {lost} lines: nobody read", lost=lost))
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a moment, in seconds since 1970, as RFC 3339 has it, in UTC and to a millisecond."""
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
 
 
 class Seldom:
@@ -70,10 +146,10 @@ def death(what: str, status: int) -> str:
 def log_exit(stage_exit: StageExit) -> None:
     """Log why a stage ends the connection, if there is something to say."""
     if str(stage_exit):
-        log(stage_exit.program, stage_exit.kind, str(stage_exit))
+        log(stage_exit.program, stage_exit.kind, stage_exit.message)
 
 
 def log_start(image: Image, pid: int) -> None:
     """Write the lines that waited for the program's process id."""
-    for program, text in image.on_start:
-        log(program, "info", text.replace("{pid}", str(pid)))
+    for program, tell in image.on_start:
+        log(program, "info", tell(pid))

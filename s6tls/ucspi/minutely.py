@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from s6tls.ucspi.log import Log, death, log
+from s6tls.ucspi.log import Log, Told, death, log
 
 _MINUTE_S = 60.0
 _MOST_NETWORKS = 1000
@@ -60,11 +60,11 @@ class Deaths:
 class Refusals:
     """Tells of clients that are turned away: of the first by a line of its own, of the others in sum, once a minute.
 
-    `why` stands behind the sum, and `about` may add something to the network that had most of them.  There is memory
+    `why` stands behind the sum, and `about` may tell more of the network that had most of them.  There is memory
     for a thousand networks (after Misra and Gries, 1982): one that had a thousandth of all less may be named instead.
     """
 
-    def __init__(self, log: Log, after: After, why: str, about: Callable[[str], str] = lambda _: "") -> None:
+    def __init__(self, log: Log, after: After, why: str, about: Callable[[str], Told] | None = None) -> None:
         self._log, self._why, self._about = log, why, about
         self._first = ""
         self._count = 0
@@ -89,9 +89,11 @@ class Refusals:
             self._log.info(self._first, verbosity=1)
         else:
             most = max(self._by_network, key=self._by_network.__getitem__)
-            self._log.info(
-                f"rejected {self._count} clients {self._why}, most of {most}{self._about(most)}", verbosity=1
-            )
+            template = "{event} {rejected} clients {why}, most of {network}" + (", which has" if self._about else "")
+            told = Told(template, event="rejected", rejected=self._count, why=self._why, network=most)
+            if self._about is not None:
+                told = told.then(self._about(most))
+            self._log.info(told, verbosity=1)
         self._first, self._count = "", 0
         self._by_network.clear()
         return True

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from s6tls.ucspi.ledger import Client
-from s6tls.ucspi.log import Log
+from s6tls.ucspi.log import Log, Told
 from s6tls.ucspi.minutely import After, Refusals
 from s6tls.ucspi.rate import Buckets, Rate
 
@@ -27,8 +27,9 @@ class RuleRates:
         network = client.network(self._prefix)
         if self._buckets.take(network, rate, self._clock_ns()):
             return True
-        by = f" rule {rule}" if rule else ""
-        self._rejects.add(f"reject {client} rate {rate}{by}", network)
+        fields = {"ip": client.address, "port": client.port, "rate": str(rate), **({"rule": rule} if rule else {})}
+        by = " rule {rule}" if rule else ""
+        self._rejects.add(Told("{event} {ip}_{port} rate {rate}" + by, event="reject", **fields), network)
         return False
 
     def log_rest(self) -> None:

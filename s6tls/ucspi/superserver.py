@@ -19,8 +19,9 @@ from typing import Protocol
 
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import fork
-from s6tls.posix.reactor import READABLE, Reactor, Timer
+from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.acceptor import Acceptor
+from s6tls.ucspi.connection import CLOSING, SERVED, Connection
 from s6tls.ucspi.failures import ClientFailures
 from s6tls.ucspi.following import follow
 from s6tls.ucspi.image import (
@@ -29,16 +30,16 @@ from s6tls.ucspi.image import (
     Chain,
     ClientFailure,
     Deadline,
-    Image,
     OpenSession,
     Shortage,
     StageExit,
     Waiting,
 )
 from s6tls.ucspi.ledger import Client, Ledger
-from s6tls.ucspi.listen import endpoint
-from s6tls.ucspi.log import Seldom, log, log_exit, log_start
+from s6tls.ucspi.listen import endpoint, local_endpoint
+from s6tls.ucspi.log import Seldom, Told, log, log_exit, log_start
 from s6tls.ucspi.spawn import exits, spawn
+from s6tls.ucspi.status.counts import Counts
 
 _AFTERLIFE_S = 60.0
 """How long a connection that is on its way when the server ends may take to get its program."""
@@ -63,36 +64,34 @@ class Lifecycle(Protocol):
     def close(self) -> None:
         """Let go of what the stages share: no connection will need it any more."""
 
-
-class _Connection:
-    """One client on its way through the chain, and then as long as it holds its slot.
-
-    `pid` is that of its program, or the server's if it got none.  Both its program and its session may be `pending`.
-    """
-
-    __slots__ = ("accepted", "client", "image", "pending", "pid", "timer", "waiting")
-
-    def __init__(self, client: Client, image: Image) -> None:
-        self.client, self.image = client, image
-        self.waiting: Waiting | None = None
-        self.timer: Timer | None = None
-        self.accepted = image.since
-        self.pid, self.pending = os.getpid(), 1
+    def stopped(self) -> None:
+        """Do what is due when this process serves nobody any more."""
 
 
 class SuperServer:
-    """Serves a listening socket until a signal says to stop: each connection goes through `chain`."""
+    """Serves a listening socket until a signal says to stop: each connection goes through `chain`.
+
+    `connections` are those that hold a slot.  What becomes of them is counted in `counts`, if there are any.
+    """
 
     def __init__(
-        self, reactor: Reactor, listener: socket.socket, chain: Chain, ledger: Ledger, lifecycle: Lifecycle
+        self,
+        reactor: Reactor,
+        listener: socket.socket,
+        chain: Chain,
+        ledger: Ledger,
+        lifecycle: Lifecycle,
+        counts: Counts | None = None,
     ) -> None:
         self._reactor, self._chain, self._ledger, self._lifecycle = reactor, chain, ledger, lifecycle
         self._log = ledger.log
-        self._bound_to = endpoint(listener.getsockname())
-        self._is_bound_to_one = self._bound_to[0] not in ("0.0.0.0", "::")
+        self.bound_to = endpoint(listener.getsockname())
+        self._is_bound_to_one = self.bound_to[0] not in ("0.0.0.0", "::")
         self._acceptor = Acceptor(reactor, listener, ledger, self._admit)
-        self._waiting: set[_Connection] = set()
-        self._programs: dict[int, _Connection] = {}
+        self._counts = counts
+        self.connections: set[Connection] = set()
+        self._waiting: set[Connection] = set()
+        self._programs: dict[int, Connection] = {}
         self._failures = ClientFailures(reactor.after, self._log.verbosity)
         self._shortages = Seldom(SERVER)
         self._finishing = False
@@ -109,12 +108,14 @@ class SuperServer:
                 signal.SIGABRT: lambda: self._stop_with(signal.SIGABRT, [signal.SIGKILL]),
             }
         )
-        self._log.info("starting - bound to ip {} port {}".format(*self._bound_to))
+        ip, port = self.bound_to
+        self._log.info(Told("{event} - bound to ip {ip} port {port}", event="starting", ip=ip, port=port))
         self._lifecycle.ready()
         self._ledger.log_status()
         self._acceptor.start()
         self._reap()
         self._reactor.run()
+        self._lifecycle.stopped()
         self._ledger.log_rest()
         self._failures.log_rest()
         self._log.info("exiting")
@@ -125,7 +126,7 @@ class SuperServer:
 
     def _admit(self, accepted: int, client: Client) -> None:
         try:
-            local_ip, local_port = self._bound_to if self._is_bound_to_one else _local_endpoint(accepted)
+            local_ip, local_port = self.bound_to if self._is_bound_to_one else local_endpoint(accepted)
         except OSError:
             os.close(accepted)
             return
@@ -141,9 +142,11 @@ class SuperServer:
             b"TCPREMOTEPORT": b"%d" % client.port,
             b"TCPCONNNUM": b"%d" % already,
         }
-        self._advance(_Connection(client, self._chain.image(accepted, env)))
+        connection = Connection(client, self._chain.image(accepted, env))
+        self.connections.add(connection)
+        self._advance(connection)
 
-    def _advance(self, connection: _Connection) -> None:
+    def _advance(self, connection: Connection) -> None:
         """Take a connection as far along the chain as it goes now."""
         image = connection.image
         try:
@@ -162,27 +165,30 @@ class SuperServer:
             failure = Shortage if error.errno in SHORTAGES else StageExit
             self._refuse(connection, failure(image.link, ExitCode.SYSTEM, message))
 
-    def _wait(self, connection: _Connection, waiting: Waiting) -> None:
+    def _wait(self, connection: Connection, waiting: Waiting) -> None:
         connection.waiting = waiting
+        connection.state, connection.asked = connection.image.link, time.monotonic()
         self._waiting.add(connection)
         self._ledger.enter_handshake(connection.client)
         os.set_blocking(waiting.fd, False)
         self._reactor.watch(waiting.fd, READABLE, lambda _: self._advance(connection))
         deadline = waiting.deadline
         if deadline is not None:
-            seconds = deadline.moment - time.monotonic()
+            seconds = deadline.moment - connection.asked
             connection.timer = self._reactor.after(seconds, lambda: self._cut_off(connection, deadline))
 
-    def _has_heard(self, connection: _Connection) -> bool:
+    def _has_heard(self, connection: Connection) -> bool:
         """Tell whether a connection need not wait, or not any longer."""
         if connection.waiting is None:
             return True
         if not connection.waiting.resume():
             return False
+        if self._counts is not None:
+            self._counts.waited(connection.image, time.monotonic() - connection.asked)
         self._stop_waiting(connection)
         return True
 
-    def _stop_waiting(self, connection: _Connection) -> None:
+    def _stop_waiting(self, connection: Connection) -> None:
         if connection.waiting is not None:
             self._reactor.forget(connection.waiting.fd)
             connection.waiting.close()
@@ -193,10 +199,13 @@ class SuperServer:
                 connection.timer.cancel()
                 connection.timer = None
 
-    def _start(self, connection: _Connection) -> None:
+    def _start(self, connection: Connection) -> None:
         """Start the program; a refusal to do so leaves the connection to be refused."""
         connection.pid = spawn(connection.image)
         self._programs[connection.pid] = connection
+        connection.state = SERVED
+        if self._counts is not None:
+            self._counts.started += 1
         connection.image.close()
         self._log_accept(connection)
         session = connection.image.session
@@ -204,11 +213,13 @@ class SuperServer:
             connection.pending += 1
             self._follow(session, lambda: self._end_session(connection, session))
 
-    def _refuse(self, connection: _Connection, refused: StageExit) -> None:
+    def _refuse(self, connection: Connection, refused: StageExit) -> None:
         """End a connection as a stage wants it; it gets the log lines of one whose process said so, and this is that.
 
         When the server cannot start the program itself, there was no process and a warning says all.
         """
+        if self._counts is not None:
+            self._counts.refused(refused, connection.image.rule)
         if refused.kind == "warning":
             self._log_exit(refused)
             self._drop(connection)
@@ -217,7 +228,7 @@ class SuperServer:
         self._log_exit(refused)
         self._drop(connection, f"exitcode {refused.code}")
 
-    def _cut_off(self, connection: _Connection, deadline: Deadline) -> None:
+    def _cut_off(self, connection: Connection, deadline: Deadline) -> None:
         """End a connection that has no program in time, whoever it waits for; that may have the socket open, too."""
         if deadline.give_back is not None:
             with contextlib.suppress(OSError):
@@ -231,7 +242,7 @@ class SuperServer:
             network.detach()
         self._refuse(connection, deadline.refusal())
 
-    def _log_accept(self, connection: _Connection) -> None:
+    def _log_accept(self, connection: Connection) -> None:
         self._ledger.log_accept(connection.client, connection.pid)
         log_start(connection.image, connection.pid)
 
@@ -239,16 +250,17 @@ class SuperServer:
         if isinstance(stage_exit, ClientFailure):
             self._failures.log(stage_exit)
         elif isinstance(stage_exit, Shortage):
-            self._shortages.warning(str(stage_exit))
+            self._shortages.warning(stage_exit.message)
         elif stage_exit.kind != "warning" or self._log.verbosity >= 1:
             log_exit(stage_exit)
 
     # Ends
 
-    def _drop(self, connection: _Connection, how: str = "") -> None:
+    def _drop(self, connection: Connection, how: str = "") -> None:
         """End a connection that has no program, as soon as its session has ended; without `how` no line tells."""
         self._stop_waiting(connection)
         connection.image.close()
+        connection.state = CLOSING
         session = connection.image.session
         if session is None:
             self._end_program(connection, how)
@@ -269,7 +281,8 @@ class SuperServer:
         if self._finishing and not self._ledger.count:
             self._reactor.stop()
 
-    def _end_program(self, connection: _Connection, how: str) -> None:
+    def _end_program(self, connection: Connection, how: str) -> None:
+        connection.state = CLOSING
         is_over = self._is_over(connection)
         if how:
             self._ledger.log_end(connection.client, connection.pid, how)
@@ -282,23 +295,30 @@ class SuperServer:
         """Call `ended` when a session has."""
 
         def over() -> None:
-            if session.failure is not None:
-                self._log_exit(session.failure)
+            failure = session.failure
+            if failure is not None:
+                self._log_exit(failure)
+                if self._counts is not None:
+                    self._counts.failed(failure)
             ended()
 
         follow(self._reactor, session, over)
 
-    def _end_session(self, connection: _Connection, session: OpenSession) -> None:
+    def _end_session(self, connection: Connection, session: OpenSession) -> None:
         is_over = self._is_over(connection)
-        self._ledger.log_session(connection.client, connection.pid, time.monotonic() - connection.accepted, session)
+        seconds = time.monotonic() - connection.accepted
+        if self._counts is not None:
+            self._counts.ended(session, seconds)
+        self._ledger.log_session(connection.client, connection.pid, seconds, session)
         if is_over:
             self._ledger.log_status()
             self._go_on()
 
-    def _is_over(self, connection: _Connection) -> bool:
+    def _is_over(self, connection: Connection) -> bool:
         """Take note that a part of a connection has ended; with the last, take the slot back."""
         connection.pending -= 1
         if not connection.pending:
+            self.connections.discard(connection)
             self._ledger.release(connection.client)
         return not connection.pending
 
@@ -371,15 +391,6 @@ class SuperServer:
         for connection in list(self._waiting):
             self._log_accept(connection)
             self._drop(connection, f"signal {int(number)}")
-
-
-def _local_endpoint(accepted: int) -> tuple[str, int]:
-    """Return our address and port, of several, that a client has connected to.  Raises OSError."""
-    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, accepted)
-    try:
-        return endpoint(connection.getsockname())
-    finally:
-        connection.detach()
 
 
 def _how(status: int) -> str:

@@ -27,6 +27,7 @@ from s6tls.cli import (
     s6_tlsd,
     s6_tlsd_io,
     s6_tlsserver,
+    s6_tlsserver_status,
 )
 from s6tls.cli.frame.options import Synopsis
 from tests.support.servers import BIN, PATH, PATIENCE
@@ -35,7 +36,7 @@ LINKS: list[ModuleType] = [s6_applyuidgid, s6_connlimit, s6_tcpserver_access, s6
 LINKS += [s6_envdir, s6_envuidgid, s6_ipcserver_access]
 SERVERS: list[ModuleType] = [s6_tcpserver, s6_tcpserverd, s6_tlsserver]
 SERVERS += [s6_tcpserver4, s6_tcpserver4d, s6_tcpserver6, s6_tcpserver6d]
-OTHERS: list[ModuleType] = [s6_tcpserver_socketbinder, s6_tlsd_io]
+OTHERS: list[ModuleType] = [s6_tcpserver_socketbinder, s6_tlsd_io, s6_tlsserver_status]
 COMPILERS: list[ModuleType] = [s6_accessrules_cdb_from_fs, s6_accessrules_fs_from_cdb]
 COMMANDS = [*LINKS, *SERVERS, *OTHERS, *COMPILERS, s6_accessrules]
 UCSPI = {

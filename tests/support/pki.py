@@ -25,15 +25,8 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 from s6tls.posix.identity import Identity
-from s6tls.tls.credentials import (
-    CredentialPaths,
-    Credentials,
-    Keypair,
-    KeypairPaths,
-    NamedFile,
-    SessionOptions,
-    TlsParameters,
-)
+from s6tls.tls.credentials import CredentialPaths, Credentials, Keypair, KeypairPaths, NamedFile, SessionOptions
+from s6tls.tls.parameters import TlsParameters
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
 SERVER = "server.example"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from s6tls.cli.frame.options import Given, Synopsis, UsageError
-from s6tls.cli.frame.program import run
+from s6tls.cli.frame.program import heed_log_format, run
 from s6tls.helper.helper import LookupHelper
 from s6tls.posix.environment import initial_environment
 from s6tls.posix.process import search
@@ -123,6 +123,7 @@ def take(synopsis: Synopsis, make: MakeStage, argv: Sequence[bytes], runtime: Ru
     """Make one link's stage from the words after its name; return it and the words that follow.  Raises UsageError."""
     try:
         given = synopsis.read(argv)
+        heed_log_format(given)
         return make(given, runtime), given.rest
     except UsageError as error:
         raise UsageError(str(error), synopsis) from error

@@ -60,6 +60,12 @@ JAIL = Option(
     "(`required`), or let it be (`none`). See [design.md](design.md#the-jail)",
 )
 UNUSED_VERBOSITY = Option("v", ("verbosity",), "verbosity", "accepted, and without effect")
+LOG_FORMAT = Option(
+    "",
+    ("log-format",),
+    "text|json",
+    "write log lines as text (the default), or each as a JSON object. See [logs.md](logs.md)",
+)
 STALL_TIMEOUT = Option(
     "",
     ("stall-timeout",),

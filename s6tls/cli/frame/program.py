@@ -13,14 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from s6tls import __version__
-from s6tls.cli.frame.options import Synopsis, UsageError
+from s6tls.cli.frame.options import LOG_FORMAT, Given, Synopsis, UsageError
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import occupy_standard_descriptors
 from s6tls.ucspi.image import StageExit
-from s6tls.ucspi.log import log, log_exit
+from s6tls.ucspi.log import log, log_exit, use
 
-_OF_AUDITS = {"PIL": "pillow", "rich": "rich", "zstandard": "zstandard"}
-"""What the extra `audit` has, by the names that are imported, and only where they are needed."""
+_EXTRAS = {
+    "PIL": ("pillow", "audit"),
+    "rich": ("rich", "audit"),
+    "zstandard": ("zstandard", "audit"),
+    "prometheus_client": ("prometheus-client", "metrics"),
+}
+"""What the extras have, by the names that are imported, and only where they are needed."""
 
 
 _ANSWERS: dict[bytes, Callable[[Synopsis], str]] = {
@@ -89,6 +94,16 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
         return ExitCode.SYSTEM
 
 
+def heed_log_format(given: Given) -> None:
+    """Read --log-format: it is for all that this process logs from now on.  Raises UsageError."""
+    form = given.choice(LOG_FORMAT.name)
+    if form is not None:
+        use(form)
+
+
 def _missing(error: ModuleNotFoundError) -> str:
     package = str(error.name).partition(".")[0]
-    return f"{_OF_AUDITS[package]} is missing: install s6tls[audit]" if package in _OF_AUDITS else str(error)
+    if package not in _EXTRAS:
+        return str(error)
+    name, extra = _EXTRAS[package]
+    return f"{name} is missing: install s6tls[{extra}]"

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.text import shown
-from s6tls.cli.frame import chain
-from s6tls.cli.frame.options import STALL_TIMEOUT, Given, Option, UsageError, stall_timeout_ms
+from s6tls.cli.frame import chain, status
+from s6tls.cli.frame.options import LOG_FORMAT, STALL_TIMEOUT, Given, Option, UsageError, stall_timeout_ms
+from s6tls.cli.frame.status import STATUS
 from s6tls.helper.helper import LookupHelper
 from s6tls.posix.descriptors import raise_soft_limit
 from s6tls.posix.exitcodes import ExitCode
@@ -31,11 +32,14 @@ from s6tls.ucspi.listen import end_stalled
 from s6tls.ucspi.log import Log, log_exit
 from s6tls.ucspi.rate import Rate
 from s6tls.ucspi.rulerates import RuleRates
+from s6tls.ucspi.status.counts import Counts
 from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
     from s6tls.stages.tlsd import EngineStarter
     from s6tls.tls.engines.pools import EnginePools
+    from s6tls.ucspi.status.door import Door
+    from s6tls.ucspi.status.files import Pool
 
 _MOST_CONNECTIONS = 16384
 _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
@@ -83,6 +87,8 @@ LIMIT_OPTIONS = (
         "on SIGTERM, let connections finish for at most this long; 0, the default, exits at once. "
         "See [s6-tcpserverd](s6-tcpserverd.md#signals)",
     ),
+    STATUS,
+    LOG_FORMAT,
 )
 ISOLATION = Option(
     "",
@@ -115,13 +121,17 @@ class LongLived:
         jail: str,
         bounds: Limits,
         verbosity: int,
+        asked: status.Asked | None = None,
         only_checks: bool = False,
     ) -> None:
         """Read the chain in `argv`; `isolation` and `jail` are words of ISOLATION and JAIL.  Raises UsageError.
 
-        A server that `only_checks` has no TLS engines, but examines what they would need.
+        If `asked` is given, somebody may ask how the server is.  A server that `only_checks` has no TLS engines, but
+        examines what they would need.
         """
         self._isolation, self.jail, self._bounds, self._only_checks = isolation, jail, bounds, only_checks
+        self._asked = asked
+        self._door: Door | None = None
         self._log = Log(SERVER, verbosity)
         self._reactor = Reactor()
         self._pools: EnginePools | None = None
@@ -176,14 +186,25 @@ class LongLived:
         if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
+        counts = None if self._asked is None else Counts()
+        ledger = Ledger(bounds, self._log, self._reactor.after)
         gc.freeze()
-        SuperServer(
+        server = SuperServer(
             self._reactor,
             listener,
             Chain(programs, self._stages, self._words, open_files),
-            Ledger(bounds, self._log, self._reactor.after),
+            ledger,
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
-        ).serve()
+            counts,
+        )
+        if self._asked is not None and counts is not None:
+            self._door = status.door(
+                self._asked, self._reactor, server, ledger, counts, self._told_pools, self._stages, self._words
+            )
+        try:
+            server.serve()
+        finally:
+            self.stopped()
         return 0
 
     def check(self, env: dict[bytes, bytes]) -> Checked:
@@ -225,6 +246,19 @@ class LongLived:
                     log_exit(refused)
         if self._pools is not None:
             self._pools.examine()
+
+    def _told_pools(self) -> list[Pool]:
+        return [] if self._pools is None else self._pools.told()
+
+    def ready(self) -> None:
+        """Tell how the server is to who asks."""
+        if self._door is not None:
+            self._door.open()
+
+    def stopped(self) -> None:
+        """Tell nobody any more."""
+        if self._door is not None:
+            self._door.close()
 
     def _look_to_the_jail(self) -> None:
         """See that there can be a jail, and keep who gets out of it from this process.  Raises StageExit (111)."""
@@ -270,6 +304,7 @@ class _Lifecycle:
             with contextlib.suppress(OSError):
                 os.write(1, b"%d\n" % self.port)
         redirect_to_null(1)
+        self.server.ready()
         systemd.notify(self.env, "READY=1")
 
     def reread(self) -> None:
@@ -284,6 +319,9 @@ class _Lifecycle:
 
     def close(self) -> None:
         self.server.close()
+
+    def stopped(self) -> None:
+        self.server.stopped()
 
 
 def limits(given: Given) -> Limits:

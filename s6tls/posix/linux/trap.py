@@ -14,6 +14,7 @@ import os
 import select
 import signal
 
+from s6tls.posix import stderr
 from s6tls.posix.linux.syscalls import Machine
 
 _SA_SIGINFO = 4
@@ -51,7 +52,7 @@ def install(machine: Machine, program: str) -> None:
         if not told:
             told = True
             call = f"system call {number} ({machine.name_of(number)})"
-            _say(f"{program}: warning: {call} refused: the jail has no room for it")
+            _say(stderr.line(program, "warning", f"{call} refused: the jail has no room for it"))
 
     handler = _Handler(handle)
     action = _Action(handler=ctypes.cast(handler, ctypes.c_void_p), flags=_SA_SIGINFO)
@@ -60,8 +61,8 @@ def install(machine: Machine, program: str) -> None:
     _kept[:] = [handler]
 
 
-def _say(line: str) -> None:
+def _say(line: bytes) -> None:
     room = select.poll()
     room.register(2, select.POLLOUT)
     if any(found & select.POLLOUT for _, found in room.poll(0)):
-        os.write(2, f"{line}\n".encode())
+        os.write(2, line)

@@ -21,7 +21,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import kill_holders
 from s6tls.tls.credentials import BAD_HANDSHAKE, PROGRAM
 from s6tls.ucspi.image import ClientFailure, StageExit
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import Told, complaint, log
 
 HANDSHAKE_TOO_LONG = "the handshake took too long"
 _HANDSHAKE, _GO_ON = "complete the handshake", "go on"
@@ -188,17 +188,23 @@ class Account:
             return ClientFailure(PROGRAM, ExitCode.BROKEN_SESSION, _complaint(_GO_ON, shown(reason), self._peer))
         return None
 
-    def __str__(self) -> str:
-        """Return what the log says of the session's end: nothing if there was none."""
+    def told(self) -> Told:
+        """See `OpenSession`."""
         told = self._told()
         if not self._variables and not any(int(told.get(name, b"0")) for name in (_IN, _OUT)):
-            return ""
-        words = [f"{name.decode()} {told[name].decode()}" for name in (_IN, _OUT) if told]
-        words += [f"{word} {shown(self._variables[name])}" for word, name in _SHOWN if name in self._variables]
-        words += [f"rule {self._rule}"] if self._rule else []
-        return " ".join(
-            [*words, "broken" if told.get(_FAILURE) or told.get(_FAULT) else "ended" if told else "its engine has died"]
-        )
+            return Told("")
+        fields: dict[str, object] = {name.decode(): int(told[name]) for name in (_IN, _OUT) if told}
+        fields |= {word: shown(self._variables[name]) for word, name in _SHOWN if name in self._variables}
+        fields |= {"rule": self._rule} if self._rule else {}
+        template = "".join(f"{word} {{{word}}} " for word in fields) + "{end}"
+        failed = told.get(_FAILURE) or told.get(_FAULT)
+        return Told(template, **fields, end="broken" if failed else "ended" if told else "its engine has died")
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """See `OpenSession`."""
+        told = self._told()
+        return (int(told[_IN]), int(told[_OUT])) if told else (0, 0)
 
     def _told(self) -> dict[bytes, bytes]:
         """Return the last record, if it is an account."""
@@ -222,5 +228,5 @@ def _value(reason: str) -> bytes:
     return reason.encode("ascii", "backslashreplace").replace(b"\0", b"")
 
 
-def _complaint(aim: str, reason: str, peer: str = "") -> str:
-    return f"unable to {aim}{' with ' + peer if peer else ''}: {reason}"
+def _complaint(aim: str, reason: str, peer: str = "") -> Told:
+    return complaint(f"unable to {aim}", "with", peer, reason)

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 
 from s6tls.posix.process import fork
-from s6tls.tls.credentials import BAD_HANDSHAKE, TlsParameters
+from s6tls.tls.credentials import BAD_HANDSHAKE
 from s6tls.tls.ends import Descriptors
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.spawn import exits
 
 

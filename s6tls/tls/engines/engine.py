@@ -15,17 +15,11 @@ from s6tls.posix.jail import Jail, Role, Unjailable, become
 from s6tls.posix.reactor import Reactor
 from s6tls.tls import delayed, variables
 from s6tls.tls.context import BadConfiguration, Mismatch, build
-from s6tls.tls.credentials import (
-    BAD_CONFIGURATION,
-    BAD_HANDSHAKE,
-    PROGRAM,
-    Credentials,
-    SessionOptions,
-    TlsParameters,
-)
+from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, Credentials, SessionOptions
 from s6tls.tls.ends import Descriptors, Ends
 from s6tls.tls.engines.account import OnPipe, OnStderr, Teller
 from s6tls.tls.owner import Owner, Patience
+from s6tls.tls.parameters import TlsParameters
 from s6tls.tls.pump import Pump, TLSFailure
 from s6tls.tls.session import Session, Unwatchable
 from s6tls.ucspi.image import StageExit

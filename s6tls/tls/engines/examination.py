@@ -12,9 +12,10 @@ from collections.abc import Callable
 from s6tls.accessrules.text import printable
 from s6tls.posix.process import fork
 from s6tls.tls.context.oddities import contents, oddities
-from s6tls.tls.credentials import PROGRAM, Credentials, TlsParameters
+from s6tls.tls.credentials import PROGRAM, Credentials
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines import engine
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log
 from s6tls.ucspi.spawn import exits

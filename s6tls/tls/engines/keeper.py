@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import TYPE_CHECKING
 
+from s6tls.pki import parsing
 from s6tls.posix import layout, stderr
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.descriptors import raise_soft_limit
@@ -29,11 +30,11 @@ from s6tls.posix.reactor import READABLE, Reactor, Timer
 from s6tls.tls import policy
 from s6tls.tls.context import renew
 from s6tls.tls.context.oddities import expiries, oddities
-from s6tls.tls.credentials import PROGRAM, Isolation, SessionOptions
+from s6tls.tls.credentials import PROGRAM, VALIDITY, Credentials, Isolation, SessionOptions
 from s6tls.tls.engines import engine, taking
 from s6tls.tls.engines.warmup import warm_up
 from s6tls.ucspi.hearsay import Hearsay
-from s6tls.ucspi.log import Seldom, log
+from s6tls.ucspi.log import TEXT, Seldom, log, use
 from s6tls.ucspi.minutely import Deaths
 from s6tls.ucspi.spawn import exits
 
@@ -48,19 +49,22 @@ A fork costs the keeper copies of all pages to which it writes afterwards.  So i
 """
 _ROLES = {Isolation.CONNECTION: (Role.POOL, Role.ENGINE), Isolation.WORKER: (Role.POOL_OF_WORKERS, Role.WORKER)}
 _PID = struct.Struct("=I")
+_MOST_DATES = 1000
 _RETRY_S = 0.2
 """Seconds after which memory that the system refused is asked for again."""
 
 
-def main(pickled: bytes, number: int) -> None:
-    """Load the credentials, then have children wait on the control socket until the server closes it."""
+def main(pickled: bytes, number: int, report: int) -> None:
+    """Load the credentials, report their dates, then have children wait on the control socket until it is closed."""
     with exits():
-        parameters, credentials, isolation = pickle.loads(pickled)
+        parameters, credentials, isolation, form = pickle.loads(pickled)
+        use(form)
         context = engine.confine_and_load(parameters, credentials)
         for odd in oddities(credentials):
             log(PROGRAM, "warning", odd)
         later = list(expiries(credentials))
         control = socket.socket(fileno=number)
+        _report(credentials, report)
         control.shutdown(socket.SHUT_WR)  # so the server knows that all is well; and nobody here has more to say to it
         _keep(control, context, parameters.options, isolation, later)
 
@@ -100,6 +104,16 @@ def _enter_jail(options: SessionOptions, isolation: Isolation) -> Jail:
         jail = Jail(inner, options.jail, PROGRAM, options.engine_uids, outer=own)
         Jail(own, options.jail, PROGRAM, options.engine_uids).enter()
     return jail
+
+
+def _report(credentials: Credentials, report: int) -> None:
+    """Tell the server, which parses no certificates, from when to when each is valid, as far as there is room."""
+    pairs = [pair for pair in credentials.keypairs if not pair.stands_alone][:_MOST_DATES]
+    chains = (parsing.chain(pair.chain.data, pair.chain.name) for pair in pairs)
+    with contextlib.suppress(OSError, ValueError):
+        ends = [(found[0].not_valid_before_utc, found[0].not_valid_after_utc) for found in chains]
+        os.write(report, b"".join(VALIDITY.pack(int(a.timestamp()), int(b.timestamp())) for a, b in ends))
+    os.close(report)
 
 
 _Serve = Callable[[socket.socket, int, int], None]
@@ -219,6 +233,7 @@ class _Keeper:
         if pid == 0:
             with exits():
                 stderr.redirect(self._stderr.writing)
+                use(TEXT)
                 close_all_but({0, 1, 2, self._control.fileno(), self._taken_in, self._leave, *self._jail.descriptors})
                 self._jail.enter()
                 self._serve(self._control, self._taken_in, self._leave)

@@ -28,22 +28,28 @@ taken; sessions are held to their end.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 
 from s6tls.posix import fresh
 from s6tls.posix.fdpass import DescriptorSender, control_pair, receive
-from s6tls.tls.credentials import Credentials, Isolation, TlsParameters
+from s6tls.tls.credentials import VALIDITY, Credentials, Isolation
 from s6tls.tls.ends import CONNECTION, Descriptors
+from s6tls.tls.parameters import TlsParameters
+from s6tls.ucspi import log
+
+_LONGEST_REPORT = 2**16
 
 
 class EnginePool(DescriptorSender):
     """The server's end of a pool, and a copy of the other end, to take back what nobody takes."""
 
-    def __init__(self, pid: int, control: socket.socket, far: socket.socket) -> None:
+    def __init__(self, pid: int, control: socket.socket, far: socket.socket, report: int) -> None:
         super().__init__(control)
-        self.pid, self._far = pid, far
+        self.pid, self._far, self._report = pid, far, report
+        self.given, self._said = 0, b""
 
     def send_connection(self, fds: Descriptors) -> None:
         """Send a connection to the pool; the descriptors are closed here once they are on their way.
@@ -51,13 +57,22 @@ class EnginePool(DescriptorSender):
         Raises OSError when the pool is gone; they are then still the caller's.
         """
         self.send(CONNECTION, fds.numbers)
+        self.given += 1
 
     def is_ready(self) -> bool:
         """Tell whether the pool has been able to use its credentials."""
         try:
             return not self.control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionError):
             return False
+
+    def validities(self) -> list[tuple[int, int]]:
+        """Return the dates of its certificates, of each pair's first, once it has used them; see `VALIDITY`."""
+        if not self._said and self._report >= 0:
+            with contextlib.suppress(BlockingIOError):
+                self._said = os.read(self._report, _LONGEST_REPORT)
+        whole = len(self._said) // VALIDITY.size * VALIDITY.size
+        return list(VALIDITY.iter_unpack(self._said[:whole]))
 
     def await_ready(self, most_s: float) -> None:
         """Wait until the pool is ready, or has ended, but no longer than so many seconds.  Raises OSError."""
@@ -79,8 +94,11 @@ class EnginePool(DescriptorSender):
 
     def close(self) -> None:
         """See `DescriptorSender`."""
+        self.validities()
         super().close()
         self._far.close()
+        os.close(self._report)
+        self._report = -1
 
 
 def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> EnginePool:
@@ -88,12 +106,17 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
 
     The keeper says on stderr what is wrong with the parameters, and ends.  Raises OSError.
     """
+    report, reporting = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     ours, theirs = control_pair()
     try:
-        pid = fresh.start("s6tls.tls.engines.keeper", (parameters, credentials, isolation), theirs.fileno())
+        setup = parameters, credentials, isolation, log.form()
+        pid = fresh.start("s6tls.tls.engines.keeper", setup, theirs.fileno(), reporting)
     except OSError:
         ours.close()
         theirs.close()
+        os.close(report)
         raise
+    finally:
+        os.close(reporting)
     ours.setblocking(False)
-    return EnginePool(pid, ours, theirs)
+    return EnginePool(pid, ours, theirs, report)

@@ -25,20 +25,14 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import children, kill_child
 from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
-from s6tls.tls.credentials import (
-    BAD_CONFIGURATION,
-    BAD_HANDSHAKE,
-    PROGRAM,
-    CredentialPaths,
-    Credentials,
-    Isolation,
-    TlsParameters,
-)
+from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, Credentials, Isolation
 from s6tls.tls.ends import Descriptors, ToProgram
 from s6tls.tls.engines import pool
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import death, log, log_exit
 from s6tls.ucspi.minutely import Deaths
+from s6tls.ucspi.status.files import Pool
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -186,6 +180,10 @@ class EnginePools:
         else:
             del self._entries[entry.parameters]
         self._close(entry)
+
+    def told(self) -> list[Pool]:
+        """Return what there is, for those who watch."""
+        return [_told(entry) for entry in self._entries.values()]
 
     def close(self) -> None:
         """Give no pool any more connections; each ends when those it has are done."""
@@ -357,6 +355,13 @@ class EnginePools:
             for engine in engines:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(engine, signal.SIGCONT)
+
+
+def _told(entry: _Entry) -> Pool:
+    is_ready = entry.closed or entry.pool.is_ready()
+    state = "failed" if entry.failed else "dead" if entry.dead else "ready" if is_ready else "starting"
+    files = entry.parameters.paths.files(entry.stamps, entry.pool.validities())
+    return Pool(entry.pool.pid, state, entry.pool.given, files)
 
 
 def _is_current(entry: _Entry, paths: CredentialPaths, stamps: tuple[Stamp, ...]) -> bool:

@@ -11,10 +11,11 @@ from pathlib import Path
 from OpenSSL import SSL
 
 from s6tls.posix.reactor import Reactor
-from s6tls.tls.credentials import Isolation, SessionOptions, TlsParameters
+from s6tls.tls.credentials import Isolation, SessionOptions
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines.pool import EnginePool
 from s6tls.tls.engines.pools import EnginePools
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.processes import descriptors, status

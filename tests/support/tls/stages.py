@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from s6tls.tls.credentials import TlsParameters
 from s6tls.tls.ends import Descriptors
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 
 TLS = {

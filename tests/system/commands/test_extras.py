@@ -1,6 +1,6 @@
-"""What needs no more than `pip install s6tls`, and what says that it needs s6tls[audit].
+"""What needs no more than `pip install s6tls`, and what says that it needs s6tls[audit] or s6tls[metrics].
 
-Commands run with the packages of that extra out of reach.
+Commands run with the packages of these extras out of reach.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ from s6tls.cli import s6_accessrules
 from tests.support.servers import PATH, PATIENCE
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-EXTRA = {requirement.partition(">=")[0] for requirement in PYPROJECT["optional-dependencies"]["audit"]}
-MODULES = [name for name, owners in packages_distributions().items() if EXTRA & set(owners) and name.isidentifier()]
+OPTIONAL = PYPROJECT["optional-dependencies"]
+EXTRA = {requirement.partition(">=")[0] for requirement in OPTIONAL["audit"] + OPTIONAL["metrics"]}
+MODULES = [
+    name
+    for name, owners in packages_distributions().items()
+    if EXTRA & {owner.replace("_", "-") for owner in owners} and name.isidentifier()
+]
 LINES = b"192.0.2.7\n198.51.100.1\n"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -68,7 +73,7 @@ def lacking(package: str, subcommand: str) -> str:
 
 
 def test_the_extra_has_what_is_kept_away() -> None:
-    assert {"PIL", "rich", "zstandard"} <= set(MODULES)
+    assert {"PIL", "rich", "zstandard", "prometheus_client"} <= set(MODULES)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +114,10 @@ def test_of_tables_only_those_on_a_terminal_need_it(run: Run, rules: Path) -> No
     with os.fdopen(ours), os.fdopen(theirs):
         done = run("s6-accessrules", "coverage", rules, stdout=theirs)
     assert (done.returncode, done.stderr) == (111, lacking("rich", "coverage"))
+
+
+def test_of_a_servers_status_only_metrics_need_it(run: Run) -> None:
+    done = run("s6-tlsserver-status", "--prometheus", "/nosuch")
+    missing = "prometheus-client is missing: install s6tls[metrics]"
+    assert (done.returncode, done.stderr) == (111, f"s6-tlsserver-status: fatal: unable to go on: {missing}\n")
+    assert run("s6-tlsserver-status", "/nosuch").stderr.endswith("No such file or directory\n")

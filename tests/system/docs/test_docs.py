@@ -33,6 +33,7 @@ OTHERS: dict[str, set[str]] = {
     "s6-accessrules sync": {"-H", "--rules-on"},
     "s6-accessrules-cdb-from-fs": {"-i", "-x"},
     "s6-envuidgid": {"-U"},
+    "s6-tlsserver-status": {"--status", "--rate", "-c", "-C"},
 }
 """Options of other commands that a page speaks of."""
 

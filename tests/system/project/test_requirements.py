@@ -17,8 +17,9 @@ LOCKS = {
     "run": [],
     "audit": ["audit"],
     "docs": ["docs"],
-    "test": ["audit", "docs", "test"],
-    "lowest": ["audit", "docs", "test"],
+    "metrics": ["metrics"],
+    "test": ["audit", "docs", "metrics", "test"],
+    "lowest": ["audit", "docs", "metrics", "test"],
     "fuzz": ["audit", "fuzz"],
 }
 

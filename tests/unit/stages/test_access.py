@@ -34,6 +34,7 @@ class Fixed:
 
     decision: Decision | OSError
     path: bytes = b"rules.cdb"
+    stamp: None = None
     asked: bytes = b""
 
     def ask(self, probe: Probe) -> Decision:
@@ -94,8 +95,8 @@ def test_without_a_rule_set_everybody_passes() -> None:
 def test_a_pass_is_logged_when_the_program_has_a_process_id(verbosity: int) -> None:
     passed = image(TCPREMOTEIP=b"2001:db8::1")
     Access(allow(), verbosity=verbosity).apply(passed)
-    expected = [("s6-tcpserver-access", "allow pid {pid} ip 2001:db8::1 rule ip4/0.0.0.0_0")] if verbosity else []
-    assert passed.on_start == expected
+    expected = [("s6-tcpserver-access", "allow pid 77 ip 2001:db8::1 rule ip4/0.0.0.0_0")] if verbosity else []
+    assert [(program, tell(77)) for program, tell in passed.on_start] == expected
 
 
 def test_the_rules_are_asked_about_the_remote_address() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from s6tls.tls.credentials import Isolation, TlsParameters
+from s6tls.tls.credentials import Isolation
+from s6tls.tls.parameters import TlsParameters
 from tests.support import pki
 from tests.support.tls.pools import Server, with_files
 from tests.support.tls.sessions import World

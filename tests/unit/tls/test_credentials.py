@@ -10,15 +10,8 @@ from pathlib import Path
 import pytest
 
 from s6tls.posix.identity import Identity, own_account
-from s6tls.tls.credentials import (
-    CredentialPaths,
-    Keypair,
-    KeypairPaths,
-    NamedFile,
-    SessionOptions,
-    SniLevel,
-    TlsParameters,
-)
+from s6tls.tls.credentials import CredentialPaths, Keypair, KeypairPaths, NamedFile, SessionOptions, SniLevel
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.children import in_child

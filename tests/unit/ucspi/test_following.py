@@ -7,6 +7,7 @@ import os
 from s6tls.posix.reactor import Reactor
 from s6tls.ucspi.following import follow
 from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.log import Told
 
 SILENCE_S = 0.02
 
@@ -15,6 +16,7 @@ class Pipe:
     """A session that lasts as long as a pipe."""
 
     failure: StageExit | None = None
+    traffic = 0, 0
 
     def __init__(self, silence_s: float) -> None:
         self.fd, self.writing = os.pipe2(os.O_NONBLOCK)
@@ -25,6 +27,9 @@ class Pipe:
             return not os.read(self.fd, 100)
         except BlockingIOError:
             return False
+
+    def told(self) -> Told:
+        return Told("")
 
     def abandon(self) -> None:
         self.abandoned = True

@@ -32,6 +32,8 @@ class Unattended:
 
     def close(self) -> None: ...
 
+    def stopped(self) -> None: ...
+
 
 class Refused:
     """A stage for which the system has nothing to spare; it stops the server after the last client."""

@@ -16,7 +16,8 @@ from s6tls.audit.core.networks import Family
 from s6tls.audit.lint.findings import Finding, Severity
 from s6tls.audit.lint.run import of_loaded
 from s6tls.stages.applyuidgid import ApplyUidGid
-from s6tls.tls.credentials import SessionOptions, TlsParameters
+from s6tls.tls.credentials import SessionOptions
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import Image, StageExit
 from tests.support.rules import spaces
 

@@ -13,7 +13,8 @@ from cryptography import x509
 from s6tls.pki import Unusable
 from s6tls.pki.names import named_in
 from s6tls.tls.context import Mismatch, build
-from s6tls.tls.credentials import CredentialPaths, Credentials, SessionOptions, SniLevel, TlsParameters
+from s6tls.tls.credentials import CredentialPaths, Credentials, SessionOptions, SniLevel
+from s6tls.tls.parameters import TlsParameters
 from s6tls.tls.pump import TLSFailure
 from s6tls.ucspi.image import StageExit
 from tests.support import pki

@@ -37,16 +37,16 @@ def failure(
 def test_an_ordinary_end_is_no_failure() -> None:
     told = account(lambda _: None)
     assert told.failure is None
-    assert str(told) == "in 5 out 7 protocol TLSv1.3 ended"
+    assert told.told() == "in 5 out 7 protocol TLSv1.3 ended"
 
 
 def test_the_rule_stands_before_the_end() -> None:
-    assert str(account(lambda _: None, "ip4/0.0.0.0_0")) == "in 5 out 7 protocol TLSv1.3 rule ip4/0.0.0.0_0 ended"
+    assert account(lambda _: None, "ip4/0.0.0.0_0").told() == "in 5 out 7 protocol TLSv1.3 rule ip4/0.0.0.0_0 ended"
 
 
 @pytest.mark.parametrize("ours", [False, True])
 def test_a_session_that_breaks_says_so_in_its_line(ours: bool) -> None:
-    assert str(account(lambda teller: teller.failed("x", False, ours))) == "in 5 out 7 protocol TLSv1.3 broken"
+    assert account(lambda teller: teller.failed("x", False, ours)).told() == "in 5 out 7 protocol TLSv1.3 broken"
 
 
 def test_what_a_client_does_is_its_failure() -> None:
@@ -79,7 +79,7 @@ def test_signs_of_life_stand_between_what_is_told() -> None:
     for established in (False, True):
         told = account(tell, variables=VARIABLES if established else {})
         assert "http request" in str(told.failure)
-    assert str(told) == "in 5 out 7 protocol TLSv1.3 broken"
+    assert told.told() == "in 5 out 7 protocol TLSv1.3 broken"
 
 
 def test_the_reply_is_the_first_that_is_told() -> None:

@@ -10,10 +10,11 @@ NEEDED = {
     "pki": "diagnosis files judgement names ocsp parsing",
     "posix": "backoff descriptors exitcodes fdpass identity jail layout reactor stderr",
     "posix.linux": "capabilities landlock libc seccomp syscalls trap",
-    "tls": "credentials delayed ends library owner policy pump session states variables wire",
+    "tls": "credentials delayed ends library owner parameters policy pump session states variables wire",
     "tls.context": "algorithms build clients errors oddities stapling tickets",
     "tls.engines": "account engine keeper taking warmup",
     "ucspi": "hearsay image log minutely spawn",
+    "ucspi.status": "files",
 }
 """All that an engine has of this project, beside what starts it: no command line, no options, no rules, no server."""
 

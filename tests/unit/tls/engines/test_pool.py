@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from s6tls.posix.identity import Identity, IdRange
-from s6tls.tls.credentials import Isolation, TlsParameters
+from s6tls.tls.credentials import Isolation
+from s6tls.tls.parameters import TlsParameters
 from tests.support import pki
 from tests.support.processes import await_that, descriptors, status
 from tests.support.tls.pools import Server, children, engine_of, ids, with_files

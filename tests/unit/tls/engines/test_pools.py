@@ -16,8 +16,9 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.helper import reply
-from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOptions, TlsParameters
+from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOptions
 from s6tls.tls.engines import pools
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair

@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from s6tls.tls.credentials import (
-    ClientCertificate,
-    CredentialPaths,
-    KeypairPaths,
-    SessionOptions,
-    TlsParameters,
-)
+from s6tls.tls.credentials import ClientCertificate, CredentialPaths, KeypairPaths, SessionOptions
+from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
