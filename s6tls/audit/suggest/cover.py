@@ -18,6 +18,8 @@ from __future__ import annotations
 from operator import add
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from s6tls.audit.core.progress import Progress, counted, silent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -58,12 +60,12 @@ class TooFew(ValueError):
         self.least = least
 
 
-def cheapest(tree: Tree, most: int, work: int = MOST_WORK) -> Choice:
+def cheapest(tree: Tree, most: int, work: int = MOST_WORK, progress: Progress = silent) -> Choice:
     """Cover the leaves with at most so many nodes at the least cost, and of such choices with the fewest nodes.
 
     Raises TooFew.
     """
-    frontiers = _frontiers(tree, work, most=most)
+    frontiers = _frontiers(tree, work, progress, most=most)
     if frontiers is None:
         return _cheapest_by_price(tree, most)
     least, costs = frontiers[-1]
@@ -72,9 +74,9 @@ def cheapest(tree: Tree, most: int, work: int = MOST_WORK) -> Choice:
     return _exactly(tree, frontiers, least + costs.index(costs[-1]))
 
 
-def fewest(tree: Tree, budget: int, work: int = MOST_WORK) -> Choice:
+def fewest(tree: Tree, budget: int, work: int = MOST_WORK, progress: Progress = silent) -> Choice:
     """Cover the leaves with the fewest nodes that cost at most so much, and of such choices at the least cost."""
-    frontiers = _frontiers(tree, work, budget=budget)
+    frontiers = _frontiers(tree, work, progress, budget=budget)
     if frontiers is None:
         return _fewest_by_price(tree, budget)
     return _exactly(tree, frontiers, frontiers[-1].least)
@@ -87,10 +89,12 @@ class _Frontier(NamedTuple):
     costs: list[int]
 
 
-def _frontiers(tree: Tree, work: int, most: int | None = None, budget: int | None = None) -> list[_Frontier] | None:
+def _frontiers(
+    tree: Tree, work: int, progress: Progress, most: int | None = None, budget: int | None = None
+) -> list[_Frontier] | None:
     """Return the frontier of each node, without what is beyond `most` nodes or beyond `budget`; None: too much work."""
     found: list[_Frontier] = []
-    for left, right, own in zip(*tree, strict=True):
+    for left, right, own in counted(zip(*tree, strict=True), "networks weighed", progress):
         if left == NONE:
             found.append(_Frontier(1, [0]))
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.audit.core.networks import Family, Network
+from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.minimise.trie import Prefix, Trie
 from s6tls.audit.suggest.cover import NONE, Tree, cheapest, fewest
 
@@ -44,7 +45,7 @@ class Chosen(NamedTuple):
     excess: int
 
 
-def chosen(groves: Iterable[Grove], limit: Limit) -> Chosen:
+def chosen(groves: Iterable[Grove], limit: Limit, progress: Progress = silent) -> Chosen:
     """Choose networks that cover all leaves: the fewest, or the narrowest, that the limit allows.
 
     Raises TooFew if it allows none.
@@ -56,9 +57,9 @@ def chosen(groves: Iterable[Grove], limit: Limit) -> Chosen:
     if not forest.networks:
         return Chosen([], 0)
     if limit.rules is not None:
-        found = cheapest(forest.tree, limit.rules)
+        found = cheapest(forest.tree, limit.rules, progress=progress)
     else:
-        found = fewest(forest.tree, limit.addresses)
+        found = fewest(forest.tree, limit.addresses, progress=progress)
     return Chosen([forest.networks[node] for node in found.nodes], found.excess)
 
 

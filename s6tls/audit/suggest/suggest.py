@@ -130,12 +130,12 @@ def suggest(
     excess: dict[Family | None, int] = {}
     networks: list[Network] = []
     if limit.rules is None:
-        found = chosen([land.grove for land in lands], limit)
+        found = chosen([land.grove for land in lands], limit, progress)
         networks, excess = found.networks, {None: found.excess}
     else:
         for land in lands:
             try:
-                found = chosen([land.grove], limit)
+                found = chosen([land.grove], limit, progress)
             except TooFew as error:
                 raise Unreachable(land.family, error.least) from error
             networks += found.networks

@@ -10,7 +10,7 @@ rule's network keeps them from it; it is called a *guard* here.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -130,13 +130,16 @@ def _of_family(loaded: LoadedRules, family: Family, clients: Clients, rules: int
         numbers = decided.get(at, [])
         if rule.allow and numbers:
             for network in _narrowest(family, numbers, own[at], rules):
-                start, end = network.range
-                within = [(number, number + 1) for number in numbers if start <= number < end]
-                found.append(Tight(family.key(*network[1:]), rule, key, *clients.count(family, within)))
+                first, last = (bisect_left(numbers, end) for end in network.range)
+                seen = clients.count(family, _singles(numbers[first:last]))
+                found.append(Tight(family.key(*network[1:]), rule, key, *seen))
         elif not rule.allow:
-            singles = [(number, number + 1) for number in numbers]
-            found.append(Tight(key, rule, key, *clients.count(family, singles)))
+            found.append(Tight(key, rule, key, *clients.count(family, _singles(numbers))))
     return found
+
+
+def _singles(numbers: list[int]) -> list[Range]:
+    return [(number, number + 1) for number in numbers]
 
 
 def _own_ranges(partition: Partition, wanted: set[int]) -> dict[int, list[Range]]:
@@ -161,7 +164,7 @@ def _narrowest(family: Family, numbers: list[int], own: list[Range], rules: int)
     def weigh(number: int, free: int) -> int:
         return up_to(number + (1 << free)) - up_to(number)
 
-    leaves = [leaf for start, end in joined((n, n + 1) for n in numbers) for leaf in prefixes(start, end)]
+    leaves = [leaf for start, end in joined(_singles(numbers)) for leaf in prefixes(start, end)]
     return chosen([Grove(family, leaves, weigh)], Limit(rules=rules)).networks
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from s6tls.accessrules.text import decoded, shown
+from s6tls.accessrules.text import decoded, printable, shown
 from s6tls.audit.core.networks import Family
 from s6tls.audit.logs.times import Since
 from s6tls.audit.policy.expect import violations
@@ -37,11 +37,16 @@ EXPECT = Option(
 )
 
 
+_FEW = 3
+_FIRST_YEAR = 1970
+
+
 class Seen(NamedTuple):
-    """The clients of all logs, and what is known about each log, as JSON has it."""
+    """The clients of all logs from a day on, or ever, and what is known about each log, as JSON has it."""
 
     clients: Clients
     logs: list[Json]
+    since: date | None
 
     @property
     def number(self) -> int:
@@ -54,8 +59,11 @@ class Seen(NamedTuple):
         return sum(self.clients.count(family, [(0, family.size)])[1] for family in Family)
 
     def told(self) -> str:
-        """Return the clients and their lines in words: ``from 2 clients, 1,204 hits``."""
-        return f"{count(self.number, 'client')}, {count(self.hits, 'hit')}"
+        """Return who was seen, where, and since when: ``2 clients, 1,204 hits, in access.log since 2026-11-01``."""
+        names = [printable(log["path"]) for log in self.logs]
+        more = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
+        since = f" since {self.since}" if self.since else ""
+        return f"{count(self.number, 'client')}, {count(self.hits, 'hit')}, in {', '.join(names[:_FEW])}{more}{since}"
 
 
 def read_clients(program: str, given: Given, progress: Progress) -> Seen:
@@ -64,30 +72,32 @@ def read_clients(program: str, given: Given, progress: Progress) -> Seen:
     clients = Clients()
     logs: list[Json] = []
     for path in given.rest:
-        since = None if day is None else Since(day)
+        since = None if day is None else Since(datetime(day.year, day.month, day.day).astimezone())
         with reading(path):
             found = open_log(path, given, progress, since)
             clients.add(found.hits())
         tell_of_log(program, path, found)
         known: Json = {"format": found.format or None, "lines": found.lines, "unread": found.unread}
         if since is not None:
-            log(program, "info", f"{shown(path)}: {count(since.left_out, 'line')} before {day:%Y-%m-%d} left out")
+            log(program, "info", f"{shown(path)}: {count(since.left_out, 'line')} before {day} left out")
             known["left_out"] = since.left_out
         logs.append({"path": decoded(path), **known})
-    seen = Seen(clients, logs)
+    seen = Seen(clients, logs, day)
     if not seen.number:
         raise Failure(ExitCode.SYSTEM, "unable to make rules: nobody is in the logs")
     return seen
 
 
-def _day(value: bytes | None) -> datetime | None:
+def _day(value: bytes | None) -> date | None:
     """Read --since.  Raises UsageError."""
     if value is None:
         return None
     try:
         day = date.fromisoformat(value.decode())
-        return datetime(day.year, day.month, day.day).astimezone()
-    except (ValueError, OverflowError):
+        if day.year < _FIRST_YEAR:
+            raise ValueError
+        return day
+    except ValueError:
         raise UsageError(f"invalid value for --since: {shown(value)} (expected YYYY-MM-DD)") from None
 
 

@@ -114,8 +114,8 @@ def _summary(found: Suggestion, seen: Seen, lost: dict[Family, int] | None) -> I
         yield f"left out, as they were not allowed: {count(clients, 'client')}, {count(hits, 'hit')}"
         yield f"addresses allowed no longer: {in_words(lost)}"
     for family, excess in found.excess.items():
-        what = "rules" if family is None else f"{family.label} addresses"
-        yield f"not the best there is, for the clients are too many: up to {excess:,} {what} too many"
+        what = count(excess, "rule" if family is None else f"{family.label} address")
+        yield f"not the best there is, for the clients are too many: up to {what} too many"
     if lost is None:
         yield "proved: all clients are allowed"
     else:
