@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 _OF_MOD_SSL = b"SSL_CLIENT_"
-_ALWAYS = (b"REMOTE_HOST", b"REMOTE_IDENT", b"SSL_TLS_SNI")
-"""What is not there for each client, beside what begins with SSL_CLIENT_."""
 _IN_NAMES = {
     b"CN": b"CN",
     b"OU": b"OU",
@@ -32,9 +30,10 @@ _ESCAPED = re.compile(rb"\\([^0-9A-Fa-f])")
 
 def say_it_as_cgi(env: dict[bytes, bytes]) -> None:
     """Add these variables to the environment of a program behind TLS, and remove those that do not apply."""
-    for name in [name for name in env if name.startswith(_OF_MOD_SSL) or name in _ALWAYS]:
+    said = dict(_variables(env))
+    for name in [name for name in env if name in said or name.startswith(_OF_MOD_SSL)]:
         del env[name]
-    env.update({name: value for name, value in _variables(env) if value})
+    env.update({name: value for name, value in said.items() if value})
 
 
 def _variables(env: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:

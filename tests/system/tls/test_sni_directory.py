@@ -136,8 +136,10 @@ def test_certbots_own_directory_and_a_renewal_while_serving(names: Names) -> Non
         server.wait_log("warning: .*: going on with the last key and certificate$")
 
 
-@pytest.mark.parametrize("hook", ["certbot-deploy", "lego-hook"])
-def test_hooks(names: Names, hook: str) -> None:
+@pytest.mark.parametrize(
+    ("hook", "prefix"), [("certbot-deploy", ""), ("lego-hook", "LEGO_"), ("lego-hook", "LEGO_HOOK_")]
+)
+def test_hooks(names: Names, hook: str, prefix: str) -> None:
     """Each puts a certificate under all of its names; what is there is replaced at one stroke."""
     certbot = Certbot(names.site.place / "letsencrypt")
 
@@ -150,8 +152,8 @@ def test_hooks(names: Names, hook: str) -> None:
             "S6TLS_NAMES": str(names.place),
             "RENEWED_LINEAGE": str(live),
             "RENEWED_DOMAINS": f"{A} *.a.example",
-            "LEGO_CERT_PATH": pair.certificate,
-            "LEGO_CERT_KEY_PATH": pair.key,
+            f"{prefix}CERT_PATH": pair.certificate,
+            f"{prefix}CERT_KEY_PATH": pair.key,
         }
         subprocess.run([EXAMPLES / hook], env=env, check=True, timeout=PATIENCE, cwd=names.place)
 

@@ -45,6 +45,12 @@ def test_what_was_there_and_does_not_apply_is_removed() -> None:
     assert env == CLIENT | SAID
 
 
+def test_without_a_client_s_address_nobody_else_s_is_there() -> None:
+    env = {b"REMOTE_ADDR": b"192.0.2.9", b"REMOTE_HOST": b"forged", b"SERVER_PORT": b"1"}
+    say_it_as_cgi(env)
+    assert env == {b"HTTPS": b"on", b"SSL_SESSION_RESUMED": b"Initial", b"SSL_CLIENT_VERIFY": b"NONE"}
+
+
 def test_names() -> None:
     names = {"TCPREMOTEHOST": b"client.example", "TCPLOCALHOST": b"server.example", "TCPREMOTEINFO": b"me"}
     found = said(**names)

@@ -48,6 +48,16 @@ def test_a_program_that_leaves_more_than_a_silent_client_takes_does_not_keep_the
     assert all(world.failures for world in run_in_each_order(plan))
 
 
+@pytest.mark.parametrize("sockets", [False, True])
+def test_a_program_that_has_ended_its_output_does_not_wait_for_a_silent_client_for_ever(sockets: bool) -> None:
+    """Of a socket that is shut down one way only, there is an event of its own."""
+    program = (Step("write", 200_000), Step("close output"), Step("pause", 1000))
+    plan = Plan(client=SILENT, program=program, sockets=sockets)
+    plan = replace(plan, capacities=(4096, 65536, 4096, 65536, 262144))
+    for world in run_in_each_order(plan):
+        assert world.failures and world.outcomes[0].now < 1000
+
+
 @EACH_VERSION
 @pytest.mark.parametrize("close_notify", [False, True])
 def test_an_answer_that_a_client_cuts_off_after_its_own_end_is_lost(version: int, close_notify: bool) -> None:
