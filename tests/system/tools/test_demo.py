@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[3]
 class Demo:
     """A running demo; `state` is where its temporary files are."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, port: int = 0) -> None:
         self.state = state
         self.process = subprocess.Popen(
-            [str(ROOT / "tools" / "demo"), "--port", "0"],
+            [str(ROOT / "tools" / "demo"), "--port", str(port)],
             env={**os.environ, "TMPDIR": str(state)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -102,3 +102,15 @@ def test_a_signal_ends_all_of_it(demo: Demo, number: signal.Signals) -> None:
             os.close(member)
     assert not demo.members()
     assert not list(demo.state.iterdir())
+
+
+def test_a_port_that_is_taken_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        running = Demo(tmp_path, port)
+        try:
+            running.wait_for(rf"^demo: port {port} is taken: name another one with --port, or have any with --port 0$")
+            assert running.process.wait(PATIENCE) == 111
+        finally:
+            running.close()
+    assert not list(tmp_path.iterdir())
