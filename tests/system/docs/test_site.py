@@ -21,9 +21,9 @@ def test_the_index_has_each_page_below_a_heading_with_what_it_is_about() -> None
 
 
 def test_mkdocs_makes_a_site_of_all_of_it(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
     home = (tmp_path / "index.html").read_text()
     assert {f"{page.removesuffix('.md')}/" for page in PAGES} <= set(re.findall('href="([^"]*)"', home))
     assert (tmp_path / "rules/partners/index.html").exists()

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules.compile import compile_tree
+from s6tls.posix import jail
 from s6tls.posix.identity import own_account
 from tests.support import peers, processes
 from tests.support.servers import BIN, PATH, PATIENCE, Log, Server, server
@@ -262,6 +263,28 @@ def test_the_unit_is_hardened(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     exposure = re.findall(r"Overall exposure level for hello.service: ([0-9.]+)", done.stdout)
     assert float(exposure[0]) < 2.0
+
+
+def system_calls(name: str) -> set[str]:
+    """What one of systemd's groups of system calls comes to."""
+    words = ["systemd-analyze", "syscall-filter", name]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    members = {line.strip() for line in lines if line.startswith("    ") and not line.strip().startswith("#")}
+    return {call for member in members for call in (system_calls(member) if member[0] == "@" else {member})}
+
+
+def test_the_unit_leaves_the_calls_that_a_jail_leaves() -> None:
+    """A call that the unit forbids would end an engine: it is killed, and no line of ours says why."""
+    left: set[str] = set()
+    for words in re.findall(
+        "^SystemCallFilter=(.*)$", (EXAMPLES / "systemd" / "hello.service").read_text(), re.MULTILINE
+    ):
+        for word in words.lstrip("~").split():
+            calls = system_calls(word) if word[0] == "@" else {word}
+            left = left - calls if words.startswith("~") else left | calls
+    wanted = {call for calls in jail._CALLS.values() for call in calls}
+    assert len(wanted) > 50
+    assert wanted - left == set()
 
 
 def test_systemd_makes_the_account_of_the_engines() -> None:
