@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 _SELDOM_S = 60.0
 _NAMED = frozenset(signal.Signals)
+_quiet = False
+
+
+def silence_warnings(quiet: bool = True) -> None:
+    """Have this process and its forks write no warnings, but those of a `Log`, which knows how much it is to say."""
+    global _quiet
+    _quiet = quiet
+
+
+def are_warnings_silenced() -> bool:
+    """Tell whether they are."""
+    return _quiet
 
 
 def log(program: str, kind: str, message: str) -> None:
@@ -23,6 +35,11 @@ def log(program: str, kind: str, message: str) -> None:
 
     Whatever the message quotes, it stays one line: what is not printable ASCII stands as an escape.
     """
+    if not (_quiet and kind == "warning"):
+        _write(program, kind, message)
+
+
+def _write(program: str, kind: str, message: str) -> None:
     with contextlib.suppress(MemoryError):
         line = f"{program}: {kind}: {printable_ascii(message)}\n".encode()
         write_line(line, b"s6tls: warning: unable to log %d lines: nobody read\n")
@@ -37,12 +54,12 @@ class Log:
     def warning(self, message: str) -> None:
         """Write a warning from verbosity 1 on."""
         if self.verbosity >= 1:
-            log(self.program, "warning", message)
+            _write(self.program, "warning", message)
 
     def info(self, message: str, verbosity: int = 2) -> None:
         """Write information from this verbosity on."""
         if self.verbosity >= verbosity:
-            log(self.program, "info", message)
+            _write(self.program, "info", message)
 
 
 class Seldom:

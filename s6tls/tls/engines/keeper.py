@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from s6tls.posix import layout, stderr
 from s6tls.posix.backoff import Backoff
-from s6tls.posix.descriptors import raise_soft_limit
+from s6tls.posix.descriptors import most, raise_soft_limit
 from s6tls.posix.jail import Jail, Role
 from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
@@ -32,7 +32,8 @@ from s6tls.tls.credentials import PROGRAM, Isolation, SessionOptions
 from s6tls.tls.engines import engine, taking
 from s6tls.tls.engines.warmup import warm_up
 from s6tls.ucspi.hearsay import Hearsay
-from s6tls.ucspi.log import Seldom, log
+from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.log import Seldom, log, silence_warnings
 from s6tls.ucspi.minutely import Deaths
 from s6tls.ucspi.spawn import exits
 
@@ -54,7 +55,8 @@ _RETRY_S = 0.2
 def main(pickled: bytes, number: int) -> None:
     """Load the credentials, then have children wait on the control socket until the server closes it."""
     with exits():
-        parameters, credentials, isolation = pickle.loads(pickled)
+        parameters, credentials, isolation, quiet = pickle.loads(pickled)
+        silence_warnings(quiet)
         context = engine.confine_and_load(parameters, credentials)
         control = socket.socket(fileno=number)
         control.shutdown(socket.SHUT_WR)  # so the server knows that all is well; and nobody here has more to say to it
@@ -121,6 +123,7 @@ class _Keeper:
         self._control, self._jail = control, jail
         self._generations, self._lifetime_s = generations, lifetime_s
         self._fewest, self._most = waiting
+        self._files = most()
         self._serve = next(generations)
         self._leave, self._stay = os.pipe2(os.O_CLOEXEC)
         self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -188,6 +191,9 @@ class _Keeper:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        if most() < self._files:
+            message = f"this pool ends, to be replaced: it may open {most()} files, not {self._files} any more"
+            raise StageExit(PROGRAM, engine.SYSTEM, message, kind="warning")
         wanted = self._most if len(self._waiting) < self._fewest else 0
         while len(self._waiting) < wanted:
             try:

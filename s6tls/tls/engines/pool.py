@@ -36,6 +36,7 @@ from s6tls.posix import fresh
 from s6tls.posix.fdpass import DescriptorSender, control_pair, receive
 from s6tls.tls.credentials import Credentials, Isolation, TlsParameters
 from s6tls.tls.ends import CONNECTION, Descriptors
+from s6tls.ucspi.log import are_warnings_silenced
 
 
 class EnginePool(DescriptorSender):
@@ -90,7 +91,8 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
     """
     ours, theirs = control_pair()
     try:
-        pid = fresh.start("s6tls.tls.engines.keeper", (parameters, credentials, isolation), theirs.fileno())
+        setup = parameters, credentials, isolation, are_warnings_silenced()
+        pid = fresh.start("s6tls.tls.engines.keeper", setup, theirs.fileno())
     except OSError:
         ours.close()
         theirs.close()
