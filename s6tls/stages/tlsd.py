@@ -47,6 +47,9 @@ class EngineStarter(Protocol):
         `peer` names the client in log lines.  Raises StageExit; the descriptors are then still the caller's.
         """
 
+    def expect_end(self, notified: int) -> None:
+        """See that the engine which has `fds.notify` ends soon: its client is given up.  Raises OSError."""
+
 
 class Tlsd:
     """Give the next program a TLS session.  `keep` leaves key and certificate variables in its environment."""
@@ -97,7 +100,7 @@ class Tlsd:
             refuse=lambda refused: refusal(refused, client),
             keep=keep if self._starter.gives_accounts else None,
         )
-        return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held))
+        return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held, notified))
 
     def _own(self, network: int, cleanup: contextlib.ExitStack) -> int | None:
         """Return a descriptor of the client's connection for a server to keep.  Raises OSError."""
@@ -107,12 +110,18 @@ class Tlsd:
         cleanup.callback(os.close, own)
         return own
 
-    def _deadline(self, image: Image, client: str, held: _Held | None) -> Deadline | None:
+    def _deadline(self, image: Image, client: str, held: _Held | None, notified: int) -> Deadline | None:
         if not self._options.handshake_timeout_ms:
             return None
+
+        def give_up() -> None:
+            if held is not None:
+                held.give_network()
+            self._starter.expect_end(notified)
+
         late = refusal(RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG), client)
         moment = image.since + self._options.handshake_timeout_ms / 1000
-        return Deadline(moment, late, None if held is None else held.give_network)
+        return Deadline(moment, late, give_up)
 
 
 class _Held:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from s6tls.accessrules.stamp import is_stable
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.process import children, kill_child
+from s6tls.posix.process import children, kill_child, kill_holders
 from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.tls.credentials import (
@@ -46,6 +46,8 @@ _MOST_POOLS = 64
 _LONGEST_LOAD_S = 10.0
 _LAST_S = 60.0
 """How long a keeper may take to end that gets no more connections: longer than those it still has would wait for it."""
+_HANGS_S = 30.0
+"""How long an engine may take to end whose client has been given up: a busy machine keeps none up for so long."""
 
 
 class _Digest(NamedTuple):
@@ -121,6 +123,22 @@ class EnginePools:
         if not entry.dead:
             entry.watchdog.look()
         return lambda: BAD_HANDSHAKE
+
+    def expect_end(self, notified: int) -> None:
+        """Kill the engine that has the other end of a pipe if it is still there in a while.  Raises OSError."""
+        fd = os.dup(notified)
+
+        def let_go(_: int = 0) -> None:
+            timer.cancel()
+            self._reactor.forget(fd)
+            os.close(fd)
+
+        def kill() -> None:
+            kill_holders(fd)
+            let_go()
+
+        timer = self._reactor.after(_HANGS_S, kill)
+        self._reactor.watch(fd, 0, let_go)  # when nobody has the other end any more
 
     def reaped(self, pid: int, status: int) -> bool:
         """Take note that a child has ended; tell whether it was a pool.
