@@ -19,7 +19,7 @@ _STEP, _LARGEST_SMALL = 16, 512
 """The interpreter has pools for objects up to a size, for each step in size another; the C library has the rest."""
 _POOL = 16384
 _LARGEST = 65536
-_MOST = 8 * 2**20
+_MOST = 4 * 2**20
 """Bytes to fill gaps of one kind with, at most: another allocator than those that we know may have no end of them."""
 _HEAD_OF_BYTES = 33
 _HEAD_OF_CHUNK = 8
@@ -37,7 +37,7 @@ def gather(act: Callable[[], object]) -> None:
     called = _called_by(act)
     fill_gaps()
     for function in gc.get_objects():
-        if isinstance(function, FunctionType) and function.__code__ in called:
+        if type(function) is FunctionType and function.__code__ in called:
             function.__code__ = _copy(function.__code__)
 
 
@@ -72,12 +72,14 @@ def _fill_pools(size: int) -> None:
     """Make objects of a size until a row of them lies without a gap, in a pool that was free."""
     make = _maker(size)
     number = _POOL // size // 3
+    rows: list[object] = []
     for _ in range(_MOST // (number * size)):
         row = [make() for _ in range(number)]
         places = sorted(map(id, row))
         if places[-1] - places[0] == (number - 1) * size:
+            _fillers.extend(rows)
             return
-        _fillers.extend(row)
+        rows.append(row)
 
 
 def _maker(size: int) -> Callable[[], object]:

@@ -47,8 +47,8 @@ def kill_holders(fd: int) -> None:
     pipe = os.fstat(fd)
     ours = children(os.getpid())
     for pid in (*ours, *(grandchild for child in ours for grandchild in children(child))):
-        with contextlib.suppress(OSError):
-            if any(_is_open_as(pipe, entry) for entry in os.scandir(f"/proc/{pid}/fd")):
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+            if any(_is_open_as(pipe, entry) for entry in entries):
                 os.kill(pid, signal.SIGKILL)
 
 

@@ -59,6 +59,9 @@ class EngineStarter(Protocol):
         `peer` names the client in log lines.  Raises StageExit; the descriptors are then still the caller's.
         """
 
+    def expect_end(self, notified: int) -> None:
+        """See that the engine which has `fds.notify` ends soon: its client is given up.  Raises OSError."""
+
 
 @dataclass(frozen=True)
 class Welcome:
@@ -124,7 +127,7 @@ class Tlsd:
             refuse=lambda refused: refusal(refused, client),
             keep=keep if self._starter.gives_accounts else None,
         )
-        return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held))
+        return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held, notified))
 
     def _open(self, network: int, opened: list[int]) -> list[int]:
         """Return the program's 0 and 1, what the engine reads from and writes to, both ends of a pipe for its reply.
@@ -162,12 +165,17 @@ class Tlsd:
             self._fresh.popleft().put_away()
         return held
 
-    def _deadline(self, image: Image, client: str, held: _Held | None) -> Deadline | None:
+    def _deadline(self, image: Image, client: str, held: _Held | None, notified: int) -> Deadline | None:
         if not self._options.handshake_timeout_ms:
             return None
+
+        def give_up() -> None:
+            if held is not None:
+                held.give_back()
+            self._starter.expect_end(notified)
+
         moment = image.since + self._options.handshake_timeout_ms / 1000
-        give_back = None if held is None else held.give_back
-        return Deadline(moment, lambda: refusal(RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG), client), give_back)
+        return Deadline(moment, lambda: refusal(RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG), client), give_up)
 
 
 class _Held:

@@ -55,12 +55,12 @@ SHORTAGES = (errno.EAGAIN, errno.ENOMEM)
 class Deadline(NamedTuple):
     """The moment (of time.monotonic) until which a server waits, and what tells how it ends a connection then.
 
-    `give_back`, if any, lets the image have the client's connection again, so that the server can end it.
+    `give_up`, if any, lets the image have the client's connection again, so that the server can end it.
     """
 
     moment: float
     refusal: Callable[[], StageExit]
-    give_back: Callable[[], object] | None = None
+    give_up: Callable[[], object] | None = None
 
 
 class Waiting(Protocol):

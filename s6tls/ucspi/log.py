@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SELDOM_S = 60.0
 _NAMED = frozenset(signal.Signals)
 TEXT, JSON = FORMS = ("text", "json")
+_quiet = False
 
 
 class Told(str):
@@ -85,11 +86,27 @@ def _cut(value: object, most: int) -> object:
     return f"{value[:most]}..." if isinstance(value, str) and len(value) > most else value
 
 
+def silence_warnings(quiet: bool = True) -> None:
+    """Have this process and its forks write no warnings, but those of a `Log`, which knows how much it is to say."""
+    global _quiet
+    _quiet = quiet
+
+
+def are_warnings_silenced() -> bool:
+    """Tell whether they are."""
+    return _quiet
+
+
 def log(program: str, kind: str, message: str) -> None:
     """Write a line, whole, so that lines of several processes do not mix, and without waiting for who reads them.
 
     Whatever the message quotes, it stays one line: what is not printable ASCII stands as an escape.
     """
+    if not (_quiet and kind == "warning"):
+        _write(program, kind, message)
+
+
+def _write(program: str, kind: str, message: str) -> None:
     with contextlib.suppress(MemoryError):
         stderr.write_line(stderr.line(program, kind, message), _apology)
 
@@ -103,12 +120,12 @@ class Log:
     def warning(self, message: str) -> None:
         """Write a warning from verbosity 1 on."""
         if self.verbosity >= 1:
-            log(self.program, "warning", message)
+            _write(self.program, "warning", message)
 
     def info(self, message: str, verbosity: int = 2) -> None:
         """Write information from this verbosity on."""
         if self.verbosity >= verbosity:
-            log(self.program, "info", message)
+            _write(self.program, "info", message)
 
 
 def _apology(lost: int) -> bytes:

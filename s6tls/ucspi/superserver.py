@@ -230,9 +230,9 @@ class SuperServer:
 
     def _cut_off(self, connection: Connection, deadline: Deadline) -> None:
         """End a connection that has no program in time, whoever it waits for; that may have the socket open, too."""
-        if deadline.give_back is not None:
+        if deadline.give_up is not None:
             with contextlib.suppress(OSError):
-                deadline.give_back()
+                deadline.give_up()
         image = connection.image
         fd = image.stdin if image.network is None else image.network
         if stat.S_ISSOCK(os.fstat(fd).st_mode):

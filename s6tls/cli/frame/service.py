@@ -29,7 +29,7 @@ from s6tls.ucspi import systemd
 from s6tls.ucspi.image import SERVER, Chain, StageExit
 from s6tls.ucspi.ledger import Ledger, Limits
 from s6tls.ucspi.listen import end_stalled
-from s6tls.ucspi.log import Log, log_exit
+from s6tls.ucspi.log import Log, log_exit, silence_warnings
 from s6tls.ucspi.rate import Rate
 from s6tls.ucspi.rulerates import RuleRates
 from s6tls.ucspi.status.counts import Counts
@@ -174,6 +174,7 @@ class LongLived:
 
         Programs start with `env`.  `announced` writes the port to stdout when clients are accepted.
         """
+        silence_warnings(self._log.verbosity == 0)
         self._look_to_the_jail()
         default_signals()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a logger that goes away must not take the server along

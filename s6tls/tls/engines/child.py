@@ -20,6 +20,9 @@ class ForkedEngine:
     def prepare(self, parameters: TlsParameters) -> None:
         """Nothing can be got ready for a single connection."""
 
+    def expect_end(self, notified: int) -> None:
+        """Nobody gives a client up here: the engine has a deadline, and is waited for."""
+
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """Fork an engine.  Raises StageExit when the files cannot be read."""
         credentials = parameters.paths.read()

@@ -54,6 +54,9 @@ class Examiner:
         if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
             raise StageExit(PROGRAM, code)
 
+    def expect_end(self, notified: int) -> None:
+        """There are no engines."""
+
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """There are no clients."""
         raise NotImplementedError

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from s6tls.pki import parsing
 from s6tls.posix import layout, stderr
 from s6tls.posix.backoff import Backoff
-from s6tls.posix.descriptors import raise_soft_limit
+from s6tls.posix.descriptors import most, raise_soft_limit
 from s6tls.posix.jail import Jail, Role
 from s6tls.posix.process import close_all_but, fork
 from s6tls.posix.reactor import READABLE, Reactor, Timer
@@ -34,7 +34,8 @@ from s6tls.tls.credentials import PROGRAM, VALIDITY, Credentials, Isolation, Ses
 from s6tls.tls.engines import engine, taking
 from s6tls.tls.engines.warmup import warm_up
 from s6tls.ucspi.hearsay import Hearsay
-from s6tls.ucspi.log import TEXT, Seldom, log, use
+from s6tls.ucspi.image import StageExit
+from s6tls.ucspi.log import TEXT, Seldom, log, silence_warnings, use
 from s6tls.ucspi.minutely import Deaths
 from s6tls.ucspi.spawn import exits
 
@@ -57,8 +58,9 @@ _RETRY_S = 0.2
 def main(pickled: bytes, number: int, report: int) -> None:
     """Load the credentials, report their dates, then have children wait on the control socket until it is closed."""
     with exits():
-        parameters, credentials, isolation, form = pickle.loads(pickled)
+        parameters, credentials, isolation, form, quiet = pickle.loads(pickled)
         use(form)
+        silence_warnings(quiet)
         context = engine.confine_and_load(parameters, credentials)
         for odd in oddities(credentials):
             log(PROGRAM, "warning", odd)
@@ -146,6 +148,7 @@ class _Keeper:
         self._control, self._jail = control, jail
         self._generations, self._lifetime_s = generations, lifetime_s
         self._fewest, self._most = waiting
+        self._files = most()
         self._serve = next(generations)
         self._leave, self._stay = os.pipe2(os.O_CLOEXEC)
         self._taken_out, self._taken_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -213,6 +216,9 @@ class _Keeper:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        if most() < self._files:
+            message = f"this pool ends, to be replaced: it may open {most()} files, not {self._files} any more"
+            raise StageExit(PROGRAM, engine.SYSTEM, message, kind="warning")
         wanted = self._most if len(self._waiting) < self._fewest else 0
         while len(self._waiting) < wanted:
             try:

@@ -109,7 +109,7 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
     report, reporting = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     ours, theirs = control_pair()
     try:
-        setup = parameters, credentials, isolation, log.form()
+        setup = parameters, credentials, isolation, log.form(), log.are_warnings_silenced()
         pid = fresh.start("s6tls.tls.engines.keeper", setup, theirs.fileno(), reporting)
     except OSError:
         ours.close()

@@ -16,18 +16,18 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from s6tls.accessrules.stamp import is_stable
 from s6tls.posix import fresh
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.process import children, kill_child
+from s6tls.posix.process import children, kill_child, kill_holders
 from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
-from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, Credentials, Isolation
+from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, Isolation
 from s6tls.tls.ends import Descriptors, ToProgram
 from s6tls.tls.engines import pool
+from s6tls.tls.engines.reading import Digest, Reading, are_stable
 from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import death, log, log_exit
@@ -44,30 +44,8 @@ _LAST_S = 60.0
 _QUICK_LOOK_S = 0.001
 _RESTS = 20
 """A look at many files takes longer than the rest of a connection: the next one then waits so many times as long."""
-
-
-class _Digest(NamedTuple):
-    """What tells credentials apart, without keeping them: all of them, and those by which clients are judged."""
-
-    all: int
-    judges: int
-
-    @classmethod
-    def of(cls, credentials: Credentials) -> _Digest:
-        return cls(hash(credentials), hash(credentials.judges))
-
-
-class _Reading(NamedTuple):
-    """What has been read of files, and whether every change after that will show in their stamps."""
-
-    stamps: tuple[Stamp, ...]
-    stable: bool
-    credentials: Credentials
-
-    @classmethod
-    def of(cls, paths: CredentialPaths, stamps: tuple[Stamp, ...]) -> _Reading:
-        stable = _are_stable(stamps)
-        return cls(stamps, stable, paths.read())
+_HANGS_S = 30.0
+"""How long an engine may take to end whose client has been given up: a busy machine keeps none up for so long."""
 
 
 @dataclass
@@ -77,7 +55,7 @@ class _Entry:
     watchdog: Watchdog
     stamps: tuple[Stamp, ...]
     stable: bool
-    credentials: _Digest
+    credentials: Digest
     predecessor: _Entry | None = None
     backoff: Backoff = field(default_factory=Backoff)
     failed: bool = False
@@ -145,6 +123,22 @@ class EnginePools:
             entry.watchdog.look()
         return lambda: BAD_HANDSHAKE
 
+    def expect_end(self, notified: int) -> None:
+        """Kill the engine that has the other end of a pipe if it is still there in a while.  Raises OSError."""
+        fd = os.dup(notified)
+
+        def let_go(_: int = 0) -> None:
+            timer.cancel()
+            self._reactor.forget(fd)
+            os.close(fd)
+
+        def kill() -> None:
+            kill_holders(fd)
+            let_go()
+
+        timer = self._reactor.after(_HANGS_S, kill)
+        self._reactor.watch(fd, 0, let_go)  # when nobody has the other end any more
+
     def reaped(self, pid: int, status: int) -> bool:
         """Take note that a child has ended; tell whether it was a pool.
 
@@ -205,7 +199,7 @@ class EnginePools:
         stamps = parameters.paths.stamps()
         took = time.thread_time() - began
         if entry is None:
-            entry = self._start(parameters, _Reading.of(parameters.paths, stamps))
+            entry = self._start(parameters, Reading.of(parameters.paths, stamps))
             if len(self._entries) >= _MOST_POOLS:
                 self._drop(next(iter(self._entries)))
         elif not (entry.dead or _is_current(entry, parameters.paths, stamps)):
@@ -217,11 +211,11 @@ class EnginePools:
         """Start a pool in place of one whose files have changed.  Raises StageExit when they cannot be read."""
         last = entry if entry.predecessor is None else entry.predecessor
         try:
-            read = _Reading.of(entry.parameters.paths, stamps)
+            read = Reading.of(entry.parameters.paths, stamps)
         except StageExit:
             self._drop(entry.parameters)
             raise
-        if last.failed or last.credentials.judges != _Digest.of(read.credentials).judges:
+        if last.failed or last.credentials.judges != Digest.of(read.credentials).judges:
             self._drop(entry.parameters)
             return self._start(entry.parameters, read)
         read = read._replace(credentials=replace(read.credentials, renewed=True))
@@ -239,11 +233,11 @@ class EnginePools:
         self._hand_over(entry, last)
         return last
 
-    def _start(self, parameters: TlsParameters, read: _Reading) -> _Entry:
+    def _start(self, parameters: TlsParameters, read: Reading) -> _Entry:
         started = pool.start(parameters, read.credentials, self._isolation)
         self._keepers[started.pid] = started
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
-        entry = _Entry(parameters, started, watchdog, read.stamps, read.stable, _Digest.of(read.credentials))
+        entry = _Entry(parameters, started, watchdog, read.stamps, read.stable, Digest.of(read.credentials))
         self._reactor.watch(entry.pool.control.fileno(), READABLE, lambda _: self._go_on(entry))
         return entry
 
@@ -372,13 +366,8 @@ def _is_current(entry: _Entry, paths: CredentialPaths, stamps: tuple[Stamp, ...]
     if entry.stamps != stamps:
         return False
     if not entry.stable:
-        stable = _are_stable(stamps)
-        if _Digest.of(paths.read()) != entry.credentials:
+        stable = are_stable(stamps)
+        if Digest.of(paths.read()) != entry.credentials:
             return False
         entry.stable = stable
     return True
-
-
-def _are_stable(stamps: tuple[Stamp, ...]) -> bool:
-    now_ns = time.time_ns()
-    return all(is_stable(stamp, now_ns) for stamp in stamps)

@@ -40,6 +40,9 @@ class Holder:
         self.submitted.append((fds, peer))
         return lambda: 97
 
+    def expect_end(self, notified: int) -> None:
+        """The test ends what it plays."""
+
     def notify(self, data: bytes) -> None:
         os.write(self.submitted[0][0].numbers[-1], data)
 

@@ -110,7 +110,7 @@ def test_a_handshake_that_takes_too_long_leaves_nothing_open(site: Site) -> None
             with peers.connect(server) as silent:
                 assert silent.recv(1) == b""
             server.wait_log(rf"{ENDED} 97 count 0/40\n.*status: 0/40$", count)
-        assert set(processes.descriptors(server.pid).values()) <= before
+        processes.await_that(lambda: set(processes.descriptors(server.pid).values()) <= before)
 
 
 def test_a_client_whose_engine_does_not_answer_is_cut_off_in_time(site: Site) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import pwd
 import signal
+import subprocess
+from functools import partial
 
 import pytest
 
@@ -39,6 +41,37 @@ def test_engines(site: Site) -> None:
             assert [int(status[name], 16) for name in ("CapEff", "CapPrm", "CapAmb")] == [0, 0, 0]
             assert server.pid not in (engine, os.getpid())
             assert not set(_listening(server)) & set(processes.descriptors(engine).values())
+
+
+def test_a_pool_that_may_open_too_few_files_is_replaced(site: Site) -> None:
+    """Its engines could not take the descriptors of a connection."""
+    by = peers.context(site.authority.file)
+    with site.serve("cat") as server:
+        with peers.dial(server, by) as client:
+            pool = processes.status(processes.engine(server, client))["PPid"]
+        as_the_pool = ("setpriv", f"--reuid={TLS_UID}", f"--regid={TLS_GID}", "--clear-groups")
+        subprocess.run([*as_the_pool, "prlimit", "--nofile=5", "--pid", pool], check=True)
+        for _ in range(COUNT):
+            with peers.dial(server, by) as client:
+                client.sendall(b"!")
+                assert client.recv(1) == b"!"
+        if site.isolation == "connection":
+            server.wait_log("warning: this pool ends, to be replaced: it may open 5 files, not 32 any more$")
+
+
+def test_a_quiet_servers_pool_is_quiet(site: Site) -> None:
+    by = peers.context(site.authority.file)
+    for options, said in (((), "was ended by SIGKILL"), (("-q",), "")):
+        with site.serve("cat", options=options) as server, peers.dial(server, by) as client:
+            client.sendall(b"!")
+            assert client.recv(1) == b"!"
+            engine = processes.engine(server, client)
+            os.kill(engine, signal.SIGKILL)
+            processes.await_that(partial(lambda path: not os.path.exists(path), f"/proc/{engine}"))
+            if said:
+                server.wait_log(said)
+            else:
+                assert server.log() == ""
 
 
 GAMES = pwd.getpwnam("games")

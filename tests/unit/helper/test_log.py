@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from s6tls.ucspi.log import Log, Seldom, log, silence_warnings
+
 LINES = """
 import sys
 from s6tls.ucspi.log import log
@@ -116,3 +118,19 @@ def test_a_process_in_a_jail_can_log_to_a_file(tmp_path: Path) -> None:
     with open(tmp_path / "log", "wb") as log:
         subprocess.run([sys.executable, "-c", JAILED], stderr=log, check=True)
     assert (tmp_path / "log").read_bytes() == b"test: info: from the jail\n"
+
+
+@pytest.mark.parametrize("silenced", [False, True])
+def test_warnings_can_be_silenced_but_for_who_knows_how_much_to_say(
+    silenced: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    silence_warnings(silenced)
+    try:
+        log("test", "warning", "one")
+        Seldom("test").warning("two")
+        Log("test", 1).warning("three")
+        log("test", "fatal", "four")
+    finally:
+        silence_warnings(False)
+    said = [line.rpartition(" ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert said == (["three", "four"] if silenced else ["one", "two", "three", "four"])

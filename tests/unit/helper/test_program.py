@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from s6tls.helper.program import _NEEDS
-from tests.support.reporter import report
+from tests.support.fresh.reporter import report
 
 NEEDED = {
     "accessrules": "errors identifiers keys text",

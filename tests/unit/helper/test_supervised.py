@@ -16,7 +16,7 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.helper.supervised import SupervisedHelper
 from s6tls.posix.process import children
 from s6tls.posix.reactor import READABLE, Reactor
-from tests.support.altered import alter
+from tests.support.fresh.altered import alter
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
 from tests.support.site import replace

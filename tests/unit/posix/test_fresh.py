@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fresh.reporter import report
 from tests.support.processes import descriptors
-from tests.support.reporter import report
 
 
 def test_it_has_stderr_and_what_it_works_with_and_nobody_steers_it(

@@ -40,6 +40,13 @@ def test_without_gaps_the_c_library_allocates_above_all_that_is_in_use() -> None
         libc.free(chunk)
 
 
+def test_an_allocator_that_has_no_such_pools_gets_all_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "_POOL", 2**20)
+    before = len(layout._fillers)
+    layout._fill_pools(64)
+    assert len(layout._fillers) == before
+
+
 def double(number: int) -> list[int]:
     return [one * 2 for one in range(number)]
 

@@ -148,8 +148,8 @@ def test_the_server_can_end_the_connection_of_a_client_that_is_late(
 ) -> None:
     image, reply = crowd[number]
     assert reply.deadline is not None
-    assert reply.deadline.give_back is not None
-    reply.deadline.give_back()
+    assert reply.deadline.give_up is not None
+    reply.deadline.give_up()
     assert image.network is not None
     assert os.path.samestat(os.fstat(image.network), os.stat("/dev/null"))
     assert (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.reporter import report
+from tests.support.fresh.reporter import report
 
 NEEDED = {
     "accessrules": "identifiers stamp text",

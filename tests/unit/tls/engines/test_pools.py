@@ -23,6 +23,7 @@ from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
 from tests.support.processes import await_that, descriptors
+from tests.support.servers import PATIENCE
 from tests.support.tls.memory import client_context
 from tests.support.tls.pools import Connection, Server, children, engine_of, with_files
 
@@ -340,6 +341,32 @@ def test_a_stopped_pool_that_gets_no_more_connections_does_not_stay(
         assert before.works()
     finally:
         kill(stopped)
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_an_engine_whose_client_is_given_up_ends_or_is_killed(
+    connection_server: Server, parameters: TlsParameters, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    server = connection_server
+    monkeypatch.setattr(pools, "_HANGS_S", 0.1 if hangs else 2 * PATIENCE)
+    silent = server.connect(parameters)
+    await_that(lambda: has_engine(server, silent))
+    engine, before = engine_of(server, silent), set(os.listdir("/proc/self/fd"))
+    if hangs:
+        os.kill(engine, signal.SIGSTOP)
+    server.pools.expect_end(silent.notified)
+    silent.client.shutdown(socket.SHUT_WR)
+    server.reactor.after(PATIENCE, lambda: pytest.fail("it is there for ever"))
+    while set(os.listdir("/proc/self/fd")) != before:
+        server.reactor.turn()
+    await_end_of([engine])
+
+
+def has_engine(server: Server, connection: Connection) -> bool:
+    try:
+        return bool(engine_of(server, connection))
+    except ValueError:
+        return False
 
 
 def await_end_of(pids: list[int]) -> None:

@@ -17,7 +17,7 @@ from tests.support.processes import descriptors
 def report(*modules: str) -> dict[str, object]:
     """Start the program, have it import modules, and return what it says."""
     reading, writing = os.pipe()
-    pid = fresh.start("tests.support.reporter", modules, writing)
+    pid = fresh.start("tests.support.fresh.reporter", modules, writing)
     os.close(writing)
     with open(reading) as pipe:
         said: dict[str, object] = json.load(pipe)
