@@ -21,7 +21,6 @@ from s6tls.posix.linux.libc import hide
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.stages.access import Access
-from s6tls.stages.ipcaccess import IpcAccess
 from s6tls.stages.preparation import Preparation, Rereading, prepare
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import SERVER, Chain, StageExit
@@ -189,7 +188,7 @@ class LongLived:
         self._look_to_the_jail()
         program = self._prepare(env)
         bounds, _ = self._within_limits()
-        rules = [stage.rules for stage in self._stages if isinstance(stage, Access | IpcAccess) and stage.rules]
+        rules = [stage.rules for stage in self._stages if isinstance(stage, Access) and stage.rules]
         return Checked(program, bounds, [one.path for one in rules])
 
     def _prepare(self, env: dict[bytes, bytes]) -> bytes:
