@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from s6tls.accessrules.identifiers import BadId, parse_id
 from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
-from s6tls.pki import Unusable, files
+from s6tls.pki import REMEDIES, Unusable, files
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import Identity, IdRange, own_account, primary_group
 from s6tls.posix.jail import Level
@@ -305,11 +305,10 @@ def _id(env: Mapping[bytes, bytes], name: bytes) -> int | None:
 
 
 def _stamp(variable: bytes, path: bytes) -> Stamp:
-    with _refusing(variable, path):
-        try:
-            return stamp_of(os.stat(path))
-        except (OSError, ValueError) as error:
-            raise files.unreadable(path, error) from error
+    try:
+        return stamp_of(os.stat(path))
+    except (OSError, ValueError) as error:
+        raise _refusal(variable, path, files.unreadable(path, error)) from error
 
 
 def _stamp_or_none(path: bytes) -> Stamp:
@@ -340,5 +339,9 @@ def _refusing(variable: bytes, path: bytes) -> Iterator[None]:
     try:
         yield
     except Unusable as error:
-        message = f"unable to read {_called(variable, path)}: {error.why}"
-        raise StageExit(PROGRAM, BAD_CONFIGURATION, message) from error
+        raise _refusal(variable, path, error) from error
+
+
+def _refusal(variable: bytes, path: bytes, unusable: Unusable) -> StageExit:
+    message = f"unable to read {_called(variable, path)}: {unusable.why}: {REMEDIES[unusable.kind]}"
+    return StageExit(PROGRAM, BAD_CONFIGURATION, message)

@@ -93,10 +93,9 @@ def test_it_takes_the_ids_of_the_server(env: dict[str, str], tmp_path: Path) -> 
     Path(env["KEYFILE"]).chmod(0o600)
     words = ["s6-tcpserver", "-u", "64001", "-g", "64001", "127.0.0.1", "0", "s6-tlsd", "/bin/cat"]
     checked = start(words, env, tmp_path, "--check")
-    assert (checked.code, checked.stderr) == (
-        96,
-        f"s6-tlsd-io: fatal: unable to read KEYFILE {env['KEYFILE']}: Permission denied\n",
-    )
+    why = "Permission denied: see to its owner, its permissions and its kind"
+    message = f"s6-tlsd-io: fatal: unable to read KEYFILE {env['KEYFILE']}: {why}\n"
+    assert (checked.code, checked.stderr) == (96, message)
     started = start(words, env, tmp_path, "-1")
     assert (started.code, started.stderr) == (checked.code, checked.stderr)
     without_rights = start(
