@@ -95,7 +95,7 @@ def check_address(given: Given, family: str | None) -> None:
 
 
 def check(server: LongLived, env: dict[bytes, bytes]) -> int:
-    """Do what --check says; return the exit code.  Raises StageExit, Failure."""
+    """Do what --check says; return the exit code.  Raises StageExit."""
     from s6tls.cli import check
 
     return check.check(server, env)

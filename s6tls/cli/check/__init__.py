@@ -9,20 +9,17 @@ from s6tls.accessrules.text import decoded, printable, shown
 from s6tls.audit.core.loaded import opened
 from s6tls.audit.lint.findings import Severity
 from s6tls.audit.lint.run import examine
-from s6tls.cli.frame.program import Failure
 from s6tls.cli.frame.service import LongLived
-from s6tls.posix.exitcodes import ExitCode
+from s6tls.tls.context.oddities import SOON_DAYS
 from s6tls.ucspi.image import SERVER
 from s6tls.ucspi.log import log
-
-_SOON_DAYS = 14
 
 
 def check(server: LongLived, env: dict[bytes, bytes]) -> int:
     """Check a server that has this environment; tell on standard output what has been read.
 
-    Returns 0, or raises what the start would: StageExit.  What is wrong with rules is a warning, for they may change
-    at any time; Failure is raised when not all of them can be read.
+    Returns 0, or raises what the start would: StageExit.  What is wrong with single rules is a warning, for only their
+    clients are kept out.
     """
     found = server.check(env)
     for path in found.rules:
@@ -34,12 +31,13 @@ def check(server: LongLived, env: dict[bytes, bytes]) -> int:
 
 
 def _check_rules(path: bytes) -> None:
-    """Say what is wrong with rules, and with the files and programs that they name.  Raises Failure."""
+    """Say what is wrong with rules, and with the files and programs that they name."""
     try:
         with opened(path) as backend:
-            loaded, findings = examine(path, backend, least=Severity.ERROR, days=_SOON_DAYS)
+            loaded, findings = examine(path, backend, least=Severity.ERROR, days=SOON_DAYS)
     except (OSError, RuleSetError) as error:
-        raise Failure(ExitCode.SYSTEM, f"unable to check rules in {shown(path)}: {error}") from error
+        log(SERVER, "warning", f"unable to read all rules in {shown(path)}: {error}")
+        return
     for finding in findings:
         rule = "" if finding.rule is None else f", rule {decoded(finding.rule)}"
         log(SERVER, "warning", f"{shown(path)}{rule}: {finding.message}: {finding.remedy}")
