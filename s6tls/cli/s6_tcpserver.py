@@ -17,7 +17,7 @@ from s6tls.cli.frame.service import ISOLATION, LIMIT_OPTIONS, LongLived, limits
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, backlog, bind, port_number
 from s6tls.posix.environment import initial_environment
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import BadIdentity
+from s6tls.posix.identity import BadIdentity, why_not
 from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Image
@@ -145,7 +145,7 @@ def drop_privileges(stage: ApplyUidGid) -> dict[bytes, bytes]:
         try:
             image.identity.take()
         except (OSError, BadIdentity) as error:
-            raise Failure(ExitCode.SYSTEM, f"unable to drop privileges: {error}") from error
+            raise Failure(ExitCode.SYSTEM, f"unable to drop privileges: {why_not(error)}") from error
     return image.env
 
 

@@ -204,6 +204,12 @@ REFUSED: dict[str, tuple[Break, int, str]] = {
         111,
         "rules in r: Not a directory: -i reads a d",
     ),
+    "a limit that is none": (
+        both(variable("TCPCONNMAX", "x"), options("-e")),
+        100,
+        "s6-connlimit: .* invalid TCPCONNMAX$",
+    ),
+    "a rate that is none": (both(variable("TCPCONNRATE", "x"), options("-e")), 100, "invalid TCPCONNRATE: ."),
     "no envdir": (tcp("s6-envdir", "nosuch", "cat"), 111, "unable to envdir nosuch: No such file or directory$"),
     "no account": (tcp("s6-envuidgid", "nobody-at-all", "cat"), 1, "unknown user: nobody-at-all$"),
     # keys and certificates
