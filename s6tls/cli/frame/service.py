@@ -93,11 +93,12 @@ ISOLATION = Option(
 
 
 class Checked(NamedTuple):
-    """What a check has found: the program, the limits that hold, and the paths of the rule sets."""
+    """What a check has found: the program, the limits that hold, and the paths of the rule sets; `log` is for more."""
 
     program: bytes
     bounds: Limits
     rules: list[bytes]
+    log: Log
 
 
 class LongLived:
@@ -137,13 +138,13 @@ class LongLived:
     def _examiner(self) -> EngineStarter:
         from s6tls.tls.engines.examination import Examiner
 
-        return Examiner()
+        return Examiner(warns=self._log.verbosity >= 1)
 
     def _new_pools(self) -> EngineStarter:
         from s6tls.tls.credentials import Isolation
         from s6tls.tls.engines.pools import EnginePools
 
-        self._pools = EnginePools(self._reactor, Isolation(self._isolation))
+        self._pools = EnginePools(self._reactor, Isolation(self._isolation), warns=self._log.verbosity >= 1)
         return self._pools
 
     def lookup_helper(self) -> LookupHelper:
@@ -189,7 +190,7 @@ class LongLived:
         program = self._prepare(env)
         bounds, _ = self._within_limits()
         rules = [stage.rules for stage in self._stages if isinstance(stage, Access) and stage.rules]
-        return Checked(program, bounds, [one.path for one in rules])
+        return Checked(program, bounds, [one.path for one in rules], self._log)
 
     def _prepare(self, env: dict[bytes, bytes]) -> bytes:
         """Get ready for clients; return the path of the program.  Raises StageExit for what can never work."""

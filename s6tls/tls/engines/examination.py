@@ -24,13 +24,13 @@ def main(pickled: bytes) -> None:
     """Log what the files hold, or what is wrong with them."""
     with exits():
         parameters, credentials = pickle.loads(pickled)
-        _examine(parameters, credentials, lambda line: log(PROGRAM, "info", line))
+        _examine(parameters, credentials, True, lambda line: log(PROGRAM, "info", line))
 
 
-def _examine(parameters: TlsParameters, credentials: Credentials, tell: Callable[[str], object]) -> None:
+def _examine(parameters: TlsParameters, credentials: Credentials, warns: bool, tell: Callable[[str], object]) -> None:
     """Raises StageExit, as the start of a pool does."""
     engine.confine_and_load(parameters, credentials)
-    for odd in oddities(credentials):
+    for odd in oddities(credentials) if warns else ():
         log(PROGRAM, "warning", odd)
     for line in contents(credentials):
         tell(line)
@@ -43,16 +43,24 @@ class Examiner:
 
     gives_accounts = False
 
+    def __init__(self, warns: bool) -> None:
+        """With `warns`, it is also logged what is odd."""
+        self._warns = warns
+
     def prepare(self, parameters: TlsParameters) -> None:
         """Examine parameters.  Raises StageExit, once it is logged what is wrong."""
         credentials = parameters.paths.read()
         pid = fork()
         if pid == 0:
             with exits():
-                _examine(parameters, credentials, lambda line: os.write(1, f"{printable(line)}\n".encode()))
+                _examine(parameters, credentials, self._warns, _print)
         if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
             raise StageExit(PROGRAM, code)
 
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """There are no clients."""
         raise NotImplementedError
+
+
+def _print(line: str) -> None:
+    os.write(1, f"{printable(line)}\n".encode())

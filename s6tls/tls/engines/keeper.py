@@ -60,11 +60,11 @@ _RETRY_S = 0.2
 def main(pickled: bytes, number: int) -> None:
     """Load the credentials, then have children wait on the control socket until the server closes it."""
     with exits():
-        parameters, credentials, isolation = pickle.loads(pickled)
+        parameters, credentials, isolation, warns = pickle.loads(pickled)
         context = engine.confine_and_load(parameters, credentials)
-        for odd in oddities(credentials):
+        for odd in oddities(credentials) if warns else ():
             log(PROGRAM, "warning", odd)
-        later = list(expiries(credentials))
+        later = list(expiries(credentials)) if warns else []
         control = socket.socket(fileno=number)
         control.shutdown(socket.SHUT_WR)  # so the server knows that all is well; and nobody here has more to say to it
         _keep(control, context, parameters.options, isolation, later)

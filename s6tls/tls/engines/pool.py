@@ -83,14 +83,15 @@ class EnginePool(DescriptorSender):
         self._far.close()
 
 
-def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> EnginePool:
+def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation, warns: bool) -> EnginePool:
     """Start a pool's keeper and return the server's end of it.
 
-    The keeper says on stderr what is wrong with the parameters, and ends.  Raises OSError.
+    The keeper says on stderr what is wrong with the parameters, and ends.  With `warns`, it says also what is odd about
+    files that serve all the same.  Raises OSError.
     """
     ours, theirs = control_pair()
     try:
-        pid = fresh.start("s6tls.tls.engines.keeper", (parameters, credentials, isolation), theirs.fileno())
+        pid = fresh.start("s6tls.tls.engines.keeper", (parameters, credentials, isolation, warns), theirs.fileno())
     except OSError:
         ours.close()
         theirs.close()

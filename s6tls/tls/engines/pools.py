@@ -94,8 +94,9 @@ class EnginePools:
 
     gives_accounts = True
 
-    def __init__(self, reactor: Reactor, isolation: Isolation) -> None:
-        self._reactor, self._isolation = reactor, isolation
+    def __init__(self, reactor: Reactor, isolation: Isolation, warns: bool = True) -> None:
+        """With `warns`, what is odd about files that serve all the same is logged."""
+        self._reactor, self._isolation, self._warns = reactor, isolation, warns
         self._entries: dict[TlsParameters, _Entry] = {}
         self._keepers: dict[int, pool.EnginePool] = {}
         self._deaths = Deaths(PROGRAM, reactor.after)
@@ -228,7 +229,7 @@ class EnginePools:
         return last
 
     def _start(self, parameters: TlsParameters, read: _Reading) -> _Entry:
-        started = pool.start(parameters, read.credentials, self._isolation)
+        started = pool.start(parameters, read.credentials, self._isolation, self._warns)
         self._keepers[started.pid] = started
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
         entry = _Entry(parameters, started, watchdog, read.stamps, read.stable, _Digest.of(read.credentials))

@@ -302,6 +302,13 @@ def test_what_can_never_work(setup: Setup, what: str) -> None:
     assert re.search(message, checked.stderr.rstrip("\n")) and checked.stderr.count("\n") == 1, checked.stderr
 
 
+def test_warnings_are_not_for_who_wants_none(setup: Setup) -> None:
+    own(lambda: dated(-9 * DAY, -DAY))(setup)
+    options("-q")(setup)
+    for option in ("--check", "-1"):
+        assert start(setup.words, setup.env, setup.place, option).stderr == ""
+
+
 @pytest.mark.parametrize("what", WARNED)
 def test_what_works_but_not_for_long(setup: Setup, what: str) -> None:
     break_it, message = WARNED[what]
