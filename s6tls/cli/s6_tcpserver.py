@@ -18,7 +18,7 @@ from s6tls.cli.frame.status import Asked
 from s6tls.cli.s6_tcpserver_socketbinder import BACKLOG, backlog, bind, port_number
 from s6tls.posix.environment import initial_environment
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import BadIdentity
+from s6tls.posix.identity import BadIdentity, why_not
 from s6tls.stages.applyuidgid import ApplyUidGid
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import Image
@@ -96,7 +96,7 @@ def check_address(given: Given, family: str | None) -> None:
 
 
 def check(server: LongLived, env: dict[bytes, bytes]) -> int:
-    """Do what --check says; return the exit code.  Raises StageExit, Failure."""
+    """Do what --check says; return the exit code.  Raises StageExit."""
     from s6tls.cli import check
 
     return check.check(server, env)
@@ -148,7 +148,7 @@ def drop_privileges(stage: ApplyUidGid) -> dict[bytes, bytes]:
         try:
             image.identity.take()
         except (OSError, BadIdentity) as error:
-            raise Failure(ExitCode.SYSTEM, f"unable to drop privileges: {error}") from error
+            raise Failure(ExitCode.SYSTEM, f"unable to drop privileges: {why_not(error)}") from error
     return image.env
 
 

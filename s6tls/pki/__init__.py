@@ -21,6 +21,13 @@ class Kind(enum.Enum):
     OCSP = enum.auto()
 
 
+REMEDIES = {
+    Kind.MISSING: "put it there, or correct the path",
+    Kind.UNREADABLE: "see to its owner, its permissions and its kind",
+}
+"""What to do about a file as such."""
+
+
 class Unusable(Exception):
     """Something that a server cannot use: `what` it is, and `why`; the message says both."""
 

@@ -66,10 +66,10 @@ def of_weakness(reason: str) -> str:
 def _other(data: bytes, labels: Sequence[bytes], wanted: str) -> str:
     """Say what stands in a file instead of what is `wanted`; no label leads elsewhere if it is there, but damaged."""
     if not data.strip():
-        return "it is empty"
+        return f"it is empty: put the {wanted} there again"
     if _PKCS12.match(data):
         return f"it is a PKCS#12 archive: take the {wanted} out of it (openssl pkcs12)"
     if labels:
-        return f"there is no {wanted} in it, only this: {labels[0].decode()}"
+        return f"there is no {wanted} in it, only {labels[0].decode()}: name the file with the {wanted}"
     form = "what is in it is damaged" if _LABEL.search(data) or data[:1] == b"\x30" else "it is neither PEM nor DER"
     return f"{form}: put the {wanted} there again"

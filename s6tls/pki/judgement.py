@@ -21,6 +21,9 @@ from s6tls.pki.parsing import name_of, weakness
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of openssl/x509_vfy.h."""
 
+_UNREADABLE = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError)
+"""What the library raises for an extension that is not there, or does not parse."""
+
 
 class Oddity(NamedTuple):
     """One thing that is odd: `code` names its kind, `remedy` says what to do; `grave` is what clients refuse now."""
@@ -50,12 +53,12 @@ def of_certificate(certificate: x509.Certificate, times: Times) -> Iterator[Oddi
     """Yield what time has done to a certificate, or will do soon."""
     which = named(certificate)
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if ends < times.now:
+    if ends <= times.now:
         yield Oddity("certificate-expired", f"{which} has expired, on {ends:%Y-%m-%d}", "renew it", True)
     elif begins > times.now:
         message = f"{which} is not valid before {begins:%Y-%m-%d}"
         yield Oddity("certificate-not-yet-valid", message, "wait, or use another one", True)
-    elif ends - times.now < times.soon:
+    elif ends - times.now <= times.soon:
         yield Oddity("certificate-expires", f"{which} expires soon, on {ends:%Y-%m-%d}", "renew it", False)
 
 
@@ -127,7 +130,7 @@ def maker_of(crl: x509.CertificateRevocationList) -> str:
 
 def names_in(certificate: x509.Certificate) -> list[str]:
     """Return the host names and addresses that a certificate is for, as far as they parse."""
-    with contextlib.suppress(x509.ExtensionNotFound, ValueError):
+    with contextlib.suppress(*_UNREADABLE):
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = found.get_values_for_type(x509.DNSName)
         return [shown(name.encode()) for name in (*names, *map(str, found.get_values_for_type(x509.IPAddress)))]
@@ -150,7 +153,7 @@ def _issuer_of(certificate: x509.Certificate, others: Sequence[x509.Certificate]
 
 
 def _says_where_its_issuer_is(certificate: x509.Certificate) -> bool:
-    with contextlib.suppress(x509.ExtensionNotFound, ValueError):
+    with contextlib.suppress(*_UNREADABLE):
         access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
         return any(one.access_method == AuthorityInformationAccessOID.CA_ISSUERS for one in access)
     return False

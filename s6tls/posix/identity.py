@@ -20,6 +20,13 @@ class BadIdentity(Exception):
     """An id could not be taken for good."""
 
 
+def why_not(error: OSError | BadIdentity) -> str:
+    """Say why ids could not be taken, and what to do about it if only root can take them."""
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}: only root can take other ids"
+    return str(getattr(error, "strerror", None) or error)
+
+
 @dataclass(frozen=True)
 class Identity:
     """The ids to run under.  None leaves that id as it is; the supplementary groups are always replaced."""

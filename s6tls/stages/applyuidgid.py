@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import BadIdentity, Identity
+from s6tls.posix.identity import BadIdentity, Identity, why_not
 from s6tls.posix.process import fork
 from s6tls.stages.preparation import Preparation
 from s6tls.ucspi.image import Image, StageExit
@@ -30,8 +30,7 @@ def try_in_a_child(program: str, identity: Identity) -> None:
             try:
                 identity.take()
             except (OSError, BadIdentity) as error:
-                why = getattr(error, "strerror", None) or error
-                message = f"unable to drop privileges: {why}: start the server as root"
+                message = f"unable to drop privileges: {why_not(error)}"
                 raise StageExit(program, ExitCode.SYSTEM, message) from error
     if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
         raise StageExit(program, code)

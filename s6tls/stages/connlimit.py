@@ -12,6 +12,7 @@ from s6tls.accessrules import AddressError
 from s6tls.accessrules.keys import address_text, client_address
 from s6tls.accessrules.text import shown
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.stages.preparation import Preparation
 from s6tls.ucspi.image import ClientFailure, Image, StageExit
 from s6tls.ucspi.ledger import Client
 from s6tls.ucspi.rate import Rate
@@ -28,6 +29,13 @@ class ConnLimit:
     rates: RuleRates | None = None
     program: str = "s6-connlimit"
 
+    def prepare(self, preparation: Preparation) -> None:
+        """Read the limits that the environment has for all clients.  Raises StageExit (100) for one that is none."""
+        image = Image(preparation.env, [])
+        for name, read in ((b"TCPCONNRATE", self._rate), (b"TCPCONNMAX", self._number)):
+            if name in image.env:
+                read(image, name)
+
     def apply(self, image: Image) -> None:
         """Raise StageExit: 1 over a limit, 100 for a missing or invalid variable, or a rate that nobody can heed."""
         proto = image.env.get(b"PROTO")
@@ -43,14 +51,17 @@ class ConnLimit:
     def _check_rate(self, image: Image, proto: bytes) -> None:
         """The refusal has no message of its own: the rates tell of it, once a minute for all."""
         name = proto + b"CONNRATE"
-        try:
-            rate = Rate.parse(image.env[name])
-        except ValueError as error:
-            raise StageExit(self.program, ExitCode.USAGE, f"invalid {shown(name)}: {error}") from error
+        rate = self._rate(image, name)
         if self.rates is None:
             raise StageExit(self.program, ExitCode.USAGE, f"unable to heed {shown(name)} outside a long-lived server")
         if not self.rates.admit(self._client(image, proto), rate, image.rule):
             raise StageExit(self.program, ExitCode.DENIED)
+
+    def _rate(self, image: Image, name: bytes) -> Rate:
+        try:
+            return Rate.parse(self._value(image, name))
+        except ValueError as error:
+            raise StageExit(self.program, ExitCode.USAGE, f"invalid {shown(name)}: {error}") from error
 
     def _client(self, image: Image, proto: bytes) -> Client:
         try:

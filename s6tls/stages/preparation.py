@@ -75,7 +75,9 @@ def find_program(word: bytes, path: bytes | None) -> bytes:
             raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)}: make it executable (chmod +x)")
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        where = f": looked in PATH, which is {shown(path)}" if missing and b"/" not in word and path is not None else ""
-        message = f"unable to find the program {shown(word)}: {getattr(error, 'strerror', None) or error}{where}"
+        searched = f" (PATH is {shown(path)})" if b"/" not in word and path is not None else ""
+        remedy = f": install it, or correct its name{searched}" if missing else ""
+        why = getattr(error, "strerror", None) or error
+        message = f"unable to find the program {shown(word)}: {why}{remedy}"
         raise StageExit(SERVER, ExitCode.NOT_FOUND if missing else ExitCode.NOT_EXECUTABLE, message) from error
     return found

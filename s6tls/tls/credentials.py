@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from s6tls.accessrules.stamp import stamp_of
 from s6tls.accessrules.text import shown
-from s6tls.pki import Unusable, files
+from s6tls.pki import REMEDIES, Unusable, files
 from s6tls.pki.names import Named, named_in
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.identity import IdRange
@@ -318,7 +318,7 @@ def _stamp(variable: bytes, path: bytes) -> Stamp:
     try:
         return stamp_of(os.stat(path))
     except (OSError, ValueError) as error:
-        raise _refused(variable, path, files.unreadable(path, error)) from error
+        raise _refusal(variable, path, files.unreadable(path, error)) from error
 
 
 def _stamp_or_none(path: bytes) -> Stamp:
@@ -361,8 +361,9 @@ def _refusing(variable: bytes, path: bytes) -> Iterator[None]:
     try:
         yield
     except Unusable as error:
-        raise _refused(variable, path, error) from error
+        raise _refusal(variable, path, error) from error
 
 
-def _refused(variable: bytes, path: bytes, error: Unusable) -> StageExit:
-    return StageExit(PROGRAM, BAD_CONFIGURATION, f"unable to read {_called(variable, path)}: {error.why}")
+def _refusal(variable: bytes, path: bytes, unusable: Unusable) -> StageExit:
+    message = f"unable to read {_called(variable, path)}: {unusable.why}: {REMEDIES[unusable.kind]}"
+    return StageExit(PROGRAM, BAD_CONFIGURATION, message)

@@ -18,7 +18,7 @@ from typing import NoReturn
 from s6tls.accessrules.text import shown
 from s6tls.posix.descriptors import set_soft_limit, soft_limit
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import BadIdentity
+from s6tls.posix.identity import BadIdentity, why_not
 from s6tls.posix.process import RESETTABLE, default_signals, fork, search
 from s6tls.ucspi.image import SERVER, SHORTAGES, Image, Shortage, StageExit
 from s6tls.ucspi.log import log, log_exit
@@ -99,7 +99,7 @@ def _become(image: Image, program: bytes) -> NoReturn:
         try:
             image.identity.take()
         except (OSError, BadIdentity) as error:
-            raise StageExit(image.link, ExitCode.SYSTEM, f"unable to drop privileges: {error}") from error
+            raise StageExit(image.link, ExitCode.SYSTEM, f"unable to drop privileges: {why_not(error)}") from error
     try:
         os.execve(program, image.argv, image.env)
     except (OSError, ValueError) as error:

@@ -115,6 +115,17 @@ def self_signed(key: Key, subject: x509.Name | None = None) -> x509.Certificate:
     )
 
 
+def lasting(period: datetime.timedelta) -> Pair:
+    """A pair that is valid for so long from now on."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER)])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1).not_valid_before(
+        now - datetime.timedelta(days=1)
+    )
+    made = builder.not_valid_after(now + period).sign(key, hashes.SHA256())
+    return Pair(key_bytes(key), made.public_bytes(Encoding.PEM))
+
+
 def key_bytes(key: Key, der: bool = False, traditional: bool = False, password: bytes = b"") -> bytes:
     return key.private_bytes(
         Encoding.DER if der else Encoding.PEM,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, counted, silent
 from s6tls.audit.lint.findings import Finding, Severity
-from s6tls.pki import Kind, Unusable, files, judgement, parsing
+from s6tls.pki import REMEDIES, Kind, Unusable, files, judgement, parsing
 from s6tls.pki.judgement import Times
 from s6tls.pki.ocsp import staple
 from s6tls.pki.parsing import authorities, check_keypair, check_kinds, private_key, revocations
@@ -173,8 +173,8 @@ def _faulty(uses: Uses, error: Unusable) -> Finding:
 
 
 _FAULTS = {
-    Kind.MISSING: ("file-missing", "put it there, or correct the path"),
-    Kind.UNREADABLE: ("file-unreadable", "see to its owner, its permissions and its kind"),
+    Kind.MISSING: ("file-missing", REMEDIES[Kind.MISSING]),
+    Kind.UNREADABLE: ("file-unreadable", REMEDIES[Kind.UNREADABLE]),
     Kind.KEY: ("bad-key", "replace it by a PEM or DER key, RSA, ECDSA or Ed25519, without a password"),
     Kind.CERTIFICATE: ("bad-certificate", "replace it by PEM or DER certificates"),
     Kind.CRL: ("bad-crl", "replace it by PEM or DER revocation lists"),

@@ -23,7 +23,6 @@ from s6tls.posix.linux.libc import hide
 from s6tls.posix.process import default_signals, keep_from_programs, redirect_to_null
 from s6tls.posix.reactor import Reactor
 from s6tls.stages.access import Access
-from s6tls.stages.ipcaccess import IpcAccess
 from s6tls.stages.preparation import Preparation, Rereading, prepare
 from s6tls.ucspi import systemd
 from s6tls.ucspi.image import SERVER, Chain, StageExit
@@ -101,11 +100,12 @@ ISOLATION = Option(
 
 
 class Checked(NamedTuple):
-    """What a check has found: the program, the limits that hold, and the paths of the rule sets."""
+    """What a check has found: the program, the limits that hold, and the paths of the rule sets; `log` is for more."""
 
     program: bytes
     bounds: Limits
     rules: list[bytes]
+    log: Log
 
 
 class LongLived:
@@ -210,11 +210,12 @@ class LongLived:
 
     def check(self, env: dict[bytes, bytes]) -> Checked:
         """Do what `serve` does ahead of the first client, and serve nobody.  Raises StageExit as it does."""
+        silence_warnings(self._log.verbosity == 0)
         self._look_to_the_jail()
         program = self._prepare(env)
         bounds, _ = self._within_limits()
-        rules = [stage.rules for stage in self._stages if isinstance(stage, Access | IpcAccess) and stage.rules]
-        return Checked(program, bounds, [one.path for one in rules])
+        rules = [stage.rules for stage in self._stages if isinstance(stage, Access) and stage.rules]
+        return Checked(program, bounds, [one.path for one in rules], self._log)
 
     def _prepare(self, env: dict[bytes, bytes]) -> bytes:
         """Get ready for clients; return the path of the program.  Raises StageExit for what can never work."""

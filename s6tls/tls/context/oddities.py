@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Sequence
 
 from cryptography import x509
@@ -49,11 +48,8 @@ def expiries(credentials: Credentials) -> Iterator[tuple[float, str]]:
             ends = certificate.not_valid_after_utc
             for moment in (ends - now.soon, ends):
                 if moment > now.now:
-                    then = Times(moment + datetime.timedelta(seconds=1), now.soon)
-                    yield from (
-                        (then.now.timestamp(), f"{pair.chain.name}: {odd}")
-                        for odd in judgement.of_certificate(certificate, then)
-                    )
+                    odds = judgement.of_certificate(certificate, Times(moment, now.soon))
+                    yield from ((moment.timestamp(), f"{pair.chain.name}: {odd}") for odd in odds)
 
 
 def _for_list(crl: x509.CertificateRevocationList, times: Times) -> Times:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import BadIdentity
+from s6tls.posix.identity import BadIdentity, why_not
 from s6tls.posix.jail import Jail, Role, Unjailable, become
 from s6tls.posix.reactor import Reactor
 from s6tls.tls import delayed, variables
@@ -43,7 +43,7 @@ def confine_and_load(parameters: TlsParameters, credentials: Credentials) -> SSL
         try:
             become(parameters.identity, parameters.options.engine_uids)
         except (OSError, BadIdentity) as error:
-            raise StageExit(PROGRAM, SYSTEM, f"unable to drop privileges: {error}") from error
+            raise StageExit(PROGRAM, SYSTEM, f"unable to drop privileges: {why_not(error)}") from error
     try:
         return build(credentials, parameters.options)
     except Mismatch as error:

@@ -50,7 +50,7 @@ class Examiner:
         pid = fork()
         if pid == 0:
             with exits():
-                _examine(parameters, credentials, lambda line: os.write(1, f"{printable(line)}\n".encode()))
+                _examine(parameters, credentials, _print)
         if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
             raise StageExit(PROGRAM, code)
 
@@ -60,3 +60,7 @@ class Examiner:
     def submit(self, parameters: TlsParameters, fds: Descriptors, peer: str) -> Callable[[], int]:
         """There are no clients."""
         raise NotImplementedError
+
+
+def _print(line: str) -> None:
+    os.write(1, f"{printable(line)}\n".encode())

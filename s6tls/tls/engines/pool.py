@@ -104,7 +104,8 @@ class EnginePool(DescriptorSender):
 def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolation) -> EnginePool:
     """Start a pool's keeper and return the server's end of it.
 
-    The keeper says on stderr what is wrong with the parameters, and ends.  Raises OSError.
+    The keeper says on stderr what is wrong with the parameters, and ends, or what is odd about them.  Raises
+    OSError.
     """
     report, reporting = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     ours, theirs = control_pair()

@@ -166,7 +166,11 @@ REFUSED: dict[str, tuple[Break, int, str]] = {
     "no address": (address("localhost", "0"), 100, "invalid IP address: localhost"),
     "an option that is none": (options("--nosuch"), 100, "unrecognized option: --nosuch; try s6-tlsserver --help"),
     "no such program": (program("no-such-program"), 127, "unable to find the program no-such-program: No such file"),
-    "no such path": (program("./nowhere"), 127, "unable to find the program ./nowhere: No such file or directory$"),
+    "no such path": (
+        program("./nowhere"),
+        127,
+        "unable to find the program ./nowhere: No such file or directory: install",
+    ),
     "a program that is none": (program("/etc/passwd"), 126, r"/etc/passwd: Permission denied: make it executable"),
     "a directory for a program": (program("/"), 126, "unable to find the program /: Is a directory$"),
     "a program without TLS": (tcp("no-such-program"), 127, "unable to find the program no-such-program: "),
@@ -200,19 +204,33 @@ REFUSED: dict[str, tuple[Break, int, str]] = {
         111,
         "rules in r: Not a directory: -i reads a d",
     ),
+    "a limit that is none": (
+        both(variable("TCPCONNMAX", "x"), options("-e")),
+        100,
+        "s6-connlimit: .* invalid TCPCONNMAX$",
+    ),
+    "a rate that is none": (both(variable("TCPCONNRATE", "x"), options("-e")), 100, "invalid TCPCONNRATE: ."),
     "no envdir": (tcp("s6-envdir", "nosuch", "cat"), 111, "unable to envdir nosuch: No such file or directory$"),
     "no account": (tcp("s6-envuidgid", "nobody-at-all", "cat"), 1, "unknown user: nobody-at-all$"),
     # keys and certificates
     "no key": (unset("KEYFILE"), 96, "s6-tlsd-io: fatal: KEYFILE not set$"),
     "no certificate": (unset("CERTFILE"), 96, "CERTFILE not set$"),
     "only names, and none": (options("-k2"), 96, "no KEYFILE:name set$"),
-    "a key that is not there": (variable("KEYFILE", "nosuch"), 96, "read KEYFILE nosuch: No such file or directory$"),
-    "a directory for a key": (variable("KEYFILE", "."), 96, r"unable to read KEYFILE \.: Is a directory$"),
+    "a key that is not there": (
+        variable("KEYFILE", "nosuch"),
+        96,
+        "read KEYFILE nosuch: No such file or directory: put it",
+    ),
+    "a directory for a key": (variable("KEYFILE", "."), 96, r"unable to read KEYFILE \.: Is a directory: see"),
     "an encrypted key": (pair(lambda: ENCRYPTED), 96, r"read KEYFILE other\.key: it is encrypted, .* decrypt it"),
-    "a certificate for a key": (pair(lambda: pki.pair().chain), 96, "there is no private key in it, only this: CERT"),
+    "a certificate for a key": (
+        pair(lambda: pki.pair().chain),
+        96,
+        "no private key in it, only CERTIFICATE: name the file with the",
+    ),
     "a damaged key": (pair(lambda: b"x"), 96, r"KEYFILE other\.key: it is neither PEM nor DER: put the private key"),
     "a DSA key": (pair(lambda: pki.key_bytes(dsa.generate_private_key(1024))), 96, "neither RSA, ECDSA nor Ed25519: "),
-    "an empty certificate": (pair(None, lambda: b""), 96, r"unable to read CERTFILE other\.crt: it is empty$"),
+    "an empty certificate": (pair(None, lambda: b""), 96, r"unable to read CERTFILE other\.crt: it is empty: put the "),
     "half a certificate": (pair(None, lambda: pki.pair().chain[:99]), 96, "a certificate in it is cut short: copy the"),
     "another's key": (
         pair(lambda: pki.key_bytes(KEY)),
@@ -282,6 +300,13 @@ def test_what_can_never_work(setup: Setup, what: str) -> None:
     assert (checked.code, started.code) == (code, code), started.stderr
     assert checked.stderr == started.stderr
     assert re.search(message, checked.stderr.rstrip("\n")) and checked.stderr.count("\n") == 1, checked.stderr
+
+
+def test_warnings_are_not_for_who_wants_none(setup: Setup) -> None:
+    own(lambda: dated(-9 * DAY, -DAY))(setup)
+    options("-q")(setup)
+    for option in ("--check", "-1"):
+        assert start(setup.words, setup.env, setup.place, option).stderr == ""
 
 
 @pytest.mark.parametrize("what", WARNED)

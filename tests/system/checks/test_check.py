@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import socket
+import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from s6tls.accessrules import Rule
+from s6tls.accessrules.compile import compile_tree
 from tests.support import pki
 from tests.support.checks.starts import start
 from tests.support.rules import trees
+from tests.support.servers import BIN, PATIENCE
 
 
 @pytest.fixture
@@ -67,6 +71,15 @@ def test_what_is_wrong_with_rules_is_a_warning(env: dict[str, str], tmp_path: Pa
     assert checked.stderr.count("\n") == 3
 
 
+def test_rules_that_cannot_all_be_read(tmp_path: Path) -> None:
+    """The start opens them only, and so does not fail either."""
+    (tmp_path / "r").write_bytes(b"".join(struct.pack("<II", 2048, 2) for _ in range(256)) + bytes(16))
+    words = ["s6-tcpserver", "127.0.0.1", "0", "s6-tcpserver-access", "-H", "-x", "r", "cat"]
+    checked, started = (start(words, {}, tmp_path, option) for option in ("--check", "-1"))
+    assert (checked.code, started.code) == (0, None)
+    assert checked.stderr.startswith("s6-tcpserverd: warning: unable to read all rules in r: ")
+
+
 def test_rules_without_a_rule(tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
     words = ["s6-tcpserver", "127.0.0.1", "0", "s6-tcpserver-access", "-H", "-i", "rules", "cat"]
@@ -93,20 +106,41 @@ def test_it_takes_the_ids_of_the_server(env: dict[str, str], tmp_path: Path) -> 
     Path(env["KEYFILE"]).chmod(0o600)
     words = ["s6-tcpserver", "-u", "64001", "-g", "64001", "127.0.0.1", "0", "s6-tlsd", "/bin/cat"]
     checked = start(words, env, tmp_path, "--check")
-    assert (checked.code, checked.stderr) == (
-        96,
-        f"s6-tlsd-io: fatal: unable to read KEYFILE {env['KEYFILE']}: Permission denied\n",
-    )
+    why = "Permission denied: see to its owner, its permissions and its kind"
+    message = f"s6-tlsd-io: fatal: unable to read KEYFILE {env['KEYFILE']}: {why}\n"
+    assert (checked.code, checked.stderr) == (96, message)
     started = start(words, env, tmp_path, "-1")
     assert (started.code, started.stderr) == (checked.code, checked.stderr)
-    without_rights = start(
-        ["s6-tcpserver", "-u", "64001", "127.0.0.1", "0", "s6-applyuidgid", "-u", "5", "/bin/cat"],
-        {},
-        tmp_path,
-        "--check",
-    )
-    assert without_rights.code == 111
-    assert (
-        without_rights.stderr
-        == "s6-applyuidgid: fatal: unable to drop privileges: Operation not permitted: start the server as root\n"
-    )
+
+
+def test_ids_that_nobody_but_root_can_take(tmp_path: Path) -> None:
+    words = ["s6-tcpserver", "-u", "64001", "127.0.0.1", "0", "s6-applyuidgid", "-u", "5", "/bin/cat"]
+    checked = start(words, {}, tmp_path, "--check")
+    why = "unable to drop privileges: Operation not permitted: only root can take other ids"
+    assert (checked.code, checked.stderr) == (111, f"s6-applyuidgid: fatal: {why}\n")
+
+
+PAGE = (Path(__file__).parents[3] / "docs/s6-tlsserver.md").read_text()
+_EXAMPLE = re.compile(r"^    \$ (.*--check.*)\n((?:    (?!\$ ).*\n)*)", re.MULTILINE)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def test_the_page_shows_what_it_says(tmp_path: Path) -> None:
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj /CN=localhost"
+    words += " -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
+    subprocess.run(words.split(), cwd=tmp_path, check=True, capture_output=True)
+    trees.write_tree(bytes(tmp_path / "rules"), {b"ip4/127.0.0.0_8": Rule(True)})
+    compile_tree(os.fsencode(tmp_path / "rules.cdb"), os.fsencode(tmp_path / "rules"))
+    examples = _EXAMPLE.findall(PAGE)
+    assert len(examples) == 2
+    for command, shown in examples:
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=tmp_path,
+            env={"PATH": f"{BIN}:/usr/bin:/bin"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert _DATE.sub("DATE", done.stdout) == _DATE.sub("DATE", re.sub("^    ", "", shown, flags=re.MULTILINE))

@@ -185,7 +185,8 @@ def test_ids_of_the_program(site: Site, options: tuple[str, ...], expected: tupl
     [{}, {"UID": "1"}, {"UID": "x", "GID": "1"}, {"UID": "4294967295", "GID": "1"}, {"UID": "1", "GID": "-1"}],
 )
 def test_U_without_good_ids_runs_nothing(site: Site, given: Env) -> None:
-    with site.serve("echo", "ran", options=("-U",), env={**site.env, **given}) as server:
+    rules = site.compile({"ip4/127.0.0.1_32": allow(**given)})
+    with site.serve("echo", "ran", options=("-U", "-x", rules)) as server:
         assert peers.refused(server, peers.context(site.authority.file))
         server.wait_log("^s6-applyuidgid: fatal: .")
         server.wait_log(rf"{ENDED} 100 count [01]/40$")

@@ -190,7 +190,7 @@ def test_a_certificate_revoked_now_is_refused_now_ticket_or_not(site: Site, vers
 @pytest.mark.parametrize(
     ("contents", "complaint"),
     [
-        (None, r"unable to read CRLFILE \S+/crl: No such file or directory$"),
+        (None, r"unable to read CRLFILE \S+/crl: No such file or directory: put it there"),
         (b"no list", r"unable to read CRLFILE \S+/crl: ."),
         (pki.revocations(by="clients", days=-1), "handshake with .*: certificate verify failed: CRL has expired$"),
         (pki.revocations(by="others"), "handshake with .*: certificate verify failed: unable to get certificate CRL$"),

@@ -104,9 +104,9 @@ def test_engines_of_root_are_not_root(site: Site, named: str) -> None:
     ("name", "found"), [("TLS_UID", "user 0 and group 0"), ("TLS_GID", rf"user {TLS_UID} and group 0")]
 )
 def test_root_is_refused_as_an_engine(site: Site, name: str, found: str) -> None:
-    env = {**of(site.pair), "TLS_UID": str(TLS_UID), name: "0"}
-    with site.serve("cat", env=env) as server:
-        server.wait_log(f"^s6-tlsd-io: warning: engines run as {found} only with --allow-root-engine$")
+    rules = site.compile({"ip4/127.0.0.1_32": allow(**{name: "0"})})
+    env = {**of(site.pair), "TLS_UID": str(TLS_UID)}
+    with site.serve("cat", options=("-x", rules), env=env) as server:
         assert peers.refused(server, peers.context(site.authority.file))
         server.wait_log(f"^s6-tlsd-io: fatal: engines run as {found} only with --allow-root-engine$")
         server.wait_log(f"{ENDED} 96 count 0/40$")

@@ -54,7 +54,9 @@ def test_a_name_without_a_file_refuses_everybody_who_gets_it_from_a_rule(site: S
     by = lenient(site)
     with site.serve("cat", options=("-k1", "-x", rules), env=env) as server:
         assert peers.refused(server, by)
-        server.wait_log(f"^s6-tlsd-io: fatal: unable to read {variable} /nowhere: No such file or directory$")
+        server.wait_log(
+            f"^s6-tlsd-io: fatal: unable to read {variable} /nowhere: No such file or directory: put it there"
+        )
         assert shown(server, by, A, "127.0.0.2") == A
 
 

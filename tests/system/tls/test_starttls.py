@@ -225,8 +225,8 @@ def test_who_waits_and_with_what(site: Site) -> None:
 
 
 def test_without_a_key_no_program_starts(site: Site) -> None:
-    os.unlink(site.pair.key)
     with fused(site, *PROGRAM, "y") as server:
+        os.unlink(site.pair.key)
         assert server.exchange(b"EHLO me\r\n") == b""
         server.wait_log(r"end pid \d+ exitcode 96")
 

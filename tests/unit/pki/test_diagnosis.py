@@ -36,13 +36,16 @@ def openssh() -> bytes:
 
 ENCRYPTED = "it is encrypted, and nobody is there to give a server the password: decrypt it (openssl pkey)"
 KEYS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "it is empty"),
-    "blank": (lambda: b" \n", "it is empty"),
+    "empty": (lambda: b"", "it is empty: put the private key there again"),
+    "blank": (lambda: b" \n", "it is empty: put the private key there again"),
     "noise": (lambda: b"\0\xff" * 50, "it is neither PEM nor DER: put the private key there again"),
     "encrypted": (lambda: pki.key_bytes(KEY, password=b"x"), ENCRYPTED),
     "encrypted, old form": (lambda: pki.key_bytes(KEY, password=b"x", traditional=True), ENCRYPTED),
     "encrypted DER": (lambda: pki.key_bytes(KEY, password=b"x", der=True), ENCRYPTED),
-    "a certificate": (lambda: PAIR.chain, "there is no private key in it, only this: CERTIFICATE"),
+    "a certificate": (
+        lambda: PAIR.chain,
+        "there is no private key in it, only CERTIFICATE: name the file with the private key",
+    ),
     "cut": (lambda: PAIR.key[:60], "it is cut short: copy the whole file"),
     "damaged": (lambda: PAIR.key.replace(b"\nM", b"\nN"), "what is in it is damaged: put the private key there again"),
     "cut DER": (lambda: pki.key_bytes(KEY, der=True)[:-9], "what is in it is damaged: put the private key there again"),
@@ -51,9 +54,12 @@ KEYS: dict[str, tuple[Callable[[], bytes], str]] = {
     "DSA": (lambda: pki.key_bytes(dsa.generate_private_key(1024)), "neither RSA, ECDSA nor Ed25519: make one of these"),
 }
 CERTIFICATES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "it is empty"),
+    "empty": (lambda: b"", "it is empty: put the certificate there again"),
     "noise": (lambda: b"hello\n", "it is neither PEM nor DER: put the certificate there again"),
-    "a key": (lambda: PAIR.key, "there is no certificate in it, only this: EC PRIVATE KEY"),
+    "a key": (
+        lambda: PAIR.key,
+        "there is no certificate in it, only EC PRIVATE KEY: name the file with the certificate",
+    ),
     "cut": (lambda: PAIR.chain[:200], "a certificate in it is cut short: copy the whole file"),
     "the second cut": (lambda: PAIR.chain + PAIR.chain[:99], "a certificate in it is cut short: copy the whole file"),
     "damaged": (lambda: PAIR.chain.replace(b"M", b"N"), "what is in it is damaged: put the certificate there again"),
@@ -94,7 +100,7 @@ def test_what_the_library_finds_too_weak_otherwise() -> None:
 
 def test_authorities_and_lists() -> None:
     assert why(lambda: authorities(PAIR.key, "")).startswith("there is no certificate in it")
-    assert why(lambda: revocations(PAIR.chain, "")) == "there is no revocation list in it, only this: CERTIFICATE"
+    assert why(lambda: revocations(PAIR.chain, "")).startswith("there is no revocation list in it, only CERTIFICATE: ")
     assert why(lambda: revocations(pki.revocations()[:-9], "")).startswith("what is in it is damaged: ")
 
 

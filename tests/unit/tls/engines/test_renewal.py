@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 from dataclasses import replace
@@ -246,3 +247,21 @@ def test_a_response_that_runs_out_in_use_is_told_once(
 
     await_that(told)
     assert said == f"s6-tlsd-io: warning: OCSPFILE {file} has expired: it is left out\n"
+
+
+def test_a_certificate_that_runs_out_in_use_is_told_once(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parameters = with_files(tmp_path, pki.lasting(datetime.timedelta(seconds=2)))
+    server.connect(parameters)
+    said = ""
+
+    def told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return said.count("\n") >= 2
+
+    await_that(told)
+    begin = f"s6-tlsd-io: warning: CERTFILE {tmp_path}/server.crt: the certificate of CN=server.example"
+    soon, expired = said.splitlines()
+    assert soon.startswith(f"{begin} expires soon, on ") and expired.startswith(f"{begin} has expired, on ")
