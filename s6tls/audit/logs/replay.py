@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from s6tls.accessrules.keys import BY_NAME, address_text
 from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
-from s6tls.audit.core.networks import Family
+from s6tls.audit.core.networks import Family, key_order
 from s6tls.audit.core.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
@@ -120,9 +120,14 @@ class Replay:
             self.flipped += hits
         return before, after
 
+    def by_hits(self) -> list[tuple[bytes, int]]:
+        """Return the rules that have hits with these, most first; of equals, in the order of their networks."""
+        return sorted(self.rules.items(), key=lambda rule: (-rule[1], key_order(rule[0])))
+
     def unused(self) -> list[bytes]:
-        """Return the keys of the rules without a hit; a log cannot tell for rules by name."""
-        return [key for key in self._loaded.rules if key not in self.rules and not key.startswith(BY_NAME)]
+        """Return the keys of the rules without a hit, in order; a log cannot tell for rules by name."""
+        unused = [key for key in self._loaded.rules if key not in self.rules and not key.startswith(BY_NAME)]
+        return sorted(unused, key=key_order)
 
     def json(self) -> Json:
         """Return the answer as JSON has it."""
@@ -134,7 +139,7 @@ class Replay:
             "allow": self.verdicts["allow"],
             "deny": self.verdicts["deny"],
             "undecided": self.verdicts["notfound"],
-            "rules": {decoded(key): hits for key, hits in self.rules.most_common()},
+            "rules": {decoded(key): hits for key, hits in self.by_hits()},
             "unused": [decoded(key) for key in self.unused()],
             "undecided_clients": {address_text(packed).decode(): hits for packed, hits in self.undecided.items()},
         }

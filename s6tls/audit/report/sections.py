@@ -93,7 +93,9 @@ def _finding(finding: Finding) -> str:
         key = decoded(finding.rule)
         rule = f'<p><a href="#rules" data-rule="{escape(key)}"><code>{escape(printable(key))}</code></a></p>'
     message, remedy = escape(printable(finding.message)), escape(printable(finding.remedy))
-    return f'<li>{rule}<p>{message}.</p><p class="remedy">Remedy: {remedy}.</p></li>'
+    return (
+        f'<li>{rule}<p>{message}.</p><p class="remedy">Remedy: {remedy}{"" if remedy.endswith("?") else "."}</p></li>'
+    )
 
 
 def coverage(covered: Sequence[Coverage]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import decoded, shown
+from s6tls.audit.core.networks import key_order
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
 from s6tls.cli.accessrules.common import JSON, count, load, progress, refuse_overwriting, say_json
@@ -70,7 +71,7 @@ def body(argv: list[bytes]) -> int:
 
 def _made(format_: str, contents: LoadedRules, allow: bool, daemon: str) -> str:
     if format_ == "text":
-        return text.write(Entry(key, rule) for key, rule in contents.rules.items())
+        return text.write(Entry(key, contents.rules[key]) for key in sorted(contents.rules, key=key_order))
     if format_ == "cidr":
         return cidrlist.write(contents, allow=allow)
     if format_ == "haproxy":

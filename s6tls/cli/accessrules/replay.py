@@ -8,7 +8,7 @@ from s6tls.accessrules.keys import address_text
 from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.logs.replay import Replay
-from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, reading, say, say_json
+from s6tls.cli.accessrules.common import JSON, MOST_ROWS, TOP, Table, count, load, progress, reading, say, say_json
 from s6tls.cli.accessrules.logs import OPTIONS, open_log, tell_of_log
 from s6tls.cli.frame.options import Option, Synopsis
 from s6tls.posix.exitcodes import ExitCode
@@ -28,6 +28,7 @@ SYNOPSIS = Synopsis(
     (
         Option("", ("against",), "NEW", "list the clients that the rule set NEW decides on differently"),
         *OPTIONS,
+        TOP,
         JSON,
     ),
     "RULES LOG...",
@@ -38,6 +39,7 @@ def body(argv: list[bytes]) -> int:
     """Replay the logs; there is something to report when decisions flip."""
     given = SYNOPSIS.read_mixed(argv)
     (rules,), new = given.words, given.value("against")
+    most = given.number("top", MOST_ROWS)
     with progress() as tell:
         contents = load(rules, tell)
         against = None if new is None else load(new, tell)
@@ -54,11 +56,36 @@ def body(argv: list[bytes]) -> int:
     if given.flag("json"):
         say_json({**replay.json(), "logs": [_json(path, log) for path, log in logs]})
     else:
-        _tell(replay, contents)
+        _tell(replay, contents, most)
     return ExitCode.FINDINGS if replay.flipped else 0
 
 
-def _tell(replay: Replay, contents: LoadedRules) -> None:
+def _tell(replay: Replay, contents: LoadedRules, most: int) -> None:
+    def rule(key: bytes) -> tuple[str, str]:
+        return decoded(key), wording.summary(contents.rules[key])
+
+    def show(headings: tuple[str, ...], items: Collection[T], cells: Callable[[T], Iterable[object]]) -> None:
+        """Show a table, if it has rows, between blank lines."""
+        if items:
+            table = Table(*headings, right=[0] if headings[0] == "hits" else [], most=most)
+            table.add(items, cells)
+            table.show()
+            say("")
+
+    _tell_summary(replay)
+    say("")
+    show(("hits", "rule", "decision"), replay.by_hits(), lambda used: (used[1], *rule(used[0])))
+    show(("unused rule", "decision"), replay.unused(), rule)
+    show(
+        ("hits", "undecided client"),
+        replay.undecided.items(),
+        lambda client: (client[1], address_text(client[0]).decode()),
+    )
+    show(("hits", "client", "before", "after"), replay.flips, _flip)
+    _tell_summary(replay)
+
+
+def _tell_summary(replay: Replay) -> None:
     say(f"lines: {replay.lines:,}, {replay.unread:,} without an address")
     say(
         f"clients: {len(replay.clients):,}"
@@ -69,18 +96,6 @@ def _tell(replay: Replay, contents: LoadedRules) -> None:
     if replay.compares:
         say(f"flipped: {count(replay.flipped, 'hit')}")
 
-    def rule(key: bytes) -> tuple[str, str]:
-        return decoded(key), wording.summary(contents.rules[key])
-
-    _show(("hits", "rule", "decision"), replay.rules.most_common(), lambda used: (used[1], *rule(used[0])))
-    _show(("unused rule", "decision"), replay.unused(), rule)
-    _show(
-        ("hits", "undecided client"),
-        replay.undecided.items(),
-        lambda client: (client[1], address_text(client[0]).decode()),
-    )
-    _show(("hits", "client", "before", "after"), replay.flips, _flip)
-
 
 def _json(path: bytes, log: Log) -> Json:
     """Return what a log was taken for, None for an empty one."""
@@ -89,12 +104,3 @@ def _json(path: bytes, log: Log) -> Json:
 
 def _flip(flip: Flip) -> tuple[object, ...]:
     return flip.hits, flip.client, wording.summary(flip.before.rule), wording.summary(flip.after.rule)
-
-
-def _show(headings: tuple[str, ...], items: Collection[T], cells: Callable[[T], Iterable[object]]) -> None:
-    """Show a table, if it has rows, behind a blank line."""
-    if items:
-        say("")
-        table = Table(*headings, right=[0] if headings[0] == "hits" else [])
-        table.add(items, cells)
-        table.show()

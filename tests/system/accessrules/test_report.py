@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 
 COMMAND = ["s6-accessrules", "report"]
@@ -36,7 +35,7 @@ def test_findings_are_counted_and_no_failure(tree: str, tmp_path: Path) -> None:
     trees.write_tree(os.fsencode(tree), {b"ip4/10.0.0.1_8": Rule(True)})
     done = run([*COMMAND, "--json", tree, str(tmp_path / "page")])
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {"out": str(tmp_path / "page"), "rules": 3, "findings": 1}
+    assert answer(done) == {"out": str(tmp_path / "page"), "rules": 3, "findings": 1}
 
 
 def test_a_page_that_cannot_be_written(tree: str, tmp_path: Path) -> None:
