@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, silent
@@ -38,23 +39,22 @@ OPTIONS = (FORMAT, REGEX, FIELD, FORWARDED)
 
 def open_log(path: bytes, given: Given, progress: Progress = silent) -> Log:
     """Open a log as the options say.  Raises UsageError and OSError."""
+    try:
+        return opener(path, given)(progress=progress)
+    except ValueError as error:
+        raise UsageError(f"invalid value for --regex: {error}") from error
+
+
+def opener(path: bytes, given: Given) -> partial[Log]:
+    """Return what opens a log as the options say, in this process or another.  Raises UsageError."""
     format, expression = given.choice("format"), given.value("regex")
     field = given.value("field")
     if field is not None and (expression is not None or format not in (None, *WITH_FIELDS)):
         raise UsageError(f"--field is for {', '.join(WITH_FIELDS)}, not for {format or 'regex'}")
     if field is None and format == "columns":
         raise UsageError("--format=columns needs --field")
-    try:
-        return Log(
-            path,
-            format,
-            None if field is None else field.decode("utf-8", "surrogateescape"),
-            expression=expression,
-            forwarded=_forwarded(given),
-            progress=progress,
-        )
-    except ValueError as error:
-        raise UsageError(f"invalid value for --regex: {error}") from error
+    name = None if field is None else field.decode("utf-8", "surrogateescape")
+    return partial(Log, path, format, name, expression=expression, forwarded=_forwarded(given))
 
 
 def _forwarded(given: Given) -> int:

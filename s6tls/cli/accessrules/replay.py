@@ -7,27 +7,33 @@ from typing import TYPE_CHECKING, TypeVar
 from s6tls.accessrules.keys import address_text
 from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
+from s6tls.audit.logs import jobs
 from s6tls.audit.logs.replay import Replay
 from s6tls.cli.accessrules.common import JSON, MOST_ROWS, TOP, Table, count, load, progress, reading, say, say_json
-from s6tls.cli.accessrules.logs import OPTIONS, open_log, tell_of_log
-from s6tls.cli.frame.options import Option, Synopsis
+from s6tls.cli.accessrules.logs import OPTIONS, open_log, opener, tell_of_log
+from s6tls.cli.frame.options import Given, Option, Synopsis
 from s6tls.posix.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
+    from functools import partial
 
     from s6tls.audit.core.loaded import LoadedRules
+    from s6tls.audit.core.progress import Progress
     from s6tls.audit.core.wording import Json
     from s6tls.audit.logs.log import Log
     from s6tls.audit.logs.replay import Flip
 
 T = TypeVar("T")
 
+MOST_JOBS = 1024
+
 SYNOPSIS = Synopsis(
     "s6-accessrules replay",
     (
         Option("", ("against",), "NEW", "list the clients that the rule set NEW decides on differently"),
         *OPTIONS,
+        Option("", ("jobs",), "N", "read logs with N processes; 0 means one for each processor. Default: 1"),
         TOP,
         JSON,
     ),
@@ -44,12 +50,7 @@ def body(argv: list[bytes]) -> int:
         contents = load(rules, tell)
         against = None if new is None else load(new, tell)
         replay = Replay(contents, against, progress=tell)
-        logs = []
-        for path in given.rest:
-            with reading(path):
-                log = open_log(path, given, tell)
-                replay.read(log)
-            logs.append((path, log))
+        logs = _read(replay, given, tell)
         replay.finish()
     for path, log in logs:
         tell_of_log(SYNOPSIS.program, path, log)
@@ -58,6 +59,32 @@ def body(argv: list[bytes]) -> int:
     else:
         _tell(replay, contents, most)
     return ExitCode.FINDINGS if replay.flipped else 0
+
+
+def _read(replay: Replay, given: Given, tell: Progress) -> list[tuple[bytes, Log]]:
+    """Read all logs, and return each with its path."""
+    number = given.number("jobs", 1, 0, MOST_JOBS) or jobs.cores()
+    logs = []
+    for path in given.rest:
+        with reading(path):
+            log = open_log(path, given, tell)
+            if number == 1:
+                replay.read(log)
+        logs.append((path, log))
+    if number > 1:
+        _read_at_once(replay, logs, [opener(path, given) for path in given.rest], number)
+    return logs
+
+
+def _read_at_once(replay: Replay, logs: list[tuple[bytes, Log]], openers: list[partial[Log]], number: int) -> None:
+    try:
+        for _, hits in jobs.read([log for _, log in logs], openers, number):
+            replay.count(hits)
+    except jobs.Failed as failed:
+        with reading(logs[failed.log][0]):
+            raise failed.error from None
+    for _, log in logs:
+        replay.close(log)
 
 
 def _tell(replay: Replay, contents: LoadedRules, most: int) -> None:

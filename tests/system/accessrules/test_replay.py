@@ -179,7 +179,10 @@ def test_wrong_usage(rules: str, log: str, words: list[str], message: str) -> No
     assert stderr.startswith(f"{PROGRAM} {words[0]}: usage: {message}")
 
 
-@pytest.mark.parametrize("words", [["replay", "{rules}", "{log}"], ["explain", "{rules}", "--log={log}"]])
+@pytest.mark.parametrize(
+    "words",
+    [["replay", "{rules}", "{log}"], ["replay", "--jobs=2", "{rules}", "{log}"], ["explain", "{rules}", "--log={log}"]],
+)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
