@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import decoded, shown
+from s6tls.audit import intervals
 from s6tls.audit.core.networks import key_order
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
@@ -29,6 +30,7 @@ SYNOPSIS = Synopsis(
     "FORMAT RULES [OUT]",
 )
 FORMATS: dict[bytes, tuple[str, ...]] = {
+    **{name.encode(): () for name in intervals.FORMATS},
     b"text": (),
     b"tcprules": (),
     b"hosts": ("daemon",),
@@ -69,7 +71,9 @@ def body(argv: list[bytes]) -> int:
     return 0
 
 
-def _made(format_: str, contents: LoadedRules, allow: bool, daemon: str) -> str:
+def _made(format_: str, contents: LoadedRules, allow: bool, daemon: str) -> str | bytes:
+    if format_ in intervals.FORMATS:
+        return intervals.written(contents, format_)
     if format_ == "text":
         return text.write(Entry(key, contents.rules[key]) for key in sorted(contents.rules, key=key_order))
     if format_ == "cidr":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, silent
@@ -13,6 +14,10 @@ from s6tls.audit.logs.log import Log
 from s6tls.cli.accessrules.common import count, reading
 from s6tls.cli.frame.options import Given, Option, UsageError, number
 from s6tls.ucspi.log import log
+
+if TYPE_CHECKING:
+    from s6tls.audit.logs.tally import Tally
+    from s6tls.audit.sql import SqlLog
 
 FORMAT = Option(
     "",
@@ -57,6 +62,22 @@ def opener(path: bytes, given: Given) -> partial[Log]:
     return partial(Log, path, format, name, expression=expression, forwarded=_forwarded(given))
 
 
+def sql_log(pattern: bytes, given: Given, threads: int | None) -> SqlLog:
+    """Open the files of a pattern for DuckDB, as the options say.  Raises UsageError and LogError."""
+    from s6tls.audit.sql import FORMATS, SqlLog
+
+    format, expression, field = given.choice("format"), given.value("regex"), given.value("field")
+    if format not in (None, *FORMATS):
+        raise UsageError(f"--sql reads {', '.join(FORMATS)} and --regex, not {format}")
+    if field is not None and (expression is not None or format == "plain"):
+        raise UsageError("--field is for columns, not for lines")
+    name = None if field is None else field.decode("utf-8", "surrogateescape")
+    try:
+        return SqlLog(pattern, format, name, expression=expression, forwarded=_forwarded(given), threads=threads)
+    except ValueError as error:
+        raise UsageError(f"invalid value for --regex: {error}") from error
+
+
 def _forwarded(given: Given) -> int:
     value = given.value("forwarded", b"first")
     if value in (b"first", b"last"):
@@ -79,7 +100,7 @@ def addresses(program: str, path: bytes, given: Given) -> Iterator[bytes]:
     tell_of_log(program, path, read)
 
 
-def tell_of_log(program: str, path: bytes, read: Log) -> None:
+def tell_of_log(program: str, path: bytes, read: Tally) -> None:
     """Say what a log, which has been read, was taken for, and warn of lines without an address."""
     if read.unread:
         such = f', such as "{shown(read.sample)}"' if read.sample else ""

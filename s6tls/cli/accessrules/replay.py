@@ -10,12 +10,12 @@ from s6tls.audit.core import wording
 from s6tls.audit.logs import jobs
 from s6tls.audit.logs.replay import Replay
 from s6tls.cli.accessrules.common import JSON, MOST_ROWS, TOP, Table, count, load, progress, reading, say, say_json
-from s6tls.cli.accessrules.logs import OPTIONS, open_log, opener, tell_of_log
+from s6tls.cli.accessrules.logs import OPTIONS, open_log, opener, sql_log, tell_of_log
 from s6tls.cli.frame.options import Given, Option, Synopsis
 from s6tls.posix.exitcodes import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from functools import partial
 
     from s6tls.audit.core.loaded import LoadedRules
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from s6tls.audit.core.wording import Json
     from s6tls.audit.logs.log import Log
     from s6tls.audit.logs.replay import Flip
+    from s6tls.audit.logs.tally import Tally
 
 T = TypeVar("T")
 
@@ -33,6 +34,13 @@ SYNOPSIS = Synopsis(
     (
         Option("", ("against",), "NEW", "list the clients that the rule set NEW decides on differently"),
         *OPTIONS,
+        Option(
+            "",
+            ("sql",),
+            None,
+            "read logs with DuckDB: each LOG is a pattern such as `logs/*.parquet` for files of Parquet, CSV or JSON, "
+            "or of lines with `--format=plain` or `--regex`",
+        ),
         Option("", ("jobs",), "N", "read logs with N processes; 0 means one for each processor. Default: 1"),
         TOP,
         JSON,
@@ -61,9 +69,11 @@ def body(argv: list[bytes]) -> int:
     return ExitCode.FINDINGS if replay.flipped else 0
 
 
-def _read(replay: Replay, given: Given, tell: Progress) -> list[tuple[bytes, Log]]:
+def _read(replay: Replay, given: Given, tell: Progress) -> Sequence[tuple[bytes, Tally]]:
     """Read all logs, and return each with its path."""
     number = given.number("jobs", 1, 0, MOST_JOBS) or jobs.cores()
+    if given.flag("sql"):
+        return _queried(replay, given, number if given.flag("jobs") else None)
     logs = []
     for path in given.rest:
         with reading(path):
@@ -73,6 +83,17 @@ def _read(replay: Replay, given: Given, tell: Progress) -> list[tuple[bytes, Log
         logs.append((path, log))
     if number > 1:
         _read_at_once(replay, logs, [opener(path, given) for path in given.rest], number)
+    return logs
+
+
+def _queried(replay: Replay, given: Given, threads: int | None) -> list[tuple[bytes, Tally]]:
+    logs: list[tuple[bytes, Tally]] = []
+    for pattern in given.rest:
+        with reading(pattern):
+            log = sql_log(pattern, given, threads)
+            replay.count(log.hits())
+        replay.close(log)
+        logs.append((pattern, log))
     return logs
 
 
@@ -124,7 +145,7 @@ def _tell_summary(replay: Replay) -> None:
         say(f"flipped: {count(replay.flipped, 'hit')}")
 
 
-def _json(path: bytes, log: Log) -> Json:
+def _json(path: bytes, log: Tally) -> Json:
     """Return what a log was taken for, None for an empty one."""
     return {"path": decoded(path), "format": log.format or None, "lines": log.lines, "unread": log.unread}
 

@@ -18,8 +18,14 @@ from s6tls.posix.process import occupy_standard_descriptors
 from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log, log_exit
 
-_OF_AUDITS = {"PIL": "pillow", "rich": "rich", "zstandard": "zstandard"}
-"""What the extra `audit` has, by the names that are imported, and only where they are needed."""
+_EXTRAS = {
+    "PIL": ("pillow", "audit"),
+    "rich": ("rich", "audit"),
+    "zstandard": ("zstandard", "audit"),
+    "duckdb": ("duckdb", "sql"),
+    "pyarrow": ("pyarrow", "sql"),
+}
+"""By the names that are imported, and only where they are needed: packages, and the extras that have them."""
 
 
 class Failure(Exception):
@@ -83,5 +89,5 @@ def outcome(synopsis: Synopsis, body: Callable[[list[bytes]], int], argv: Sequen
 
 
 def _missing(error: ModuleNotFoundError) -> str:
-    package = str(error.name).partition(".")[0]
-    return f"{_OF_AUDITS[package]} is missing: install s6tls[audit]" if package in _OF_AUDITS else str(error)
+    package, extra = _EXTRAS.get(str(error.name).partition(".")[0], ("", ""))
+    return f"{package} is missing: install s6tls[{extra}]" if package else str(error)
