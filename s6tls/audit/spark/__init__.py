@@ -39,6 +39,5 @@ def _classified(lookup: Broadcast[Lookup], column: str, batches: Iterable[pa.Rec
     import pyarrow as pa
 
     for batch in batches:
-        verdicts, rules = lookup.value.decide(batch.column(column))
-        names = [*batch.schema.names, "verdict", "rule"]
-        yield pa.RecordBatch.from_arrays([*batch.columns, verdicts, rules], names=names)
+        added = lookup.value.decide(batch.column(column))
+        yield pa.RecordBatch.from_arrays([*batch.columns, *added], names=[*batch.schema.names, "verdict", "rule"])

@@ -69,10 +69,8 @@ class SqlLog(Tally):
         `field` names the column, or a path with dots into it; `expression` is a regular expression, for Python and for
         DuckDB (RE2), whose group ``client`` is the client in a line.  `forwarded` is the index of the client in a list.
 
-        Raises ValueError if the expression is none, LogError if the format is not known, and ModuleNotFoundError.
+        Raises ValueError if the expression is none, and LogError if the format is not known.
         """
-        import duckdb as duckdb
-
         super().__init__()
         self._path = _text(pattern)
         self._field, self._which, self._threads = field, forwarded, threads
@@ -86,7 +84,7 @@ class SqlLog(Tally):
     def hits(self) -> Iterator[tuple[bytes, int]]:
         """Yield addresses, packed, and how many lines or records have each; one may come more than once.
 
-        Raises LogError, also if there are lines and none has an address.
+        Raises LogError, also if there are lines and none has an address, and ModuleNotFoundError.
         """
         with _connection(self._threads) as connection:
             yield from self.addresses_of(starmap(self._client, self._counted(connection)))

@@ -1,6 +1,6 @@
-"""What needs no more than `pip install s6tls`, and what says that it needs s6tls[audit].
+"""What needs no more than `pip install s6tls`, and what says that it needs s6tls[audit] or s6tls[sql].
 
-Commands run with the packages of that extra out of reach.
+Commands run with the packages of these extras out of reach.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from s6tls.cli import s6_accessrules
 from tests.support.servers import PATH, PATIENCE
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-EXTRA = {requirement.partition(">=")[0] for requirement in PYPROJECT["optional-dependencies"]["audit"]}
+EXTRAS = PYPROJECT["optional-dependencies"]
+EXTRA = {requirement.partition(">=")[0] for name in ("audit", "sql") for requirement in EXTRAS[name]}
 MODULES = [name for name, owners in packages_distributions().items() if EXTRA & set(owners) and name.isidentifier()]
 LINES = b"192.0.2.7\n198.51.100.1\n"
 
@@ -63,12 +64,12 @@ def rules(run: Run, tmp_path: Path) -> Path:
     return tmp_path / "rules.cdb"
 
 
-def lacking(package: str, subcommand: str) -> str:
-    return f"s6-accessrules {subcommand}: fatal: unable to go on: {package} is missing: install s6tls[audit]\n"
+def lacking(package: str, subcommand: str, extra: str = "audit") -> str:
+    return f"s6-accessrules {subcommand}: fatal: unable to go on: {package} is missing: install s6tls[{extra}]\n"
 
 
 def test_the_extra_has_what_is_kept_away() -> None:
-    assert {"PIL", "rich", "zstandard"} <= set(MODULES)
+    assert {"PIL", "rich", "zstandard", "duckdb", "pyarrow"} <= set(MODULES)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,11 @@ def test_of_tables_only_those_on_a_terminal_need_it(run: Run, rules: Path) -> No
     with os.fdopen(ours), os.fdopen(theirs):
         done = run("s6-accessrules", "coverage", rules, stdout=theirs)
     assert (done.returncode, done.stderr) == (111, lacking("rich", "coverage"))
+
+
+def test_of_tables_of_intervals_only_csv_needs_none(run: Run, rules: Path) -> None:
+    assert run("s6-accessrules", "export", "csv", rules).stdout.startswith("family,first,last,verdict,rule\n")
+    done = run("s6-accessrules", "export", "arrow", rules)
+    assert (done.returncode, done.stderr) == (111, lacking("pyarrow", "export", "sql"))
+    done = run("s6-accessrules", "replay", "--sql", rules, "*.csv")
+    assert (done.returncode, done.stderr) == (111, lacking("duckdb", "replay", "sql"))

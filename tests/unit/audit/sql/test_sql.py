@@ -104,6 +104,14 @@ def test_what_cannot_be_read_says_why(
         list(SqlLog(os.fsencode(tmp_path / file), **options).hits())
 
 
+@pytest.mark.parametrize("expression", [b"(", b"(x)"])
+def test_what_is_no_expression(expression: bytes) -> None:
+    with pytest.raises(ValueError):
+        SqlLog(b"a", expression=expression)
+    with pytest.raises(LogError, match="UTF-8"):
+        SqlLog(b"\xff.csv")
+
+
 def test_nothing_is_fetched_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with pytest.raises(LogError, match="httpfs"):
