@@ -35,7 +35,6 @@ SYNOPSIS = Synopsis(
     "OLD NEW",
 )
 
-MOST_PREFIXES = 3
 _BATCH = 1000
 
 
@@ -114,7 +113,7 @@ def _tell(found: list[AnyDifference], more: More) -> None:
 def _row(difference: AnyDifference, more: More) -> list[object]:
     before, after = difference.before, difference.after
     return [
-        first_prefixes(difference) if isinstance(difference, Difference) else _name(difference),
+        difference.first_prefixes() if isinstance(difference, Difference) else _name(difference),
         difference.addresses,
         wording.summary(before.rule, before.key),
         wording.summary(after.rule, after.key),
@@ -125,10 +124,3 @@ def _row(difference: AnyDifference, more: More) -> list[object]:
 def _name(difference: OtherDifference) -> str:
     (name,) = difference.each_prefix()
     return f"{difference.family_name}/{name}"
-
-
-def first_prefixes(difference: Difference) -> str:
-    """Return the first prefixes of a difference, and how many more there are."""
-    words = " ".join(islice(difference.each_prefix(), MOST_PREFIXES))
-    more = difference.count_prefixes() - MOST_PREFIXES
-    return f"{words} … and {more:,} more" if more > 0 else words
