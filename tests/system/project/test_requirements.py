@@ -16,8 +16,9 @@ EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 LOCKS = {
     "run": [],
     "audit": ["audit"],
-    "test": ["audit", "test"],
-    "lowest": ["audit", "test"],
+    "sql": ["audit", "sql"],
+    "test": ["audit", "sql", "test"],
+    "lowest": ["audit", "sql", "test"],
     "fuzz": ["audit", "fuzz"],
 }
 
