@@ -62,7 +62,10 @@ def read(logs: Sequence[Log], reopen: Sequence[Callable[[], Log]], jobs: int) ->
     here = []
     for number, log in enumerate(logs):
         tasks = _tasks(number, log, reopen[number], jobs)
-        here += [] if tasks else [number]
+        if tasks:
+            log.clear()  # of what was looked at to tell its format
+        else:
+            here.append(number)
         for task in tasks:
             min(shares, key=lambda share: sum(task.size for task in share)).append(task)
     with contextlib.ExitStack() as stack:

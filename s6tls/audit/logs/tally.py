@@ -64,6 +64,10 @@ class Tally:
         self.unread += number
         self.sample = self.sample or word
 
+    def clear(self) -> None:
+        """Start counting anew."""
+        self.lines = self.unread = 0
+
     def add(self, other: Tally) -> None:
         """Count what another part of the log has come to, too."""
         self.lines += other.lines

@@ -130,10 +130,11 @@ def test_undecided_clients_and_unused_rules_are_no_failure(rules: str, log: str)
     assert found["undecided_clients"] and found["unused"] and "flips" not in found
 
 
-def test_several_logs_packed_and_on_stdin(rules: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", ["--jobs=1", "--jobs=2", "--jobs=0"])
+def test_several_logs_packed_and_on_stdin(rules: str, tmp_path: Path, jobs: str) -> None:
     (tmp_path / "a").write_bytes(gzip.compress(b"192.0.2.1\n"))
     (tmp_path / "b").write_bytes(zstandard.ZstdCompressor().compress(b'{"ip": "192.0.2.9"}\n'))
-    done = run([PROGRAM, "replay", "--json", rules, str(tmp_path / "a"), "-", str(tmp_path / "b")], given="::1\n")
+    done = run([PROGRAM, "replay", "--json", jobs, rules, str(tmp_path / "a"), "-", str(tmp_path / "b")], given="::1\n")
     found = answer(done)
     assert (found["lines"], found["allow"], found["deny"], found["undecided"]) == (3, 1, 1, 1)
 
