@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 from s6tls.cli import (
     s6_accessrules,
@@ -75,3 +77,10 @@ def said(words: Sequence[str | bytes], env: Mapping[str, str] | None = None) -> 
     done = run(words, env)
     assert done.stdout == ""
     return done.returncode, done.stderr
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return what a subcommand of s6-accessrules has said with --json, without the version of its form."""
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found.pop("version") == 1
+    return found

@@ -120,6 +120,19 @@ def family_name(key: bytes) -> bytes:
     return key.partition(b"/")[0]
 
 
+def key_order(key: bytes) -> tuple[str, int, int, bytes]:
+    """Return what keys are sorted by: networks by number, the wider first, all others by their texts behind them."""
+    family, name = split_key(key)
+    if family is not None:
+        try:
+            return family.value, *family.parse_name(name), key
+        except InexactName as error:
+            return family.value, *family.parse_name(error.exact.encode()), key
+        except AddressError:
+            pass
+    return "other", 0, 0, key
+
+
 class Network(NamedTuple):
     """A network, with the family that its number belongs to."""
 

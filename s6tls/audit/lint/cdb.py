@@ -1,7 +1,8 @@
-"""What only a cdb file shows: records that no lookup returns."""
+"""What only a cdb file shows: records that no lookup returns, and that it is another program's."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.cdbfile import records
@@ -11,6 +12,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _VERDICTS = (b"A", b"D")
+_TCPRULES = re.compile(rb"(?:D\0)?(?:\+[^\0]*\0)*")
+
+OF_TCPRULES = Finding(
+    "tcprules-cdb",
+    Severity.ERROR,
+    "is a cdb of tcprules, for tcpserver: servers here find no rule in it, and refuse all clients",
+    "make rules of it with s6-accessrules import",
+)
+
+
+def is_of_tcprules(descriptor: int) -> bool:
+    """Tell whether an open cdb has records, and each is as tcprules writes them, with no family in its key.
+
+    Raises OSError, or RuleSetError if a record is broken.
+    """
+    is_empty = True
+    for key, value in records(descriptor):
+        if b"/" in key or not _TCPRULES.fullmatch(value):
+            return False
+        is_empty = False
+    return not is_empty
 
 
 def findings(descriptor: int) -> Iterator[Finding]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.errors import refuse
+from s6tls.accessrules.cdb import CdbBackend
+from s6tls.accessrules.errors import RuleSetError, refuse
 from s6tls.audit.core.loaded import LoadedRules, opened
-from s6tls.audit.core.networks import Family
+from s6tls.audit.core.networks import Family, key_order
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.lint import cdb, effects, names, reach, tree
 from s6tls.audit.lint.findings import Finding, Severity
@@ -18,7 +19,6 @@ from s6tls.audit.lint.findings import Finding, Severity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from s6tls.accessrules.errors import RuleSetError
     from s6tls.accessrules.ruleset import AnyBackend
 
 
@@ -48,6 +48,8 @@ def examine(
 
     A rule that cannot be read is a finding, and is left out; with `strict` it raises.
     """
+    if isinstance(backend, CdbBackend) and _is_of_tcprules(backend):
+        return LoadedRules.of((), mode=backend.mode), [cdb.OF_TCPRULES]
     faults: dict[bytes, RuleSetError] = {}
     loaded = LoadedRules.read(backend, progress=progress, fault=refuse if strict else faults.setdefault)
     found = [*map(_fault, faults, faults.values())]
@@ -67,7 +69,7 @@ def examine(
         found += execs.findings(loaded, progress)
         found += keypairs.findings(loaded, days, progress)
     heavy = [finding for finding in found if finding.severity >= least]
-    return loaded, sorted(heavy, key=lambda finding: -finding.severity)
+    return loaded, _ordered(heavy)
 
 
 def of_loaded(loaded: LoadedRules, least: Severity = Severity.NOTE, progress: Progress = silent) -> Iterator[Finding]:
@@ -78,6 +80,19 @@ def of_loaded(loaded: LoadedRules, least: Severity = Severity.NOTE, progress: Pr
     yield from effects.findings(loaded)
     if partitions:
         yield from reach.findings(loaded, partitions)
+
+
+def _is_of_tcprules(backend: CdbBackend) -> bool:
+    try:
+        return cdb.is_of_tcprules(backend.descriptor)
+    except RuleSetError:  # what reads all rules tells of it
+        return False
+
+
+def _ordered(findings: list[Finding]) -> list[Finding]:
+    """Sort findings: the worst first, those of one kind together, and these in the order of their rules."""
+    kinds = {code: number for number, code in enumerate(dict.fromkeys(finding.code for finding in findings))}
+    return sorted(findings, key=lambda found: (-found.severity, kinds[found.code], key_order(found.rule or b"")))
 
 
 def _fault(key: bytes, error: RuleSetError) -> Finding:

@@ -36,6 +36,11 @@ class Columns:
     def __init__(self, field: str, which: int) -> None:
         self._field, self._which = field, which
 
+    @property
+    def is_numbered(self) -> bool:
+        """Tell whether the column is named by its number, so that no heading is needed."""
+        return number_of(self._field) is not None
+
     def read(self, chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
         """Yield the client of each line; a heading that names the column is none.  Raises LogError."""
         number = number_of(self._field)

@@ -63,10 +63,10 @@ class Expression:
     def __init__(self, pattern: bytes, which: int) -> None:
         """Raises ValueError if this is no regular expression with this group."""
         try:
-            self._search = re.compile(pattern).search
+            self._expression = re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(str(error)) from error
-        if "client" not in re.compile(pattern).groupindex:
+        if "client" not in self._expression.groupindex:
             raise ValueError("it has no group (?P<client>...)")
         self._which = which
 
@@ -76,7 +76,7 @@ class Expression:
             yield [self._client(line) for line in chunk.split(b"\n")]
 
     def _client(self, line: bytes) -> bytes:
-        found = self._search(line)
+        found = self._expression.search(line)
         return chosen(found["client"] or b"", self._which) if found else b""
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.logs import stream
 from s6tls.audit.logs.clients import FIRST, packed_or_none
@@ -14,22 +12,20 @@ from s6tls.audit.logs.formats import FORMATS, document, guessed, named, within_j
 from s6tls.audit.logs.jsonrecords import is_document
 from s6tls.audit.logs.lines import Expression
 from s6tls.audit.logs.stream import LogError
+from s6tls.audit.logs.tally import TEXTS, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from s6tls.audit.logs.lines import Reader
     from s6tls.audit.logs.times import Since
 
-TEXTS = 1 << 18
-"""How many different texts of addresses are counted before their counts are handed on."""
 
-
-class Log:
+class Log(Tally):
     """One log, to be read once.
 
-    `format` says what it was taken for; it is empty for an empty log.  When the log has been read, `lines` says how
-    many lines it has, `unread` how many of them have no address, and `sample` the first text that stood in the place
-    of one.
+    `format` is known from the start, and the counts when the log has been read.  `reader` is what reads its lines, None
+    for a log without any, or one that is a JSON document.
     """
 
     def __init__(
@@ -53,9 +49,9 @@ class Log:
         Raises ValueError if the expression is none, LogError if no format fits the log, or several do with different
         clients, and OSError.
         """
-        self.lines = 0
-        self.unread = 0
-        self.sample = b""
+        super().__init__()
+        self.path = path
+        self.reader: Reader | None = None
         self._progress = progress
         self._field, self._which = field, forwarded
         is_guess = format is None and expression is None
@@ -71,9 +67,13 @@ class Log:
         if since is not None:
             chunks = since.filtered(chunks)
         if expression is not None:
-            self.format, self._words = Expression.name, Expression(expression, forwarded).read(chunks)
+            self.reader = Expression(expression, forwarded)
+        elif format is None:
+            chunks = self._guess(chunks)
         else:
-            self.format, self._words = self._guess(chunks) if format is None else self._named(format, chunks)
+            chunks = self._name(format, chunks)
+        self.format = self.reader.name if self.reader else ""
+        self._words = self.reader.read(chunks) if self.reader else iter(())
 
     def addresses(self) -> Iterator[bytes]:
         """Yield the address of each line that has one, packed, in order.
@@ -81,7 +81,7 @@ class Log:
         Raises LogError, also if there are lines and none has an address, and OSError.
         """
         known: dict[bytes, bytes | None] = {}
-        for words in self._counted():
+        for words in self.counted(self._words):
             for word in words:
                 if word not in known:
                     if len(known) >= TEXTS:
@@ -89,68 +89,48 @@ class Log:
                     known[word] = packed_or_none(word)
                 packed = known[word]
                 if packed is None:
-                    self._pass_over(word, 1)
+                    self.pass_over(word, 1)
                 else:
                     yield packed
-        self._refuse_nothing()
+        self.refuse_nothing()
 
     def hits(self, texts: int = TEXTS) -> Iterator[tuple[bytes, int]]:
-        """Yield addresses, packed, and how many lines have them.
+        """Yield addresses, packed, and how many lines have them, as `hits_in` does.
 
-        In bounded memory: when more than `texts` different ones have been seen, counting starts anew, so that
-        an address may come more than once.  Raises LogError, also if there are lines and none has an address, and
-        OSError.
+        Raises LogError, also if there are lines and none has an address, and OSError.
         """
-        counter: Counter[bytes] = Counter()
-        for words in self._counted():
-            counter.update(words)
-            if len(counter) > texts:
-                yield from self._fold(counter)
-                counter.clear()
-        yield from self._fold(counter)
-        self._refuse_nothing()
+        yield from self.hits_in(self._words, texts)
+        self.refuse_nothing()
 
-    def _named(self, format: str, chunks: Iterator[bytes]) -> tuple[str, Iterator[list[bytes]]]:
-        reader = named(format, self._field, self._which)
+    def _name(self, format: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Take the format that is named, which may be one within JSON; return what is to be read in it."""
+        self.reader = named(format, self._field, self._which)
         first = next(chunks, None)
         if first is None:
-            return format, iter(())
-        reader = within_json(first, reader, self._field, self._which)
-        return reader.name, reader.read(chain([first], chunks))
+            return iter(())
+        self.reader = within_json(first, self.reader, self._field, self._which)
+        return chain([first], chunks)
 
-    def _guess(self, chunks: Iterator[bytes]) -> tuple[str, Iterator[list[bytes]]]:
-        """Read on until lines have a client in some format; those before count as lines without an address."""
+    def _guess(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Read on until lines have a client in some format; those before count as lines without an address.
+
+        Return what is to be read in that format.
+        """
         for chunk in chunks:
             few = chunk[: max(chunk.rfind(b"\n", 0, stream.HEAD), 0)] if len(chunk) > stream.HEAD else b""
             reader = (few and guessed(few, self._field, self._which)) or guessed(chunk, self._field, self._which)
             if reader is not None:
-                return reader.name, reader.read(chain([chunk], chunks))
+                self.reader = reader
+                return chain([chunk], chunks)
             self.lines += chunk.count(b"\n") + 1
             self.unread = self.lines
         if self.lines:
             tried = "json, csv, columns, w3c" if self._field is not None else ", ".join(FORMATS)
             raise LogError(f"no client in its lines, {self.lines:,} in all (tried {tried})")
-        return "", iter(())
+        return iter(())
 
-    def _counted(self) -> Iterator[list[bytes]]:
-        for words in self._words:
-            self.lines += len(words)
+    def counted(self, batches: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
+        """Do as a tally does, and tell of progress."""
+        for words in super().counted(batches):
             self._progress("lines read", self.lines)
             yield words
-
-    def _fold(self, counter: Counter[bytes]) -> Iterator[tuple[bytes, int]]:
-        for word, number in counter.items():
-            packed = packed_or_none(word)
-            if packed is None:
-                self._pass_over(word, number)
-            else:
-                yield packed, number
-
-    def _pass_over(self, word: bytes, number: int) -> None:
-        self.unread += number
-        self.sample = self.sample or word
-
-    def _refuse_nothing(self) -> None:
-        if 0 < self.lines == self.unread:
-            such = f'; "{shown(self.sample)}" is no address' if self.sample else ""
-            raise LogError(f"no client in its lines, {self.lines:,} in all, read as {self.format}{such}")

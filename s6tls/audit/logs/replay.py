@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from s6tls.accessrules.keys import BY_NAME, address_text
 from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
-from s6tls.audit.core.networks import Family
+from s6tls.audit.core.networks import Family, key_order
 from s6tls.audit.core.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.wording import Decided, Json
     from s6tls.audit.logs.log import Log
+    from s6tls.audit.logs.tally import Tally
 
 
 CLIENTS = 1 << 20
@@ -88,29 +91,37 @@ class Replay:
 
     def read(self, log: Log) -> None:
         """Read a log to its end.  Raises LogError and OSError."""
-        clients = self.clients
-        for packed, hits in log.hits():
-            if packed in clients:
-                clients[packed] += hits
-            elif len(clients) < self._most:
-                clients[packed] = hits
-            else:
-                self.beyond += hits
-                self._count(packed, hits)
+        self.count(log.hits())
+        self.close(log)
+
+    def close(self, log: Tally) -> None:
+        """Take down the lines of a log whose hits have been counted."""
         self.lines += log.lines
         self.unread += log.unread
+
+    def count(self, hits: Iterable[tuple[bytes, int]]) -> None:
+        """Count clients, packed, and how many lines each has."""
+        clients = self.clients
+        for packed, number in hits:
+            if packed in clients:
+                clients[packed] += number
+            elif len(clients) < self._most:
+                clients[packed] = number
+            else:
+                self.beyond += number
+                self._judge(packed, number)
 
     def finish(self) -> None:
         """Judge the clients, after the last log."""
         by_hits = sorted(self.clients.items(), key=lambda client: (-client[1], len(client[0]), client[0]))
         for packed, hits in counted(by_hits, "clients judged", self._progress):
-            before, after = self._count(packed, hits)
+            before, after = self._judge(packed, hits)
             if before.rule is None:
                 self.undecided[packed] = hits
             if after is not None and before.rule != after.rule:
                 self.flips.append(Flip(packed, hits, before, after))
 
-    def _count(self, packed: bytes, hits: int) -> tuple[Decided, Decided | None]:
+    def _judge(self, packed: bytes, hits: int) -> tuple[Decided, Decided | None]:
         before = self._loaded.decide(packed)
         self.verdicts[wording.verdict(before.rule)] += hits
         if before.key is not None:
@@ -120,9 +131,14 @@ class Replay:
             self.flipped += hits
         return before, after
 
+    def by_hits(self) -> list[tuple[bytes, int]]:
+        """Return the rules that have hits with these, most first; of equals, in the order of their networks."""
+        return sorted(self.rules.items(), key=lambda rule: (-rule[1], key_order(rule[0])))
+
     def unused(self) -> list[bytes]:
-        """Return the keys of the rules without a hit; a log cannot tell for rules by name."""
-        return [key for key in self._loaded.rules if key not in self.rules and not key.startswith(BY_NAME)]
+        """Return the keys of the rules without a hit, in order; a log cannot tell for rules by name."""
+        unused = [key for key in self._loaded.rules if key not in self.rules and not key.startswith(BY_NAME)]
+        return sorted(unused, key=key_order)
 
     def json(self) -> Json:
         """Return the answer as JSON has it."""
@@ -134,7 +150,7 @@ class Replay:
             "allow": self.verdicts["allow"],
             "deny": self.verdicts["deny"],
             "undecided": self.verdicts["notfound"],
-            "rules": {decoded(key): hits for key, hits in self.rules.most_common()},
+            "rules": {decoded(key): hits for key, hits in self.by_hits()},
             "unused": [decoded(key) for key in self.unused()],
             "undecided_clients": {address_text(packed).decode(): hits for packed, hits in self.undecided.items()},
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import zlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -41,6 +42,45 @@ def pieces(path: bytes, least: int = 1) -> Iterator[bytes]:
         if text := bytes(head).removeprefix(_UTF8_MARK):
             yield text if len(head) >= least or text.endswith(b"\n") else text + b"\n"
         yield from unpacked
+
+
+def plain_size(path: bytes) -> int | None:
+    """Return how many bytes a plain file has, None for anything else.  Raises OSError."""
+    status = None if path == b"-" else os.stat(path)
+    return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
+
+
+def is_packed(path: bytes) -> bool:
+    """Tell whether a file is one that is unpacked when it is read.  Raises OSError."""
+    with io.FileIO(os.fsdecode(path)) as file:
+        return file.read(4).startswith(tuple(_PACKED))
+
+
+def cuts(path: bytes, size: int, parts: int) -> list[int]:
+    """Return where a file of lines may be cut into about equal parts: where each begins, and last where it ends.
+
+    Raises OSError.
+    """
+    places = {0, size}
+    with io.FileIO(os.fsdecode(path)) as file:
+        for number in range(1, parts):
+            place = file.seek(size * number // parts)
+            while block := file.read(1 << 16):
+                found = block.find(b"\n")
+                place += len(block) if found < 0 else found + 1
+                if found >= 0:
+                    break
+            places.add(min(place, size))
+    return sorted(places)
+
+
+def part(path: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Yield what a file that is not packed holds between two places, a piece at a time.  Raises OSError."""
+    with io.FileIO(os.fsdecode(path)) as file:
+        at = file.seek(start)
+        while at < end and (block := file.read(min(_BLOCK, end - at))):
+            at += len(block)
+            yield block if start or at > len(block) else block.removeprefix(_UTF8_MARK)
 
 
 def line_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from s6tls.audit.core.networks import Family, split_key
 from s6tls.audit.core.partition import NO_RULE
 from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.picture import hilbert, palette
+from s6tls.audit.picture.labels import CHARACTER, Ground, Spot
 from s6tls.audit.picture.survey import Survey, plane, tiling
 from s6tls.audit.picture.treemap import Area, squarified
 
@@ -42,8 +43,6 @@ _HEIGHT = _TOP + _SIDE + _MARGIN
 _RIGHT = _MARGIN + _SIDE + 2 * _MARGIN
 _LEGEND_ROW = 19
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
-_CHARACTER = 0.58
-"""How wide a character is, about, to its font's size."""
 
 
 class Rectangle(NamedTuple):
@@ -165,17 +164,41 @@ def _draw_plane(internet: Plane, survey: Survey) -> Iterator[Shape]:
     places = [_place(block.number << 24, 8) for block in internet.blocks]
     for block, (x, y, width, height) in zip(internet.blocks, places, strict=True):
         yield Rectangle(Area(x, y, width, height), "", LINE, _block_title(block, survey))
-    fills = [survey.swatches[block.main_swatch].colour for block in internet.blocks]
-    for block, (x, y, _, _), fill in zip(internet.blocks, places, fills, strict=True):
-        yield Text(x + 4, y + 13, 11, str(block.number), "start", text_colour(fill), fill)
-    for number, label in _labels_of_wide_rules(internet, survey).items():
-        x, y, width, _ = places[number]
-        fill = fills[number]
-        yield Text(x + width / 2, y + 33, 10, label, "middle", text_colour(fill), fill)
-    for block, (x, y, width, _), fill in zip(internet.blocks, places, fills, strict=True):
+    yield from _draw_labels(internet, survey, places, Ground(square, internet.order, bytes(cells)))
+
+
+def _draw_labels(internet: Plane, survey: Survey, places: list[Area], ground: Ground) -> Iterator[Text]:
+    """Write into blocks what they are, where it hides nothing; a block's number, if need be, upon its cells."""
+    for block, (x, y, width, height) in zip(internet.blocks, places, strict=True):
+        number = str(block.number)
+        corners = [
+            Spot(left, top, anchor)
+            for top in (y + 13, y + height - 5)
+            for left, anchor in ((x + 4, "start"), (x + width - 4, "end"))
+        ]
+        placed = ground.place(number, 11, corners)
+        if placed is not None:
+            yield _label(number, 11, placed, survey)
+        else:
+            fill = survey.swatches[block.main_swatch].colour
+            yield Text(x + 4, y + 13, 11, number, "start", text_colour(fill))
+    wide = _labels_of_wide_rules(internet, survey)
+    for block, place in zip(internet.blocks, places, strict=True):
+        labels: list[tuple[str, int, tuple[int, ...]]] = []
+        if block.number in wide:
+            labels.append((wide[block.number], 10, (33, 24, 44)))
         if block.inside:
-            label = _label_of_narrow_rules(block, width)
-            yield Text(x + width / 2, y + 52, 9, label, "middle", text_colour(fill), fill)
+            labels.append((_label_of_narrow_rules(block, place.width), 9, (52, 60, 42, 32, 22, 12)))
+        for text, size, heights in labels:
+            placed = ground.place(text, size, [Spot(place.x + place.width / 2, place.y + y, "middle") for y in heights])
+            if placed is not None:
+                yield _label(text, size, placed, survey)
+
+
+def _label(text: str, size: int, placed: tuple[Spot, int], survey: Survey) -> Text:
+    spot, swatch = placed
+    fill = survey.swatches[swatch].colour
+    return Text(spot.x, spot.y, size, text, spot.anchor, text_colour(fill), fill)
 
 
 def _label_of_narrow_rules(block: Block, width: float) -> str:
@@ -297,7 +320,7 @@ def _rules(number: int) -> str:
 
 def _shortened(text: str, width: float, size: int, keep_end: bool = False) -> str:
     """Cut a text that would be wider than `width`, at its end or, of two that begin alike, at its start."""
-    most = max(2, int(width / (size * _CHARACTER)))
+    most = max(2, int(width / (size * CHARACTER)))
     if len(text) <= most:
         return text
     return _ELLIPSIS + text[1 - most :] if keep_end else text[: most - 1] + _ELLIPSIS

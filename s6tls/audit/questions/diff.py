@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, ClassVar
 
 from s6tls.accessrules.keys import BY_NAME, name_keys
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Range
     from s6tls.audit.core.wording import Json
+
+_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,12 @@ class Difference:
             middle = end >> free << free
             count += (middle - start).bit_count() + (end - middle).bit_count()
         return count
+
+    def first_prefixes(self) -> str:
+        """Return a few of the `prefixes`, for people, and how many more there are."""
+        words = " ".join(islice(self.each_prefix(), _FEW))
+        more = self.count_prefixes() - _FEW
+        return f"{words} … and {more:,} more" if more > 0 else words
 
     def json(self) -> Json:
         """Return the difference as JSON has it."""

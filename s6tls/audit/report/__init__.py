@@ -1,5 +1,5 @@
 """One page of HTML about a rule set."""
 
-from s6tls.audit.report.report import Report, report
+from s6tls.audit.report.report import Earlier, Report, report
 
-__all__ = ["report", "Report"]
+__all__ = ["report", "Report", "Earlier"]

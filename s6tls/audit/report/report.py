@@ -24,14 +24,18 @@ from s6tls.audit.core.progress import Progress, silent
 from s6tls.audit.lint.run import examine
 from s6tls.audit.picture import render, scenes
 from s6tls.audit.questions.coverage import coverage
+from s6tls.audit.questions.diff import Clients
 from s6tls.audit.report import sections
+from s6tls.audit.report.changes import changes, compared
+from s6tls.audit.report.hits import hits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from s6tls.accessrules.rule import Rule
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.lint.findings import Finding
+    from s6tls.audit.logs.replay import Replay
     from s6tls.audit.questions.coverage import Coverage
 
 
@@ -40,6 +44,7 @@ class Report:
     """A page about a rule set.
 
     `name` is that of its file, without directories, and `mode` its permissions; `rules` says how many there are.
+    `differences` are those from an earlier set, None without one.
     """
 
     name: str
@@ -47,19 +52,48 @@ class Report:
     rules: int
     findings: list[Finding]
     html: str
+    differences: int | None = None
 
 
-def report(path: str | bytes, *, progress: Progress = silent) -> Report:
+@dataclass(frozen=True)
+class Earlier:
+    """A rule set to compare with, and the path that it is from."""
+
+    path: str | bytes
+    rules: LoadedRules
+
+
+def report(
+    path: str | bytes,
+    *,
+    colour_by: str = "verdict",
+    against: Earlier | None = None,
+    replay: Callable[[LoadedRules], Replay] | None = None,
+    progress: Progress = silent,
+) -> Report:
     """Make a page about a rule set, in either form.
+
+    The map is coloured by one of `palette.COLOURINGS`.  With `against` the page says what has changed since that set;
+    with `replay`, which replays logs with the rules that it is given, what these have decided.
 
     The same rules under the same name make the same page.  Raises OSError or RuleSetError if a rule cannot be read.
     """
-    name = printable(decoded(os.path.basename(os.path.abspath(os.fsencode(path)))))
+    name = _name(path)
     with opened(path) as backend:
         loaded, findings = examine(path, backend, strict=True, progress=progress)
     covered = [coverage(loaded, family, progress) for family in Family]
     style, script = _packaged("style.css"), _packaged("report.js")
-    scene = scenes.scene(loaded, title=name, progress=progress)
+    scene = scenes.scene(loaded, colour_by, title=name, progress=progress)
+    replayed = None if replay is None else replay(loaded)
+    found = None if against is None else compared(against.rules, loaded, progress)
+    asked: dict[str, tuple[str, str]] = {}
+    if against is not None and found is not None:
+        clients = None if replayed is None else Clients()
+        if clients is not None and replayed is not None:
+            clients.add(replayed.clients.items())
+        asked["changes"] = ("Changes", changes(found, against.rules, loaded, _name(against.path), clients))
+    if replayed is not None:
+        asked["hits"] = ("Hits", hits(replayed, loaded))
     html = Template(_packaged("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'",
@@ -70,9 +104,18 @@ def report(path: str | bytes, *, progress: Progress = silent) -> Report:
         findings=sections.findings(findings),
         coverage=sections.coverage(covered),
         map=sections.map_of(render.svg(scene)),
-        data=_embedded(loaded, covered),
+        links="".join(f'<li><a href="#{section}">{title}</a></li>' for section, (title, _) in asked.items()),
+        asked="\n".join(sections.section(section, *text) for section, text in asked.items()),
+        order_by_hits='<option value="hits">by hits</option>' if replayed else "",
+        heading_of_hits='<th role="columnheader" scope="col" class="number">Hits</th>' if replayed else "",
+        data=_embedded(loaded, covered, replayed),
     )
-    return Report(name, loaded.mode, len(loaded.rules), findings, html)
+    mode = loaded.mode if against is None else loaded.mode & against.rules.mode
+    return Report(name, mode, len(loaded.rules), findings, html, None if found is None else len(found))
+
+
+def _name(path: str | bytes) -> str:
+    return printable(decoded(os.path.basename(os.path.abspath(os.fsencode(path)))))
 
 
 def _packaged(name: str) -> str:
@@ -84,11 +127,12 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _embedded(loaded: LoadedRules, covered: list[Coverage]) -> str:
+def _embedded(loaded: LoadedRules, covered: list[Coverage], replayed: Replay | None) -> str:
     """Return the rules as JSON for the script, fit to stand in a page.
 
     ``keys``, ``outcome`` (an index into ``outcomes``) and ``decided`` (digits; null in families without addresses) are
     parallel: networks in their order, then what is left.  ``opaque`` are the indexes of keys that are not UTF-8.
+    ``hits``, with logs only, are parallel, too.
     """
     keys: list[str] = []
     outcome: list[int] = []
@@ -101,13 +145,16 @@ def _embedded(loaded: LoadedRules, covered: list[Coverage]) -> str:
         keys.append(decoded(key))
         outcome.append(outcomes.setdefault(rule, len(outcomes)))
         decided.append(None if count is None else str(count))
-    data = {
+    data: dict[str, Any] = {
         "outcomes": [_outcome(rule) for rule in outcomes],
         "keys": keys,
         "outcome": outcome,
         "decided": decided,
         "opaque": opaque,
     }
+    if replayed is not None:
+        found = [(key, count) for key, _, count in _ordered(loaded, covered)]
+        data["hits"] = [None if count is None else replayed.rules[key] for key, count in found]
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 

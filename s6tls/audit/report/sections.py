@@ -48,7 +48,7 @@ def summary(loaded: LoadedRules, findings: Sequence[Finding]) -> str:
     ]
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{_number(rules)}{_number(allow)}{_number(rules - allow)}</tr>'
+        f'<tr><th scope="row">{escape(name)}</th>{number(rules)}{number(allow)}{number(rules - allow)}</tr>'
         for name, rules, allow in rows
     )
     table = (
@@ -88,12 +88,11 @@ def _kind(severity: Severity, code: str, items: list[Finding]) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    rule = ""
-    if finding.rule is not None:
-        key = decoded(finding.rule)
-        rule = f'<p><a href="#rules" data-rule="{escape(key)}"><code>{escape(printable(key))}</code></a></p>'
+    rule = "" if finding.rule is None else f"<p>{rule_link(finding.rule)}</p>"
     message, remedy = escape(printable(finding.message)), escape(printable(finding.remedy))
-    return f'<li>{rule}<p>{message}.</p><p class="remedy">Remedy: {remedy}.</p></li>'
+    return (
+        f'<li>{rule}<p>{message}.</p><p class="remedy">Remedy: {remedy}{"" if remedy.endswith("?") else "."}</p></li>'
+    )
 
 
 def coverage(covered: Sequence[Coverage]) -> str:
@@ -113,7 +112,7 @@ def _coverage(found: Coverage) -> str:
         rows += (
             '<tr><th scope="row"><svg class="bar key" viewBox="0 0 10 10" aria-hidden="true">'
             f'<rect class="{word}-bar" width="10" height="10"/></svg>{word}</th>'
-            f'{_number(count)}<td class="number share">{escape(share(count, size))}</td></tr>'
+            f'{number(count)}<td class="number share">{escape(share(count, size))}</td></tr>'
         )
     said = ", ".join(f"{word} {share(count, size)}" for word, count in counts.items())
     idle = sum(not count for count in found.rules.values())
@@ -128,11 +127,27 @@ def _coverage(found: Coverage) -> str:
     )
 
 
-def map_of(svg: str) -> str:
+def map_of(svg: str, label: str = "Map of the address space") -> str:
     """Return a map in a frame that scrolls where there is little room."""
-    return f'<div class="scroll" role="region" aria-label="Map of the address space" tabindex="0">{svg}</div>'
+    return f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">{svg}</div>'
 
 
-def _number(count: int) -> str:
-    """Return a cell whose number may be broken between its groups of digits."""
-    return f'<td class="number">{f"{count:,}".replace(",", ",<wbr>")}</td>'
+def section(name: str, title: str, body: str) -> str:
+    """Return a section of the page, to which ``#name`` leads."""
+    return (
+        f'<section id="{name}" aria-labelledby="{name}-heading">\n<h2 id="{name}-heading">{title}</h2>\n'
+        f"{body}\n</section>"
+    )
+
+
+def rule_link(key: bytes) -> str:
+    """Return the key of a rule, which leads to its row in the table."""
+    text = decoded(key)
+    return f'<a href="#rules" data-rule="{escape(text)}"><code>{escape(printable(text))}</code></a>'
+
+
+def number(count: int | None, label: str = "") -> str:
+    """Return a cell whose number may be broken between its groups of digits; `label` is shown on narrow screens."""
+    shown = "-" if count is None else f"{count:,}".replace(",", ",<wbr>")
+    data = f' data-label="{label}"' if label else ""
+    return f'<td class="number"{data}>{shown}</td>'

@@ -10,10 +10,12 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+import textwrap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
-from itertools import islice
-from typing import Any, TypeVar
+from itertools import islice, zip_longest
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from s6tls.accessrules.atomic import replace_atomically
 from s6tls.accessrules.deferred_signals import DeferredSignals, Interrupted
@@ -25,13 +27,27 @@ from s6tls.cli.frame.options import Option, UsageError
 from s6tls.cli.frame.program import Failure, unable_to
 from s6tls.posix.exitcodes import ExitCode
 
+if TYPE_CHECKING:
+    from s6tls.audit.core.wording import Json
+
 JSON = Option("", ("json",), None, "answer in JSON")
+
+TOP = Option("", ("top",), "N", "show no more than the first N rows of each table. Default: 1000; JSON has all rows")
+
+JSON_VERSION = 1
+"""Changes with the next change to the form of an answer that its readers would notice."""
+
+MOST_EXACT = 1 << 53
+"""Many readers of JSON take numbers for doubles, which are exact up to here."""
 
 MOST_ROWS = 1000
 """A table shows no more rows than these, and says how many more there are."""
 
-_WIDEST = 200
-"""Of a longer cell in plain columns the others of its column do not take the width."""
+WIDTH = 120
+"""Plain columns are no wider together than this many characters, as far as numbers let them."""
+
+_NARROWEST = 10
+_GAP = 2
 
 _UNBOUNDED = 1 << 20
 
@@ -114,10 +130,23 @@ def say(text: str) -> None:
     sys.stdout.write(f"{printable(text)}\n")
 
 
-def say_json(value: Any) -> None:
-    """Write a value to stdout as one line of JSON."""
-    json.dump(value, sys.stdout)
-    sys.stdout.write("\n")
+def say_json(answer: Json) -> None:
+    """Write an answer to stdout as `json_line` has it."""
+    sys.stdout.write(json_line(answer) + "\n")
+
+
+def json_line(answer: Json) -> str:
+    """Return an answer as one line of JSON, with the version of its form in front."""
+    return json.dumps({"version": JSON_VERSION, **portable(answer)})
+
+
+def portable(value: Any) -> Any:
+    """Return a value for JSON in which numbers over `MOST_EXACT` are strings of their digits."""
+    if isinstance(value, dict):
+        return {name: portable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [portable(item) for item in value]
+    return str(value) if isinstance(value, int) and value > MOST_EXACT else value
 
 
 def count(number: int, what: str) -> str:
@@ -129,17 +158,28 @@ def count(number: int, what: str) -> str:
 class Table:
     """Rows under headings: drawn by `rich` on a terminal, else in plain columns."""
 
-    def __init__(self, *headings: str, right: Collection[int] = ()) -> None:
-        """`right` are the numbers of the columns that are aligned to the right."""
+    def __init__(
+        self,
+        *headings: str,
+        right: Collection[int] = (),
+        most: int = MOST_ROWS,
+        colours: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`right` are the numbers of the columns that are aligned to the right; only the first `most` rows are shown.
+
+        `colours` are those of cells with these texts, on a terminal.
+        """
         self._headings = headings
         self._right = right
+        self._most = most
+        self._colours = colours
         self._rows: list[list[str]] = []
         self._more = 0
 
     def add(self, items: Collection[T], cells: Callable[[T], Iterable[object]]) -> None:
-        """Add a row for each of the first `MOST_ROWS` items.  None is shown as ``-``, numbers in groups of digits."""
-        self._rows += [[_cell(cell) for cell in cells(item)] for item in islice(items, MOST_ROWS)]
-        self._more += max(0, len(items) - MOST_ROWS)
+        """Add a row for each item, up to `most`.  None is shown as ``-``, numbers in groups of digits."""
+        self._rows += [[_cell(cell) for cell in cells(item)] for item in islice(items, self._most)]
+        self._more += max(0, len(items) - self._most)
 
     def show(self) -> None:
         """Write the table to stdout; without rows, nothing."""
@@ -161,31 +201,54 @@ class Table:
         from rich.text import Text
 
         console = Console()
+        rows = [[Text(cell, self._colours.get(cell, "")) for cell in row] for row in self._rows]
         table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for number, heading in enumerate(self._headings):
             table.add_column(heading, justify="right" if number in self._right else "left")
-        for row in self._rows:
-            table.add_row(*map(Text, row))
+        for row in rows:
+            table.add_row(*row)
         if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum > console.width:
             table = RichTable.grid(padding=(0, 2))
             table.add_column(no_wrap=True, style="bold")
             table.add_column(overflow="fold")
-            for row in self._rows:
+            for row in rows:
                 if table.row_count:
                     table.add_row()
                 for heading, cell in zip(self._headings, row, strict=True):
-                    table.add_row(heading, Text(cell))
+                    table.add_row(heading, cell)
         console.print(table)
 
     def _write(self) -> None:
         rows = [list(self._headings), *self._rows]
-        widths = [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
+        widths = self._widths(rows)
         for row in rows:
-            cells = [
-                cell.rjust(width) if number in self._right else cell.ljust(width)
-                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            sys.stdout.write("  ".join(cells).rstrip() + "\n")
+            wrapped = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+            for line in zip_longest(*wrapped, fillvalue=""):
+                cells = [
+                    part.rjust(width) if number in self._right else part.ljust(width)
+                    for number, (part, width) in enumerate(zip(line, widths, strict=True))
+                ]
+                sys.stdout.write((" " * _GAP).join(cells).rstrip() + "\n")
+
+    def _widths(self, rows: list[list[str]]) -> list[int]:
+        """Return the widths of the columns: those of text so narrow that all fit, through words only if need be."""
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        wanted = [max(map(len, column)) for column in columns]
+        words = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
+        room = WIDTH - _GAP * (len(columns) - 1)
+        for least in (words, [_NARROWEST] * len(columns)):
+            for widest in range(WIDTH, 0, -1):
+                widths = [
+                    width if number in self._right else min(width, max(widest, least[number]))
+                    for number, width in enumerate(wanted)
+                ]
+                if sum(widths) <= room:
+                    return widths
+        return widths
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    return textwrap.wrap(cell, width, break_on_hyphens=False) if len(cell) > width else [cell]
 
 
 def _cell(value: object) -> str:

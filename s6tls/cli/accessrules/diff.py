@@ -7,12 +7,10 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.core.networks import Family
-from s6tls.audit.core.wording import Decided
 from s6tls.audit.questions.diff import Clients, Difference, OtherDifference, differences, other_differences
-from s6tls.cli.accessrules.common import JSON, Table, count, load, progress, reading, say
+from s6tls.cli.accessrules.common import JSON, JSON_VERSION, Table, count, load, portable, progress, reading, say
 from s6tls.cli.accessrules.logs import OPTIONS, open_log, refuse_without_log, tell_of_log
 from s6tls.cli.frame.options import Given, Option, Synopsis
 from s6tls.posix.exitcodes import ExitCode
@@ -37,7 +35,6 @@ SYNOPSIS = Synopsis(
     "OLD NEW",
 )
 
-MOST_PREFIXES = 3
 _BATCH = 1000
 
 
@@ -81,6 +78,7 @@ def _clients(given: Given, tell: Progress) -> Clients:
 def _write_json(found: list[AnyDifference], more: More) -> None:
     """Write what `say_json` would write, but piece by piece: it may be more than memory holds."""
     write = sys.stdout.write
+    write(f'{{"version": {JSON_VERSION}, "differences": ')
     separator = "["
     for difference in found:
         write(f'{separator}{{"family": {json.dumps(difference.family_name)}, "prefixes": [')
@@ -89,16 +87,16 @@ def _write_json(found: list[AnyDifference], more: More) -> None:
         while batch := list(islice(names, _BATCH)):
             write(comma + json.dumps(batch)[1:-1])
             comma = ", "
-        write("], " + json.dumps({**difference.details(), **more(difference)})[1:])
+        write("], " + json.dumps(portable({**difference.details(), **more(difference)}))[1:])
         separator = ", "
-    write("]\n" if found else "[]\n")
+    write("]}\n" if found else "[]}\n")
 
 
 def _tell(found: list[AnyDifference], more: More) -> None:
     if not found:
         say("no differences")
         return
-    headings = ["prefixes", "addresses", "before", "rule", "after", "rule", *more(found[0])]
+    headings = ["prefixes", "addresses", "before", "after", *more(found[0])]
     numbers = [column for column, heading in enumerate(headings) if heading in ("addresses", "clients", "hits")]
     table = Table(*headings, right=numbers)
     table.add(found, lambda difference: _row(difference, more))
@@ -115,12 +113,10 @@ def _tell(found: list[AnyDifference], more: More) -> None:
 def _row(difference: AnyDifference, more: More) -> list[object]:
     before, after = difference.before, difference.after
     return [
-        first_prefixes(difference) if isinstance(difference, Difference) else _name(difference),
+        difference.first_prefixes() if isinstance(difference, Difference) else _name(difference),
         difference.addresses,
-        wording.summary(before.rule),
-        _key(before),
-        wording.summary(after.rule),
-        _key(after),
+        wording.summary(before.rule, before.key),
+        wording.summary(after.rule, after.key),
         *more(difference).values(),
     ]
 
@@ -128,14 +124,3 @@ def _row(difference: AnyDifference, more: More) -> list[object]:
 def _name(difference: OtherDifference) -> str:
     (name,) = difference.each_prefix()
     return f"{difference.family_name}/{name}"
-
-
-def first_prefixes(difference: Difference) -> str:
-    """Return the first prefixes of a difference, and how many more there are."""
-    words = " ".join(islice(difference.each_prefix(), MOST_PREFIXES))
-    more = difference.count_prefixes() - MOST_PREFIXES
-    return f"{words} … and {more:,} more" if more > 0 else words
-
-
-def _key(decided: Decided) -> str | None:
-    return None if decided.key is None else decoded(decided.key)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import decoded, shown
+from s6tls.audit import intervals
+from s6tls.audit.core.networks import key_order
 from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
 from s6tls.audit.formats.entries import Entry, Unsayable
 from s6tls.cli.accessrules import nft
@@ -32,6 +34,7 @@ SYNOPSIS = Synopsis(
     "FORMAT RULES [OUT]",
 )
 FORMATS: dict[bytes, tuple[str, ...]] = {
+    **{name.encode(): () for name in intervals.FORMATS},
     b"text": (),
     b"tcprules": (),
     b"hosts": ("daemon",),
@@ -60,7 +63,7 @@ def body(argv: list[bytes]) -> int:
         contents = load(rules, tell)
     try:
         if wanted is not None:
-            made = nft.commands(wanted, contents, given)
+            made: str | bytes = nft.commands(wanted, contents, given)
         else:
             made = _made(format_, contents, allow, daemon)
     except Unsayable as unsayable:
@@ -77,9 +80,11 @@ def body(argv: list[bytes]) -> int:
     return 0
 
 
-def _made(format_: str, contents: LoadedRules, allow: bool, daemon: str) -> str:
+def _made(format_: str, contents: LoadedRules, allow: bool, daemon: str) -> str | bytes:
+    if format_ in intervals.FORMATS:
+        return intervals.written(contents, format_)
     if format_ == "text":
-        return text.write(Entry(key, rule) for key, rule in contents.rules.items())
+        return text.write(Entry(key, contents.rules[key]) for key in sorted(contents.rules, key=key_order))
     if format_ == "cidr":
         return cidrlist.write(contents, allow=allow)
     if format_ == "haproxy":

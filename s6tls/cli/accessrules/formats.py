@@ -61,13 +61,14 @@ def located(fault: Diagnostic, paths: list[bytes]) -> Json:
     return {"file": decoded(paths[fault.file]), "line": fault.line, "message": fault.message}
 
 
-def write_text(text: str, out: bytes | None, widest: int) -> None:
+def write_text(text: str | bytes, out: bytes | None, widest: int) -> None:
     """Write a text to a file as `write_whole` does, or without one to stdout.  Raises Failure."""
+    contents = text if isinstance(text, bytes) else text.encode()
     if out is None:
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(contents)
     else:
-        write_whole(out, text.encode(), widest)
+        write_whole(out, contents, widest)
 
 
 def daemon_name(given: Given) -> str | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from s6tls.audit.lint.findings import Finding
 
 _DAYS = 30
+_COLOURS = {Severity.ERROR.word: "bold red", Severity.WARNING.word: "yellow", Severity.NOTE.word: "cyan"}
 SYNOPSIS = Synopsis(
     "s6-accessrules lint",
     (
@@ -49,14 +50,14 @@ def body(argv: list[bytes]) -> int:
     with reading(rules), progress() as tell:
         findings = lint(rules, least=least, days=days if given.flag("files") else None, progress=tell)
     if given.flag("json"):
-        say_json([finding.json() for finding in findings])
+        say_json({"findings": [finding.json() for finding in findings]})
     else:
         _tell(findings)
     return ExitCode.FINDINGS if findings else 0
 
 
 def _tell(findings: list[Finding]) -> None:
-    table = Table("severity", "finding", "rule", "message", "remedy")
+    table = Table("severity", "finding", "rule", "message", "remedy", colours=_COLOURS)
     table.add(findings, _row)
     table.show()
     if findings:

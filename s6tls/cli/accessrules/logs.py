@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.progress import Progress, silent
@@ -13,6 +15,10 @@ from s6tls.audit.logs.times import Since
 from s6tls.cli.accessrules.common import count, reading
 from s6tls.cli.frame.options import Given, Option, UsageError, number
 from s6tls.ucspi.log import log
+
+if TYPE_CHECKING:
+    from s6tls.audit.logs.tally import Tally
+    from s6tls.audit.sql import SqlLog
 
 FORMAT = Option(
     "",
@@ -39,22 +45,36 @@ OPTIONS = (FORMAT, REGEX, FIELD, FORWARDED)
 
 def open_log(path: bytes, given: Given, progress: Progress = silent, since: Since | None = None) -> Log:
     """Open a log as the options say.  Raises UsageError and OSError."""
+    try:
+        return opener(path, given)(since=since, progress=progress)
+    except ValueError as error:
+        raise UsageError(f"invalid value for --regex: {error}") from error
+
+
+def opener(path: bytes, given: Given) -> partial[Log]:
+    """Return what opens a log as the options say, in this process or another.  Raises UsageError."""
     format, expression = given.choice("format"), given.value("regex")
     field = given.value("field")
     if field is not None and (expression is not None or format not in (None, *WITH_FIELDS)):
         raise UsageError(f"--field is for {', '.join(WITH_FIELDS)}, not for {format or 'regex'}")
     if field is None and format == "columns":
         raise UsageError("--format=columns needs --field")
+    name = None if field is None else field.decode("utf-8", "surrogateescape")
+    return partial(Log, path, format, name, expression=expression, forwarded=_forwarded(given))
+
+
+def sql_log(pattern: bytes, given: Given, threads: int | None) -> SqlLog:
+    """Open the files of a pattern for DuckDB, as the options say.  Raises UsageError and LogError."""
+    from s6tls.audit.sql import FORMATS, SqlLog
+
+    format, expression, field = given.choice("format"), given.value("regex"), given.value("field")
+    if format not in (None, *FORMATS):
+        raise UsageError(f"--sql reads {', '.join(FORMATS)} and --regex, not {format}")
+    if field is not None and (expression is not None or format == "plain"):
+        raise UsageError("--field is for columns, not for lines")
+    name = None if field is None else field.decode("utf-8", "surrogateescape")
     try:
-        return Log(
-            path,
-            format,
-            None if field is None else field.decode("utf-8", "surrogateescape"),
-            expression=expression,
-            forwarded=_forwarded(given),
-            since=since,
-            progress=progress,
-        )
+        return SqlLog(pattern, format, name, expression=expression, forwarded=_forwarded(given), threads=threads)
     except ValueError as error:
         raise UsageError(f"invalid value for --regex: {error}") from error
 
@@ -81,7 +101,7 @@ def addresses(program: str, path: bytes, given: Given) -> Iterator[bytes]:
     tell_of_log(program, path, read)
 
 
-def tell_of_log(program: str, path: bytes, read: Log) -> None:
+def tell_of_log(program: str, path: bytes, read: Tally) -> None:
     """Say what a log, which has been read, was taken for, and warn of lines without an address."""
     if read.unread:
         such = f', such as "{shown(read.sample)}"' if read.sample else ""

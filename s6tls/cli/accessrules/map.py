@@ -13,7 +13,7 @@ from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 SYNOPSIS = Synopsis(
     "s6-accessrules map",
     (
-        Option("", ("colour-by",), "|".join(COLOURINGS), "what the colours stand for. Default: `verdict`"),
+        Option("", ("colour-by", "color-by"), "|".join(COLOURINGS), "what the colours stand for. Default: `verdict`"),
         Option(
             "",
             ("against",),

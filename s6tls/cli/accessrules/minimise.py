@@ -15,7 +15,6 @@ from s6tls.audit.core.save import is_cdb, write
 from s6tls.audit.minimise.lossy import Budget
 from s6tls.audit.minimise.minimise import Unproven, minimise, proof
 from s6tls.cli.accessrules.common import JSON, Table, count, interruptible, load, progress, say, say_json, writing
-from s6tls.cli.accessrules.diff import first_prefixes
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import Failure
 from s6tls.posix.exitcodes import ExitCode
@@ -124,4 +123,4 @@ def _tell(small: Minimised, changed: list[Difference]) -> None:
 
 def _row(difference: Difference) -> tuple[object, ...]:
     before, after = (wording.summary(decided.rule) for decided in (difference.before, difference.after))
-    return first_prefixes(difference), difference.addresses, before, after
+    return difference.first_prefixes(), difference.addresses, before, after

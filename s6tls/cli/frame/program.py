@@ -24,9 +24,10 @@ _EXTRAS = {
     "rich": ("rich", "audit"),
     "zstandard": ("zstandard", "audit"),
     "prometheus_client": ("prometheus-client", "metrics"),
+    "duckdb": ("duckdb", "sql"),
+    "pyarrow": ("pyarrow", "sql"),
 }
-"""What the extras have, by the names that are imported, and only where they are needed."""
-
+"""By the names that are imported, and only where they are needed: packages, and the extras that have them."""
 
 _ANSWERS: dict[bytes, Callable[[Synopsis], str]] = {
     b"--help": lambda synopsis: synopsis.help(),
@@ -102,8 +103,5 @@ def heed_log_format(given: Given) -> None:
 
 
 def _missing(error: ModuleNotFoundError) -> str:
-    package = str(error.name).partition(".")[0]
-    if package not in _EXTRAS:
-        return str(error)
-    name, extra = _EXTRAS[package]
-    return f"{name} is missing: install s6tls[{extra}]"
+    package, extra = _EXTRAS.get(str(error.name).partition(".")[0], ("", ""))
+    return f"{package} is missing: install s6tls[{extra}]" if package else str(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 from s6tls.accessrules import Rule
 from s6tls.cli import s6_accessrules
 from s6tls.cli.frame.options import Synopsis
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 from tests.support.servers import BIN, PATH, PATIENCE
 
@@ -114,19 +113,30 @@ def test_nobody_hears_what_is_said_on_stderr(tree: str) -> None:
         env={"PATH": PATH},
         stdout=subprocess.PIPE,
     )
-    assert done.returncode == 0 and done.stdout.startswith(b"ip4 ")
+    assert done.returncode == 0 and done.stdout.startswith(b"addresses ")
 
 
 def test_explain_for_people(tree: str) -> None:
     done = run([PROGRAM, "explain", tree, "192.0.2.1"])
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-2:] == ["192.0.2.1: allow by ip4/192.0.2.0_24", "  sets ROLE=staff"]
+    assert done.stdout.splitlines() == ["192.0.2.1: allow by ip4/192.0.2.0_24", "  sets ROLE=staff"]
+
+
+def test_explain_many_addresses_with_their_probes(tree: str) -> None:
+    done = run([PROGRAM, "explain", "--probes", tree, "192.0.2.1", "198.51.100.1"])
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if " probe " not in line] == [
+        "192.0.2.1: allow by ip4/192.0.2.0_24",
+        "  sets ROLE=staff",
+        "198.51.100.1: deny by ip4/0.0.0.0_0",
+    ]
+    assert lines[2] == "  probe ip4/192.0.2.1_32" and lines[-1] == "  probe ip4/0.0.0.0_0"
 
 
 def test_explain_for_machines(tree: str) -> None:
     done = run([PROGRAM, "explain", "--json", tree, "198.51.100.1"])
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["rule"] == "ip4/0.0.0.0_0"
+    assert answer(done)["rule"] == "ip4/0.0.0.0_0"
 
 
 def test_explain_what_is_no_address(tree: str) -> None:

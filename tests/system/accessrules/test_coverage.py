@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.cdb import write_cdb
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 
 COMMAND = ["s6-accessrules", "coverage"]
@@ -35,11 +34,16 @@ def rules(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_for_people(rules: str) -> None:
     done = run([*COMMAND, rules])
     assert (done.returncode, done.stderr) == (0, "")
+    summary = [
+        ["addresses", "ip4", "share", "ip6", "share"],
+        ["allowed", f"{2**23:,}", "0.20", "%", "0", "0", "%"],
+        ["denied", f"{2**23:,}", "0.20", "%", f"{2**128:,}", "100", "%"],
+        ["undecided", f"{2**32 - 2**24:,}", "99.61", "%", "0", "0", "%"],
+        ["reversedns:", "1", "rule"],
+        ["uid:", "2", "rules"],
+    ]
     assert [line.split() for line in done.stdout.splitlines()] == [
-        ["ip4", "addresses", "share"],
-        ["allowed", f"{2**23:,}", "0.20", "%"],
-        ["denied", f"{2**23:,}", "0.20", "%"],
-        ["undecided", f"{2**32 - 2**24:,}", "99.61", "%"],
+        *summary,
         [],
         ["rule", "decides", "itself", "share"],
         ["ip4/10.0.0.0_9", f"{2**23:,}", "0.20", "%"],
@@ -47,30 +51,24 @@ def test_for_people(rules: str) -> None:
         ["ip4/10.0.0.0_8", "0", "0", "%"],
         ["ip4/10.128.0.7_9", "0", "0", "%"],
         [],
-        ["ip6", "addresses", "share"],
-        ["allowed", "0", "0", "%"],
-        ["denied", f"{2**128:,}", "100", "%"],
-        ["undecided", "0", "0", "%"],
-        [],
         ["rule", "decides", "itself", "share"],
         ["ip6/::_0", f"{2**128:,}", "100", "%"],
         [],
-        ["reversedns:", "1", "rule"],
-        ["uid:", "2", "rules"],
+        *summary,
     ]
 
 
 def test_for_machines(rules: str) -> None:
     done = run([*COMMAND, rules, "--json"])
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {
+    assert answer(done) == {
         "ip4": {
             "allow": 2**23,
             "deny": 2**23,
             "undecided": 2**32 - 2**24,
             "rules": {"ip4/10.0.0.0_8": 0, "ip4/10.0.0.0_9": 2**23, "ip4/10.128.0.0_9": 2**23, "ip4/10.128.0.7_9": 0},
         },
-        "ip6": {"allow": 0, "deny": 2**128, "undecided": 0, "rules": {"ip6/::_0": 2**128}},
+        "ip6": {"allow": 0, "deny": str(2**128), "undecided": 0, "rules": {"ip6/::_0": str(2**128)}},
     }
 
 
@@ -80,7 +78,9 @@ def test_many_rules_are_shortened_for_people(tmp_path: Path) -> None:
     lines = run([*COMMAND, path]).stdout.splitlines()
     assert lines[6].startswith("ip4/10.0.0.0_32 ") and lines[1005].startswith("ip4/10.3.231.0_32 ")
     assert lines[1006] == "… and 100 more; --json gives all"
-    assert len(json.loads(run([*COMMAND, path, "--json"]).stdout)["ip4"]["rules"]) == 1100
+    few = run([*COMMAND, path, "--top=2"]).stdout.splitlines()
+    assert [few[7][:16], few[8]] == ["ip4/10.0.1.0_32 ", "… and 1,098 more; --json gives all"]
+    assert len(answer(run([*COMMAND, path, "--json", "--top=2"]))["ip4"]["rules"]) == 1100
 
 
 def test_two_rule_sets_are_wrong_usage(rules: str) -> None:

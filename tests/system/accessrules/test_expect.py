@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule, RuleSet, Verdict
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 from tests.support.servers import PATIENCE
 
@@ -53,7 +52,7 @@ def test_all_hold(place: Path) -> None:
     done = run([*EXPECT, str(place / "rules"), str(place / "holds")])
     assert (done.returncode, done.stdout, done.stderr) == (0, "all 2 expectations hold\n", "")
     done = run([*EXPECT, str(place / "rules"), "--json", str(place / "holds")])
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"held": 2, "failed": []})
+    assert (done.returncode, answer(done)) == (0, {"held": 2, "failed": []})
 
 
 def test_a_cdb_is_judged_too(place: Path) -> None:
@@ -76,7 +75,7 @@ def test_a_failure_for_people(place: Path) -> None:
 def test_a_failure_for_machines(place: Path) -> None:
     done = run([*EXPECT, "--json", str(place / "rules"), str(place / "locks-out")])
     assert (done.returncode, done.stderr) == (1, "")
-    assert json.loads(done.stdout) == {
+    assert answer(done) == {
         "held": 0,
         "failed": [
             {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from s6tls.accessrules import Rule
 from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.core.loaded import LoadedRules
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 
 IMPORT, EXPORT, BUILD = (["s6-accessrules", name] for name in ("import", "export", "build"))
@@ -66,14 +65,14 @@ def test_what_is_said_of_expired_rules_by_name_and_uid(tmp_path: Path) -> None:
 def answered(words: list[str], code: int = 0) -> Any:
     done = run([*words, "--json"])
     assert done.returncode == code and bool(done.stderr) is (code != 0)
-    return json.loads(done.stdout)
+    return answer(done)
 
 
 def test_build_in_json(source: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "rules.cdb")
     done = run([*BUILD, "--today=2026-01-31", "--json", str(source), out])
     expired = {"line": 2, "rule": "ip4/192.0.2.7_32", "verdict": "deny", "expires": "2025-01-31"}
-    assert json.loads(done.stdout) == {
+    assert answer(done) == {
         "out": out,
         "rules": 1,
         "expired": [{**expired, "instead": {"rule": "ip4/192.0.2.0_24", "verdict": "allow"}}],
@@ -94,7 +93,7 @@ def test_import_in_json(source: Path, tmp_path: Path) -> None:
     assert answered([*IMPORT, "text", str(source), out]) == {"out": out, "rules": 2, "unreached": []}
     (tmp_path / "list").write_text("10.0.0.0/8\n" + "10.0.0.1\n" * 200)
     done = run([*IMPORT, "cidr", str(tmp_path / "list"), "--json"])
-    unreached = json.loads(done.stdout)["unreached"]
+    unreached = answer(done)["unreached"]
     assert len(unreached) == 200 and unreached[0]["line"] == 2 and unreached[0]["file"] == str(tmp_path / "list")
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from s6tls.accessrules import Rule
 from s6tls.accessrules.cdb import write_cdb
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
+from tests.support.servers import PATH
 
 LINT = ("s6-accessrules", "lint")
 COMPILE = "s6-accessrules-cdb-from-fs"
@@ -32,7 +33,7 @@ def test_for_people(bad: str) -> None:
     assert (done.returncode, done.stderr) == (1, "")
     heading, *rows, blank, counts = done.stdout.splitlines()
     assert heading.split()[:3] == ["severity", "finding", "rule"]
-    assert [row.split()[:2] for row in rows] == [
+    assert [row.split()[:2] for row in rows if row[:1] != " "] == [
         ["error", "host-bits"],
         ["warning", "unknown-family"],
         ["note", "redundant"],
@@ -43,7 +44,7 @@ def test_for_people(bad: str) -> None:
 def test_for_machines(bad: str) -> None:
     done = run([*LINT, "--json", bad])
     assert (done.returncode, done.stderr) == (1, "")
-    first, *others = json.loads(done.stdout)
+    first, *others = answer(done)["findings"]
     assert first == {
         "code": "host-bits",
         "severity": "error",
@@ -60,14 +61,14 @@ def test_for_machines(bad: str) -> None:
 @pytest.mark.parametrize(("severity", "count"), [("error", 1), ("warning", 2), ("note", 3)])
 def test_severities(bad: str, severity: str, count: int) -> None:
     done = run([*LINT, bad, f"--severity={severity}", "--json"])
-    assert (done.returncode, len(json.loads(done.stdout))) == (1, count)
+    assert (done.returncode, len(answer(done)["findings"])) == (1, count)
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:
     write_cdb(str(tmp_path / "good"), GOOD.items())
     done = run([*LINT, str(tmp_path / "good")])
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 errors, 0 warnings, 0 notes\n", "")
-    assert run([*LINT, "--json", str(tmp_path / "good")]).stdout == "[]\n"
+    assert answer(run([*LINT, "--json", str(tmp_path / "good")])) == {"findings": []}
 
 
 def test_only_what_is_asked_for_counts(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_files(tmp_path: Path) -> None:
     assert run([*LINT, str(tmp_path / "rules")]).returncode == 0
     done = run([*LINT, "--files", "--days=7", "--json", str(tmp_path / "rules")])
     assert done.returncode == 1
-    assert [finding["code"] for finding in json.loads(done.stdout)] == ["exec-syntax", "file-missing"]
+    assert [finding["code"] for finding in answer(done)["findings"]] == ["exec-syntax", "file-missing"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_an_empty_rule_set_is_hardly_what_was_meant(tmp_path: Path, form: str) -
     path = str(tmp_path / "rules")
     trees.write_form(form, path, {})
     done = run([*LINT, "--json", path])
-    assert [finding["code"] for finding in json.loads(done.stdout)] == ["no-rules"]
+    assert [finding["code"] for finding in answer(done)["findings"]] == ["no-rules"]
     assert done.returncode == 1
     assert run([*LINT, "--severity=error", path]).returncode == 0
 
@@ -119,7 +120,28 @@ def test_hostile_names_stay_on_their_line(tmp_path: Path) -> None:
     done = run([*LINT, str(tmp_path / "rules")])
     assert done.returncode == 1
     assert "\x1b" not in done.stdout and "\x07" not in done.stdout
-    assert len(done.stdout.splitlines()) == 5
+    assert [line[:9] for line in done.stdout.splitlines() if line[:1].strip()] == [
+        "severity ",
+        "error    ",
+        "warning  ",
+        "1 error, ",
+    ]
+
+
+def test_a_cdb_of_tcprules_is_called_by_its_name(tmp_path: Path) -> None:
+    source = b'10.0.0.1:allow,A="b",C="d"\n10.:deny\n=example.org:deny,X="y"\n:allow\n'
+    subprocess.run(["tcprules", tmp_path / "cdb", tmp_path / "new"], input=source, check=True, env={"PATH": PATH})
+    done = run([*LINT, "--json", str(tmp_path / "cdb")])
+    assert [finding["code"] for finding in answer(done)["findings"]] == ["tcprules-cdb"]
+    write_cdb(str(tmp_path / "ours"), {**GOOD, b"10.": DENY}.items())
+    assert "tcprules-cdb" not in run([*LINT, str(tmp_path / "ours")]).stdout
+
+
+def test_findings_of_a_kind_are_in_the_order_of_networks(tmp_path: Path) -> None:
+    names = ["ip6/::1_8", "ip4/10.0.0.1_8", "ip4/9.0.0.1_8", "ip4/9.0.0.1_7"]
+    write_cdb(str(tmp_path / "rules"), [(name.encode(), DENY) for name in names])
+    found = answer(run([*LINT, "--severity=error", "--json", str(tmp_path / "rules")]))["findings"]
+    assert [item["rule"] for item in found] == names[::-1]
 
 
 # --strict

@@ -20,7 +20,7 @@ from s6tls.audit.logs.log import Log
 from s6tls.audit.logs.stream import LogError
 from s6tls.cli.accessrules.logs import OPTIONS, open_log
 from s6tls.cli.frame.options import Synopsis, UsageError
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 
 CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("logs.json").read_text())
 PROGRAM = "s6-accessrules"
@@ -83,7 +83,7 @@ def test_what_a_log_was_taken_for_is_always_said(rules: str, tmp_path: Path) -> 
     path = written(tmp_path, '{"log": "192.0.2.1 - - [25/Nov/2026:01:02:03 +0000] \\"GET /\\" 200 1"}\n')
     done = run([PROGRAM, "replay", "--json", rules, path])
     assert done.stderr == f"{PROGRAM} replay: info: {path}: 1 line read as common in json\n"
-    assert json.loads(done.stdout)["logs"] == [{"path": path, "format": "common in json", "lines": 1, "unread": 0}]
+    assert answer(done)["logs"] == [{"path": path, "format": "common in json", "lines": 1, "unread": 0}]
     for words in (["explain", rules, "--log", path], ["diff", rules, rules, "--log", path]):
         assert run([PROGRAM, *words]).stderr == f"{PROGRAM} {words[0]}: info: {path}: 1 line read as common in json\n"
 
@@ -100,4 +100,4 @@ def test_a_log_that_gives_no_client_is_an_error(rules: str, tmp_path: Path, word
 
 def test_an_empty_log_is_none(rules: str, tmp_path: Path) -> None:
     done = run([PROGRAM, "replay", "--json", rules, written(tmp_path, "")])
-    assert (done.returncode, done.stderr, json.loads(done.stdout)["logs"][0]["format"]) == (0, "", None)
+    assert (done.returncode, done.stderr, answer(done)["logs"][0]["format"]) == (0, "", None)

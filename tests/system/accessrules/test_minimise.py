@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
@@ -14,7 +13,7 @@ import pytest
 from s6tls.accessrules import Rule
 from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.core.loaded import LoadedRules
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 from tests.support.servers import BIN, PATIENCE
 
@@ -88,7 +87,7 @@ def test_for_machines(rules: str, tmp_path: Path) -> None:
     done = run([*COMMAND, "--json", "--budget=1", rules, str(tmp_path / "out.cdb")])
     assert (done.returncode, done.stderr) == (0, "")
     decision: dict[str, object] = {"env": {"set": {}, "unset": []}, "exec": None}
-    assert json.loads(done.stdout) == {
+    assert answer(done) == {
         "before": 9,
         "after": 4,
         "families": {"ip4": {"before": 6, "after": 2}, "ip6": {"before": 2, "after": 1}},

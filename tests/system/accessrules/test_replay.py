@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from s6tls.accessrules import Rule
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 from tests.support.servers import BIN, PATH, PATIENCE
 
@@ -76,6 +76,11 @@ hits  undecided client
 
 hits  client        before     after
    1  198.51.100.1  undecided  allow ROLE=\\x1b[31mstaff
+
+lines: 4, 1 without an address
+clients: 2
+hits: 2 allowed, 0 denied, 1 undecided
+flipped: 1 hit
 """
     )
 
@@ -83,7 +88,7 @@ hits  client        before     after
 def test_replay_for_machines(rules: str, new: str, log: str) -> None:
     done = run([PROGRAM, "replay", "--json", rules, log, "--against", new])
     assert done.returncode == 1
-    found = json.loads(done.stdout)
+    found = answer(done)
     assert found.pop("flips") == [
         {
             "address": "198.51.100.1",
@@ -115,28 +120,29 @@ def test_replay_for_machines(rules: str, new: str, log: str) -> None:
 
 def test_nothing_flips_against_the_same_rules(rules: str, log: str) -> None:
     done = run([PROGRAM, "replay", "--json", rules, log, f"--against={rules}"])
-    assert (done.returncode, json.loads(done.stdout)["flips"]) == (0, [])
+    assert (done.returncode, answer(done)["flips"]) == (0, [])
 
 
 def test_undecided_clients_and_unused_rules_are_no_failure(rules: str, log: str) -> None:
     done = run([PROGRAM, "replay", "--json", rules, log])
     assert done.returncode == 0
-    found = json.loads(done.stdout)
+    found = answer(done)
     assert found["undecided_clients"] and found["unused"] and "flips" not in found
 
 
-def test_several_logs_packed_and_on_stdin(rules: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", ["--jobs=1", "--jobs=2", "--jobs=0"])
+def test_several_logs_packed_and_on_stdin(rules: str, tmp_path: Path, jobs: str) -> None:
     (tmp_path / "a").write_bytes(gzip.compress(b"192.0.2.1\n"))
     (tmp_path / "b").write_bytes(zstandard.ZstdCompressor().compress(b'{"ip": "192.0.2.9"}\n'))
-    done = run([PROGRAM, "replay", "--json", rules, str(tmp_path / "a"), "-", str(tmp_path / "b")], given="::1\n")
-    found = json.loads(done.stdout)
+    done = run([PROGRAM, "replay", "--json", jobs, rules, str(tmp_path / "a"), "-", str(tmp_path / "b")], given="::1\n")
+    found = answer(done)
     assert (found["lines"], found["allow"], found["deny"], found["undecided"]) == (3, 1, 1, 1)
 
 
 def test_format_and_field(rules: str, tmp_path: Path) -> None:
     (tmp_path / "log").write_text('{"peer": {"é": "192.0.2.1"}, "ip": "192.0.2.9"}\n')
     done = run([PROGRAM, "replay", "--json", rules, str(tmp_path / "log"), "--format=json", "--field=peer.é"])
-    assert json.loads(done.stdout)["allow"] == 1
+    assert answer(done)["allow"] == 1
     code, stderr = run_failing([PROGRAM, "replay", rules, str(tmp_path / "log"), "--format", "csv", "--field=\n"])
     assert (code, stderr) == (111, f"{PROGRAM} replay: fatal: unable to read {tmp_path}/log: no column '\\n'\n")
 
@@ -160,7 +166,7 @@ def run_failing(words: list[str]) -> tuple[int, str]:
             "--field is for json, csv, columns, w3c, not for s6; ",
         ),
         (["explain", "{rules}", "192.0.2.1", "--log={log}"], ""),
-        (["explain", "{rules}", "--log={log}", "--name=x"], "--name is for one ADDRESS, not for a log; "),
+        (["explain", "{rules}", "--log={log}", "--name=x"], "--name is for one ADDRESS; "),
         (
             ["explain", "{rules}", "192.0.2.1", "--format=s6"],
             "--format, --regex, --field and --forwarded are for --log; ",
@@ -174,7 +180,10 @@ def test_wrong_usage(rules: str, log: str, words: list[str], message: str) -> No
     assert stderr.startswith(f"{PROGRAM} {words[0]}: usage: {message}")
 
 
-@pytest.mark.parametrize("words", [["replay", "{rules}", "{log}"], ["explain", "{rules}", "--log={log}"]])
+@pytest.mark.parametrize(
+    "words",
+    [["replay", "{rules}", "{log}"], ["replay", "--jobs=2", "{rules}", "{log}"], ["explain", "{rules}", "--log={log}"]],
+)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -225,7 +234,8 @@ def test_explain_each_client_on_stdin_for_machines(rules: str) -> None:
     done = run([PROGRAM, "explain", "--json", rules, "--log=-"], given="192.0.2.9\n::1\n")
     assert (done.returncode, done.stderr) == (0, f"{PROGRAM} explain: info: -: 2 lines read as plain\n")
     one, other = map(json.loads, done.stdout.splitlines())
-    assert one == json.loads(run([PROGRAM, "explain", "--json", rules, "192.0.2.9"]).stdout)
+    assert done.stdout == run([PROGRAM, "explain", "--json", rules, "192.0.2.9", "::1"]).stdout
+    assert (one["version"], one["address"], one["verdict"]) == (1, "192.0.2.9", "deny")
     assert (other["address"], other["verdict"], other["needs_name"]) == ("::1", "notfound", True)
 
 

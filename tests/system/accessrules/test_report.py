@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from s6tls.accessrules import Rule
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 
 COMMAND = ["s6-accessrules", "report"]
@@ -36,7 +35,27 @@ def test_findings_are_counted_and_no_failure(tree: str, tmp_path: Path) -> None:
     trees.write_tree(os.fsencode(tree), {b"ip4/10.0.0.1_8": Rule(True)})
     done = run([*COMMAND, "--json", tree, str(tmp_path / "page")])
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {"out": str(tmp_path / "page"), "rules": 3, "findings": 1}
+    assert answer(done) == {"out": str(tmp_path / "page"), "rules": 3, "findings": 1}
+
+
+def test_changes_and_hits(tree: str, tmp_path: Path) -> None:
+    trees.write_tree(os.fsencode(tmp_path / "old"), {b"ip4/0.0.0.0_0": Rule(True), b"ip6/::_0": Rule(True)})
+    (tmp_path / "log").write_text("192.0.2.1\n")
+    words = [tree, str(tmp_path / "page"), f"--against={tmp_path}/old", f"--log={tmp_path}/log", "--color-by=rule"]
+    done = run([*COMMAND, *words])
+    assert done.stderr == f"s6-accessrules report: info: {tmp_path}/log: 1 line read as plain\n"
+    assert done.stdout == f"{tmp_path}/page: 2 rules, 0 findings, 1 difference\n"
+    (tmp_path / "log").chmod(0o600)
+    (tmp_path / "page").unlink()
+    assert answer(run([*COMMAND, "--json", *words]))["differences"] == 1
+    assert stat.S_IMODE((tmp_path / "page").stat().st_mode) == 0o600
+    for more, message in (
+        ([f"--log={tmp_path}/page"], "cannot take the place of what it is made of"),
+        ([f"--log={tmp_path}/none"], f"unable to read {tmp_path}/none: No such file"),
+    ):
+        assert message in run([*COMMAND, *words, *more]).stderr
+    code, stderr = said([*COMMAND, tree, str(tmp_path / "page"), "--format=s6"])
+    assert code == 100 and "--format, --regex, --field and --forwarded are for --log" in stderr
 
 
 def test_a_page_that_cannot_be_written(tree: str, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from s6tls.accessrules import Rule, keys
 from s6tls.accessrules.cdb import write_cdb
 from s6tls.accessrules.errors import AddressError
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
+from s6tls.audit.logs import Log, Replay
 from s6tls.audit.questions.explain import Explainer
 from s6tls.audit.report.report import report
 from tests.support.rules import model, spaces
@@ -61,9 +63,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def opened(browser: Chrome, tmp_path: Path) -> Iterator[Open]:
     """Opens a page about rules.  In the end it has asked nobody for anything, and nothing was wrong with it."""
 
-    def open_(rules: spaces.Rules, width: int = DESKTOP, name: str = "rules.cdb") -> Chrome:
+    def open_(rules: spaces.Rules, width: int = DESKTOP, name: str = "rules.cdb", **options: Any) -> Chrome:
         write_cdb(str(tmp_path / name), rules.items())
-        (tmp_path / "page.html").write_text(report(str(tmp_path / name)).html, "utf-8")
+        (tmp_path / "page.html").write_text(report(str(tmp_path / name), **options).html, "utf-8")
         screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width in PHONES}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         browser.get((tmp_path / "page.html").as_uri())
@@ -317,6 +319,30 @@ def test_searching_and_ordering(opened: Open) -> None:
     element(browser, "#order option[value=decided]").click()
     assert shown_keys(browser)[0] == "ip4/0.0.0.0_0"
     assert element(browser, "#rows td:last-child").text == f"{2**32 - 500 * 256:,}"
+
+
+def test_hits_stand_in_the_table_of_rules(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("10.0.0.1\n10.0.0.1\n192.0.2.1\n")
+
+    def replay(loaded: LoadedRules) -> Replay:
+        found = Replay(loaded)
+        found.read(Log(os.fsencode(tmp_path / "log")))
+        found.finish()
+        return found
+
+    browser = opened({b"ip4/0.0.0.0_0": Rule(False), b"ip4/10.0.0.0_8": Rule(True)}, replay=replay)
+    element(browser, "#order option[value=hits]").click()
+    assert shown_keys(browser) == ["ip4/10.0.0.0_8", "ip4/0.0.0.0_0"]
+    assert [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#rows td:last-child")] == ["2", "1"]
+
+
+def test_the_map_can_be_read_on_a_phone(opened: Open) -> None:
+    browser = opened({b"ip4/10.1.0.0_16": Rule(True), b"ip6/::_0": Rule(False)}, 390)
+    script = (
+        "return Math.min(...[...document.querySelectorAll('#map text')].map((t) => t.getBoundingClientRect().height))"
+    )
+    assert browser.execute_script(script) > 11
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
 def test_hostile_rules_are_text(opened: Open) -> None:

@@ -1,4 +1,4 @@
-"""What needs no more than `pip install s6tls`, and what says that it needs s6tls[audit] or s6tls[metrics].
+"""What needs no more than `pip install s6tls`, and what says that it needs an extra: audit, metrics or sql.
 
 Commands run with the packages of these extras out of reach.
 """
@@ -23,7 +23,7 @@ from tests.support.servers import PATH, PATIENCE
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 OPTIONAL = PYPROJECT["optional-dependencies"]
-EXTRA = {requirement.partition(">=")[0] for requirement in OPTIONAL["audit"] + OPTIONAL["metrics"]}
+EXTRA = {requirement.partition(">=")[0] for requirement in OPTIONAL["audit"] + OPTIONAL["metrics"] + OPTIONAL["sql"]}
 MODULES = [
     name
     for name, owners in packages_distributions().items()
@@ -68,12 +68,12 @@ def rules(run: Run, tmp_path: Path) -> Path:
     return tmp_path / "rules.cdb"
 
 
-def lacking(package: str, subcommand: str) -> str:
-    return f"s6-accessrules {subcommand}: fatal: unable to go on: {package} is missing: install s6tls[audit]\n"
+def lacking(package: str, subcommand: str, extra: str = "audit") -> str:
+    return f"s6-accessrules {subcommand}: fatal: unable to go on: {package} is missing: install s6tls[{extra}]\n"
 
 
 def test_the_extra_has_what_is_kept_away() -> None:
-    assert {"PIL", "rich", "zstandard", "prometheus_client"} <= set(MODULES)
+    assert {"PIL", "rich", "zstandard", "prometheus_client", "duckdb", "pyarrow"} <= set(MODULES)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,11 @@ def test_of_a_servers_status_only_metrics_need_it(run: Run) -> None:
     missing = "prometheus-client is missing: install s6tls[metrics]"
     assert (done.returncode, done.stderr) == (111, f"s6-tlsserver-status: fatal: unable to go on: {missing}\n")
     assert run("s6-tlsserver-status", "/nosuch").stderr.endswith("No such file or directory\n")
+
+
+def test_of_tables_of_intervals_only_csv_needs_none(run: Run, rules: Path) -> None:
+    assert run("s6-accessrules", "export", "csv", rules).stdout.startswith("family,first,last,verdict,rule\n")
+    done = run("s6-accessrules", "export", "arrow", rules)
+    assert (done.returncode, done.stderr) == (111, lacking("pyarrow", "export", "sql"))
+    done = run("s6-accessrules", "replay", "--sql", rules, "*.csv")
+    assert (done.returncode, done.stderr) == (111, lacking("duckdb", "replay", "sql"))

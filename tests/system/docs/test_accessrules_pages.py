@@ -14,7 +14,20 @@ from tests.support.kernel.namespace import Namespace, namespace
 from tests.support.rules import trees
 
 ROOT = Path(__file__).parents[3]
-PAGES = ["explain", "lint", "diff", "coverage", "minimise", "replay", "suggest", "tighten", "expect", "sync", "map"]
+PAGES = [
+    "explain",
+    "lint",
+    "diff",
+    "coverage",
+    "minimise",
+    "replay",
+    "suggest",
+    "tighten",
+    "expect",
+    "sync",
+    "export",
+    "map",
+]
 PAGES += ["report"]
 PROXY_LOG = (
     "Feb  6 12:14:14 lb haproxy[9]: 192.0.2.1:3317 [06/Feb/2026:12:14:14.655] www app/a 10/0/30/69/109 200 2750\n"
@@ -50,6 +63,8 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "providers.txt").write_text(PROVIDERS)
     for name, lines in {"access": LOG, "staff": STAFF_LOG, "proxy": PROXY_LOG, "iis": IIS_LOG}.items():
         (tmp_path / f"{name}.log").write_text(lines)
+    for number, client in enumerate(LOG.split()):
+        (tmp_path / f"requests-{number}.csv").write_text(f"time,client_ip\n{number},{client}\n")
     return tmp_path
 
 

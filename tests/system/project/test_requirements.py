@@ -18,8 +18,9 @@ LOCKS = {
     "audit": ["audit"],
     "docs": ["docs"],
     "metrics": ["metrics"],
-    "test": ["audit", "docs", "metrics", "test"],
-    "lowest": ["audit", "docs", "metrics", "test"],
+    "sql": ["audit", "sql"],
+    "test": ["audit", "docs", "metrics", "sql", "test"],
+    "lowest": ["audit", "docs", "metrics", "sql", "test"],
     "fuzz": ["audit", "fuzz"],
 }
 

@@ -5,7 +5,7 @@
 
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { keys, outcomes, outcome, decided } = data;
+  const { keys, outcomes, outcome, decided, hits } = data;
   const opaque = new Set(data.opaque); // rules whose keys are not UTF-8: no text that is typed can mean them
   const hasNames = keys.some((key) => key.startsWith("reversedns/"));
   const encoder = new TextEncoder();
@@ -202,10 +202,15 @@
     return b.length - a.length || (a < b ? 1 : a > b ? -1 : one - other);
   }
 
+  function byHits(one, other) {
+    return (hits[other] ?? -1) - (hits[one] ?? -1) || one - other;
+  }
+
   function ordered(name) {
     if (!(name in orders)) {
       orders[name] = [...keys.keys()];
       if (name === "decided") orders[name].sort(byDecided);
+      if (name === "hits") orders[name].sort(byHits);
     }
     return orders[name];
   }
@@ -237,11 +242,15 @@
   function row(rule) {
     const found = outcomes[outcome[rule]];
     const cell = (label, ...children) => element("td", { role: "cell", "data-label": label }, ...children);
-    const count = decided[rule] === null ? "–" : digits.format(BigInt(decided[rule]));
-    const number = cell("decides", count);
-    number.classList.add("number");
+    const number = (label, count) => {
+      const made = cell(label, count === null ? "–" : digits.format(BigInt(count)));
+      made.classList.add("number");
+      return made;
+    };
+    const numbers = [number("decides", decided[rule])];
+    if (hits) numbers.push(number("hits", hits[rule]));
     const cells = [cell("key", code(keys[rule])), cell("verdict", badge(found.verdict)), cell("", ...changes(found))];
-    return element("tr", { role: "row" }, ...cells, number);
+    return element("tr", { role: "row" }, ...cells, ...numbers);
   }
 
   function follow(event) {

@@ -15,7 +15,7 @@ from s6tls.accessrules import Rule
 from s6tls.accessrules.keys import address_text
 from s6tls.audit.core import wording
 from s6tls.audit.core.loaded import LoadedRules
-from s6tls.audit.core.networks import Family
+from s6tls.audit.core.networks import Family, key_order
 from s6tls.audit.core.partition import NO_RULE
 from s6tls.audit.logs.log import Log
 from s6tls.audit.logs.replay import CLIENTS, Replay
@@ -66,7 +66,7 @@ def by_brute_force(rules: spaces.Rules, against: spaces.Rules, lines: list[tuple
         "deny": verdicts["deny"],
         "undecided": verdicts["notfound"],
         "rules": hits,
-        "unused": [key.decode() for key in rules if key.decode() not in hits],
+        "unused": [key.decode() for key in sorted(rules, key=key_order) if key.decode() not in hits],
         "undecided_clients": undecided,
         "flips": flips,
         "clients": len(set(lines)),

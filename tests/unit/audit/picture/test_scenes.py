@@ -289,6 +289,22 @@ def test_labels_do_not_overlap(rules: spaces.Rules) -> None:
         assert all(one[1] <= other[0] for one, other in pairwise(sorted(spans)))
 
 
+@settings(max_examples=8)
+@given(spaces.rule_sets(most=40))
+def test_labels_hide_no_cell_that_differs_from_those_around_it(rules: spaces.Rules) -> None:
+    scene = scenes.scene(LoadedRules.of(rules.items()))
+    (plane,) = [shape for shape in scene.shapes if isinstance(shape, scenes.Cells)]
+    columns, (left, top, width, _) = 1 << plane.order, plane.area
+    labels = [shape for shape in scene.shapes if isinstance(shape, scenes.Text) and shape.halo]
+    assert labels
+    for x, y, size, text, anchor, _, halo in labels:
+        wide = len(text) * size * 0.55
+        start = x - {"start": 0, "middle": wide / 2, "end": wide}[anchor]
+        across = range(int((start - left) * columns / width), int((start + wide - left) * columns / width) + 1)
+        down = range(int((y - 0.8 * size - top) * columns / width), int((y - top) * columns / width) + 1)
+        assert {plane.colours[plane.cells[row * columns + column]] for row in down for column in across} == {halo}
+
+
 def test_a_map_of_nothing() -> None:
     scene = scenes.scene(LoadedRules({}))
     assert [(entry.label, entry.counts) for entry in scene.legend] == [

@@ -16,8 +16,9 @@ from s6tls.accessrules import MalformedRecord, Rule
 from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.lint.findings import Finding, Severity
+from s6tls.audit.logs import Log, Replay
 from s6tls.audit.report import sections
-from s6tls.audit.report.report import Report, report
+from s6tls.audit.report.report import Earlier, Report, report
 from tests.support.rules import trees
 
 RULES = {
@@ -129,3 +130,53 @@ def test_families_are_counted_by_verdict() -> None:
     text = sections.summary(LoadedRules.of(rules.items()), [])
     cells = re.findall(r'<th scope="row">(.*?)</th>' + 3 * r'<td class="number">(\d+)</td>', text)
     assert cells == [("IPv4", "2", "1", "1"), ("&lt;b&gt;", "1", "1", "0")]
+
+
+def replayed(loaded: LoadedRules, log: Path) -> Replay:
+    found = Replay(loaded)
+    found.read(Log(os.fsencode(log)))
+    found.finish()
+    return found
+
+
+def words(text: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", text.replace("<wbr>", "")).split())
+
+
+def test_the_page_says_what_has_changed_and_what_logs_have_hit(tmp_path: Path) -> None:
+    old = {**RULES, b"ip4/0.0.0.0_0": Rule(True), b"reversedns/<b>": Rule(True)}
+    (tmp_path / "log").write_text("192.0.2.1\n192.0.2.1\n192.0.2.2\n8.8.8.8\n2001:db9::1\n-\n")
+    write_cdb(str(tmp_path / "rules.cdb"), RULES.items())
+    against = Earlier("/somewhere/<old>", LoadedRules.of(old.items()))
+    made = report(
+        str(tmp_path / "rules.cdb"),
+        colour_by="rule",
+        against=against,
+        replay=lambda loaded: replayed(loaded, tmp_path / "log"),
+    )
+    assert made.differences == 2
+    changes, _, rest = made.html.partition('<section id="changes"')[2].partition('<section id="hits"')
+    told = words(changes)
+    assert "Since &lt;old&gt; , addresses that are decided otherwise: IPv4: 4,294,967,040; IPv6: 0." in told
+    assert "0.0.0.0/1 128.0.0.0/2 192.0.0.0/23 … and 21 more allow by ip4/0.0.0.0_0 deny by ip4/0.0.0.0_0" in told
+    assert "4,294,967,040 1 1 reversedns/&lt;b&gt; allow by reversedns/&lt;b&gt; undecided - - -" in told
+    told = words(rest.partition("<section")[0])
+    assert "Lines: 6, 1 of them without an address. Clients: 4." in told
+    assert "allow 60.00 % 3 deny 20.00 % 1 undecided 20.00 % 1" in told
+    assert "ip4/192.0.2.0_24 allow A=1 -B exec: echo hello 3 ip4/0.0.0.0_0 deny 1" in told
+    assert "2 rules without a hit ip4/192.0.2.1_8 ip6/2001:db8::_32" in told
+    assert told.endswith("Clients that no rule by address decides Hits 2001:db9::1 1")
+    assert embedded(made)["hits"] == [1, 3, 0, 0, None]
+    assert "rules that allow, in turn" in made.html
+
+
+def test_nothing_has_changed(tmp_path: Path) -> None:
+    write_cdb(str(tmp_path / "rules.cdb"), RULES.items())
+    made = report(str(tmp_path / "rules.cdb"), against=Earlier("same", LoadedRules.of(RULES.items())))
+    assert made.differences == 0 and "All is decided as by <code>same</code>." in made.html
+    assert "hits" not in embedded(made)
+
+
+def test_a_remedy_that_asks_has_no_full_stop() -> None:
+    text = sections.findings([Finding("unknown-family", Severity.WARNING, "no family", "did you mean ip6?")])
+    assert "Remedy: did you mean ip6?<" in text
