@@ -70,13 +70,13 @@ def _pipe(cleanup: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
 
 def _sent(ends: list[socket.socket | io.FileIO]) -> Descriptors:
     """Send descriptors over a control socket, and close them; return those that arrive.  Raises OSError."""
-    sending, receiving = control_pair()
-    leave, stay = os.pipe2(os.O_CLOEXEC)
-    with sending, receiving, open(leave), open(stay, "w"):
+    with contextlib.ExitStack() as cleanup:
+        sending, receiving = map(cleanup.enter_context, control_pair())
+        leave, _ = _pipe(cleanup)
         socket.send_fds(sending, [CONNECTION], [end.fileno() for end in ends])
         for end in ends:
             end.close()
-        numbers = taking.await_connection(receiving, leave) or []
+        numbers = taking.await_connection(receiving, leave.fileno()) or []
     if len(numbers) < len(ends):
         for fd in numbers:
             os.close(fd)

@@ -80,14 +80,8 @@ class _Caller:
         left: Callable[[_Caller], None],
         failures: Seldom,
     ) -> None:
-        self._reactor, self._socket, self._pieces, self._left, self._failures = (
-            reactor,
-            connected,
-            pieces,
-            left,
-            failures,
-        )
-        self._unsent = b""
+        self._reactor, self._socket, self._left, self._failures = reactor, connected, left, failures
+        self._pieces, self._unsent = pieces, b""
         connected.setblocking(False)
         self._timer = reactor.after(_PATIENCE_S, self.close)
         reactor.watch(connected.fileno(), WRITABLE, lambda _: self._go_on())

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
+from s6tls.accessrules.stamp import stamp_of
 from s6tls.posix.identity import Identity, IdRange
-from s6tls.tls.credentials import Isolation
+from s6tls.tls.credentials import Isolation, SniLevel
 from s6tls.tls.parameters import TlsParameters
 from tests.support import pki
 from tests.support.processes import await_that, descriptors, status
@@ -176,3 +178,50 @@ def test_engines_end_with_their_sessions(connection_server: Server, parameters: 
         connection_server.connect(parameters).shake_hands()
     connection_server.connections.close()
     await_that(lambda: 2 <= len(children(connection_server.pool())) <= 4)
+
+
+# What is told of pools
+
+
+def test_a_pool_tells_what_it_has_read_and_from_when_to_when_its_certificates_are_valid(
+    server: Server, parameters: TlsParameters, tmp_path: Path
+) -> None:
+    (tmp_path / "named").mkdir()
+    named = pki.paths(tmp_path / "named", pki.pair("a.example")).keypairs[0]._replace(server_name=b"a.example")
+    paths = replace(parameters.paths, keypairs=(*parameters.paths.keypairs, named))
+    sni = replace(parameters, paths=paths, options=replace(parameters.options, sni_level=SniLevel.OPTIONAL))
+    server.pools.prepare(sni)
+    server.connect(sni)
+    (told,) = server.pools.told()
+    assert (told.pid, told.state, told.given) == (server.pool(), "ready", 1)
+    assert [(file.kind, file.path, file.server_name) for file in told.files] == [
+        ("key", paths.keypairs[0].key, b""),
+        ("certificate", paths.keypairs[0].chain, b""),
+        ("key", named.key, b"a.example"),
+        ("certificate", named.chain, b"a.example"),
+    ]
+    for file in told.files:
+        assert file.stamp == stamp_of(os.stat(file.path))
+        if file.kind == "certificate":
+            leaf = x509.load_pem_x509_certificate(Path(os.fsdecode(file.path)).read_bytes())
+            ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+            assert file.validity == tuple(int(end.timestamp()) for end in ends)
+
+
+def test_a_pool_that_has_died_is_told_of_as_that_until_there_is_another(
+    connection_server: Server, parameters: TlsParameters
+) -> None:
+    connection_server.connect(parameters).shake_hands()
+    killed = connection_server.pool()
+    os.kill(killed, signal.SIGKILL)
+    connection_server.reap(killed)
+    assert [(told.state, bool(told.files[1].validity)) for told in connection_server.pools.told()] == [("dead", True)]
+    connection_server.await_another_than(killed)
+    assert connection_server.pools.told()[0].state in ("starting", "ready")
+
+
+def test_a_pool_that_has_failed_is_told_of_as_that(connection_server: Server, parameters: TlsParameters) -> None:
+    pki.replace(Path(os.fsdecode(parameters.paths.keypairs[0].key)), b"nonsense")
+    assert connection_server.refuses(parameters) == 96
+    (told,) = connection_server.pools.told()
+    assert (told.state, told.files[1].validity) == ("failed", None)
