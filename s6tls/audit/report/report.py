@@ -49,21 +49,21 @@ class Report:
     html: str
 
 
-def report(path: str | bytes, *, progress: Progress = silent) -> Report:
-    """Make a page about a rule set, in either form.
+def report(path: str | bytes, *, name: str | bytes | None = None, progress: Progress = silent) -> Report:
+    """Make a page about a rule set, in either form, which is called as the file is, or as one at `name`.
 
     The same rules under the same name make the same page.  Raises OSError or RuleSetError if a rule cannot be read.
     """
-    name = printable(decoded(os.path.basename(os.path.abspath(os.fsencode(path)))))
+    title = printable(decoded(os.path.basename(os.path.abspath(os.fsencode(name or path)))))
     with opened(path) as backend:
-        loaded, findings = examine(path, backend, strict=True, progress=progress)
+        loaded, findings = examine(name or path, backend, strict=True, progress=progress)
     covered = [coverage(loaded, family, progress) for family in Family]
     style, script = _packaged("style.css"), _packaged("report.js")
-    scene = scenes.scene(loaded, title=name, progress=progress)
+    scene = scenes.scene(loaded, title=title, progress=progress)
     html = Template(_packaged("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'",
-        name=escape(name),
+        name=escape(title),
         style=style,
         script=script,
         summary=sections.summary(loaded, findings),
@@ -72,7 +72,7 @@ def report(path: str | bytes, *, progress: Progress = silent) -> Report:
         map=sections.map_of(render.svg(scene)),
         data=_embedded(loaded, covered),
     )
-    return Report(name, loaded.mode, len(loaded.rules), findings, html)
+    return Report(title, loaded.mode, len(loaded.rules), findings, html)
 
 
 def _packaged(name: str) -> str:

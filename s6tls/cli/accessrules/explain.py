@@ -12,7 +12,7 @@ from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.questions.explain import Explainer, Explanation
 from s6tls.cli.accessrules import logs
-from s6tls.cli.accessrules.common import JSON, reading, say, say_json
+from s6tls.cli.accessrules.common import JSON, reading, rules_at, say, say_json
 from s6tls.cli.accessrules.logs import OPTIONS, refuse_without_log
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 
@@ -46,8 +46,8 @@ def body(argv: list[bytes]) -> int:
 
 
 def _explain_address(rules: bytes, address: bytes, given: Given) -> None:
-    with reading(rules):
-        explainer = Explainer(rules)
+    with rules_at(rules) as place:
+        explainer = Explainer(place)
         try:
             explanation = explainer.explain(address, given.value("name"))
         except AddressError as error:
@@ -59,8 +59,8 @@ def _explain_address(rules: bytes, address: bytes, given: Given) -> None:
 
 
 def _explain_log(rules: bytes, log: bytes, given: Given) -> None:
-    with reading(rules):
-        explainer = Explainer(rules)
+    with rules_at(rules) as place:
+        explainer = Explainer(place)
 
     @lru_cache(1 << 14)
     def line(packed: bytes) -> str:

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s6tls.accessrules.text import decoded, shown
-from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
-from s6tls.audit.formats.entries import Entry, Unsayable
+from s6tls.audit.core.loaded import LoadedRules
+from s6tls.audit.core.networks import Family, split_key
+from s6tls.audit.formats.entries import Unsayable
+from s6tls.audit.formats.registry import WRITERS
 from s6tls.cli.accessrules.common import JSON, count, load, progress, refuse_overwriting, say_json
-from s6tls.cli.accessrules.formats import MOST_FAULTS, check_format, daemon_name, write_text
+from s6tls.cli.accessrules.formats import MOST_FAULTS, daemon_name, known_format, write_text
 from s6tls.cli.frame.options import Option, Synopsis, UsageError
 from s6tls.cli.frame.program import Failure
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from s6tls.audit.core.loaded import LoadedRules
+    from s6tls.audit.formats.registry import Writer
+    from s6tls.cli.frame.options import Given
 
 SYNOPSIS = Synopsis(
     "s6-accessrules export",
     (
-        Option("", ("verdict",), "allow|deny", "whom a list (`cidr`, `haproxy`) is to have. Default: `allow`"),
+        Option("", ("verdict",), "allow|deny", "whom a list is to have. Default: `allow`"),
+        Option("", ("family",), "ip4|ip6", "write only what is about addresses of one family"),
+        Option("", ("drop-env",), None, "leave out variables"),
         Option("", ("daemon",), "NAME", "the daemon that the lines of a hosts.allow are for. Default: `ALL`"),
         replace(JSON, help="answer in JSON; it needs OUT, since the text itself goes to stdout without"),
     ),
     "FORMAT RULES [OUT]",
+    tuple((name, writer.about) for name, writer in WRITERS.items()),
 )
-FORMATS: dict[bytes, tuple[str, ...]] = {
-    b"text": (),
-    b"tcprules": (),
-    b"hosts": ("daemon",),
-    b"cidr": ("verdict",),
-    b"nginx": (),
-    b"haproxy": ("verdict",),
-}
 
 
 def body(argv: list[bytes]) -> int:
@@ -47,13 +45,12 @@ def body(argv: list[bytes]) -> int:
         refuse_overwriting(rules, out)
     if as_json and out is None:
         raise UsageError("--json tells what is written to OUT: name one")
-    format_ = check_format(name, given, FORMATS)
-    allow = given.choice("verdict", "allow") == "allow"
-    daemon = daemon_name(given) or "ALL"
+    format_ = known_format(name, WRITERS)
+    options = _options(format_, WRITERS[format_], given)
     with progress() as tell:
-        contents = load(rules, tell)
+        contents = _wanted(load(rules, tell), given)
     try:
-        made = _made(format_, contents, allow, daemon)
+        made = WRITERS[format_].write(contents, **options)
     except Unsayable as unsayable:
         for key, why in unsayable.reasons[:MOST_FAULTS]:
             log(SYNOPSIS.program, "error", f"unable to export {shown(key)}: {why}")
@@ -68,15 +65,26 @@ def body(argv: list[bytes]) -> int:
     return 0
 
 
-def _made(format_: str, contents: LoadedRules, allow: bool, daemon: str) -> str:
-    if format_ == "text":
-        return text.write(Entry(key, rule) for key, rule in contents.rules.items())
-    if format_ == "cidr":
-        return cidrlist.write(contents, allow=allow)
-    if format_ == "haproxy":
-        return haproxy.write(contents, allow=allow)
-    if format_ == "hosts":
-        return hostsaccess.write(contents, daemon=daemon)
-    if format_ == "tcprules":
-        return tcprules.write(contents)
-    return nginx.write(contents)
+def _options(name: str, writer: Writer, given: Given) -> dict[str, Any]:
+    """Return what a format's writer is told.  Raises UsageError for an option that it does not take."""
+    family = given.choice("family")
+    known: dict[str, tuple[str, Any]] = {
+        "verdict": ("allow", given.choice("verdict", "allow") == "allow"),
+        "daemon": ("daemon", daemon_name(given) or "ALL"),
+        "family": ("families", [one for one in Family if family in (None, one.value)]),
+    }
+    for option in ("verdict", "daemon"):
+        if given.flag(option) and option not in writer.options:
+            raise UsageError(f"--{option} is not for {name}")
+    return dict(known[option] for option in writer.options if option in known)
+
+
+def _wanted(contents: LoadedRules, given: Given) -> LoadedRules:
+    """Return the rules without those about the other family's addresses, and without variables, as is asked for."""
+    family = given.choice("family")
+    rules = contents.rules.items()
+    if family is not None:
+        rules = {key: rule for key, rule in rules if split_key(key)[0] in (None, Family(family))}.items()
+    if given.flag("drop-env"):
+        rules = {key: replace(rule, env=()) for key, rule in rules}.items()
+    return LoadedRules.of(rules, is_tree=contents.is_tree, mode=contents.mode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from s6tls.accessrules.text import decoded
 from s6tls.audit.report.report import report
-from s6tls.cli.accessrules.common import JSON, count, progress, reading, refuse_overwriting, say, say_json, write_whole
+from s6tls.cli.accessrules.common import JSON, count, progress, refuse_overwriting, rules_at, say, say_json, write_whole
 from s6tls.cli.frame.options import Synopsis
 
 SYNOPSIS = Synopsis("s6-accessrules report", (JSON,), "RULES OUT")
@@ -15,8 +15,8 @@ def body(argv: list[bytes]) -> int:
     given = SYNOPSIS.read_mixed(argv)
     rules, out = given.words
     refuse_overwriting(rules, out)
-    with reading(rules), progress() as tell:
-        made = report(rules, progress=tell)
+    with rules_at(rules) as place, progress() as tell:
+        made = report(place, name=rules, progress=tell)
     write_whole(out, made.html.encode(), made.mode)
     if given.flag("json"):
         say_json({"out": decoded(out), "rules": made.rules, "findings": len(made.findings)})

@@ -88,10 +88,11 @@ def test_import_in_json(source: Path, tmp_path: Path) -> None:
     first, second = answered([*IMPORT, "text", str(source)])["rules"]
     env = {"set": {"A": "x y"}, "unset": []}
     about = {"owner": "ops", "ticket": None, "expires": "2026-01-31", "note": None, "comments": ["mine"]}
-    assert first == {"key": "ip4/192.0.2.0_24", "verdict": "allow", "env": env, "exec": None, **about}
+    where = {"file": str(source), "line": 2}
+    assert first == {"key": "ip4/192.0.2.0_24", "verdict": "allow", "env": env, "exec": None, **where, **about}
     assert second["verdict"] == "deny" and second["owner"] is None
     out = str(tmp_path / "rules.cdb")
-    assert answered([*IMPORT, "text", str(source), out]) == {"out": out, "rules": 2, "unreached": []}
+    assert answered([*IMPORT, "text", str(source), out]) == {"out": out, "rules": 2, "unreached": [], "skipped": []}
     (tmp_path / "list").write_text("10.0.0.0/8\n" + "10.0.0.1\n" * 200)
     done = run([*IMPORT, "cidr", str(tmp_path / "list"), "--json"])
     unreached = json.loads(done.stdout)["unreached"]
@@ -151,14 +152,18 @@ def test_verdicts_in_other_formats(tmp_path: Path) -> None:
 def test_hosts_from_two_files(tmp_path: Path) -> None:
     allow, deny = tmp_path / "allow", tmp_path / "deny"
     allow.write_text("sshd: 192.0.2.\n")
-    deny.write_text("ALL: ALL\nALL: 10.\nALL: LOCAL\n")
+    deny.write_text("ALL: ALL\nALL: 10.\nALL: KNOWN\n")
     words = [*IMPORT, "hosts", str(allow), f"--deny={deny}", "--daemon=sshd"]
     code, stderr = said(words)
-    assert code == 100 and f"error: {deny}:3: rules cannot express this pattern: 'LOCAL'\n" in stderr
+    assert code == 100 and f"error: {deny}:3: rules cannot express this pattern: 'KNOWN'\n" in stderr
     deny.write_text("ALL: ALL\nALL: 10.\n")
     done = run(words)
     assert (done.returncode, done.stdout) == (0, "allow ip4 192.0.2.0/24\ndeny ip4 0.0.0.0/0\ndeny ip6 ::/0\n")
     assert done.stderr == f"s6-accessrules import: warning: {deny}:2: 10.0.0.0/8 is never reached: line 1 covers it\n"
+    allow.write_text("ALL: LOCAL\n")
+    (tmp_path / "hosts").write_text("192.0.2.7 printer # here\n192.0.2.8 a.example b\n")
+    done = run([*IMPORT, "hosts", str(allow), f"--local={tmp_path}/hosts", "--else=deny"])
+    assert (done.returncode, done.stdout) == (0, "allow ip4 192.0.2.7/32\ndeny ip4 0.0.0.0/0\ndeny ip6 ::/0\n")
 
 
 def test_a_line_with_two_faults_is_one_line(tmp_path: Path) -> None:
@@ -169,8 +174,8 @@ def test_a_line_with_two_faults_is_one_line(tmp_path: Path) -> None:
 
 
 def test_stdin() -> None:
-    done = run([*IMPORT, "--verdict=deny", "cidr", "-"], given="10.0.0.0/8 # mine\n")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "deny ip4 10.0.0.0/8  # mine\n", "")
+    done = run([*IMPORT, "cidr", "-"], given="10.0.0.0/8 # mine\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "allow ip4 10.0.0.0/8  # mine\n", "")
 
 
 @pytest.mark.parametrize(

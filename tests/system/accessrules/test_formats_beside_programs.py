@@ -78,7 +78,21 @@ def _lists(draw: st.DrawFn, words: st.SearchStrategy[str]) -> str:
 
 @st.composite
 def _hosts_lines(draw: st.DrawFn) -> str:
-    odd = ["", " ", "# ALL:ALL", " # ALL: ALL", "# \\", "ALL", "ALL:", "\\", "\x0b", "#\0", "#" * 2047 + "ALL:ALL:deny"]
+    odd = [
+        "ALL:\\\n192.0.2.",
+        "AL\\\nL: 10.0. \\",
+        "",
+        " ",
+        "# ALL:ALL",
+        " # ALL: ALL",
+        "# \\",
+        "ALL",
+        "ALL:",
+        "\\",
+        "\x0b",
+        "#\0",
+        "#" * 2047 + "ALL:ALL:deny",
+    ]
     if draw(st.integers(0, 5)) == 0:
         return draw(st.sampled_from(odd))
     return draw(_lists(_daemons)) + draw(st.sampled_from([":", " : "])) + draw(_lists(_patterns)) + draw(_options)
@@ -90,16 +104,23 @@ _hosts_texts = st.tuples(
 
 
 def taken(allow: bytes, deny: bytes) -> list[bytes]:
-    """The files without the lines that we refuse."""
+    """The files without the lines that we refuse, with those in which they go on."""
     try:
         hostsaccess.parse(allow, deny, daemon="sshd")
     except BadText as bad:
         refused = {(fault.file, fault.line) for fault in bad.faults}
         return [
-            b"".join(line for number, line in enumerate(data.splitlines(True), 1) if (file, number) not in refused)
+            b"".join(line for number, line in continued(data) if (file, number) not in refused)
             for file, data in enumerate((allow, deny))
         ]
     return [allow, deny]
+
+
+def continued(data: bytes) -> Iterator[tuple[int, bytes]]:
+    number = 1
+    for line in re.findall(rb"(?:[^\n]*\\\n)*(?:[^\n]*\n|[^\n]+)", data):
+        yield number, line
+        number += line.count(b"\n")
 
 
 @given(_hosts_texts, _hosts_texts, st.lists(st.sampled_from(CLIENTS), min_size=6, max_size=6, unique=True))

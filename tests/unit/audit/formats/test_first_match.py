@@ -109,8 +109,8 @@ def test_lists_of_haproxy_in_both_families() -> None:
     assert haproxy.parse(b"10.0.0.0/255.0.0.0\n::ffff:11.0.0.1\n").rules == [
         (b"ip4/10.0.0.0_8", Rule(True)),
         (b"ip6/2002:a00::_24", Rule(True)),
-        (b"ip4/11.0.0.1_32", Rule(True)),
         (b"ip6/::a00:0_104", Rule(True)),
+        (b"ip4/11.0.0.1_32", Rule(True)),
     ]
     assert [line for line, _ in refused(haproxy.parse, b"#" * 16_001 + b"\n 10.0.0.1\n10.0.0.2 \n # x\n")] == [1, 3, 4]
     rules = LoadedRules.of([(b"ip4/10.0.0.0_8", Rule(True)), (b"ip6/::_0", Rule(True))])
