@@ -108,7 +108,7 @@ class _Reader:
     def command(self, sentence: Sentence) -> None:
         """Take what stands in no block.  Raises LineError."""
         words = sentence.words[1:] if sentence.words[0] in ("add", "create") else sentence.words
-        command, *rest = words
+        command, *rest = words or [""]
         if words[:2] == ["flush", "ruleset"]:
             self.tables.clear()
         elif command in ("flush", "delete", "destroy"):

@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.formats.entries import Parsed
 
@@ -23,9 +25,10 @@ class Format:
     options: tuple[str, ...]
     function: str
 
-    def call(self, *words: Any, **options: Any) -> Any:
-        """Call its function."""
-        return getattr(import_module(f"s6tls.audit.formats.{self.module}"), self.function)(*words, **options)
+    def load(self) -> Callable[..., Any]:
+        """Return its function."""
+        found: Callable[..., Any] = getattr(import_module(f"s6tls.audit.formats.{self.module}"), self.function)
+        return found
 
 
 class Reader(Format):
@@ -37,7 +40,7 @@ class Reader(Format):
 
     def read(self, *texts: bytes, **options: Any) -> Parsed:
         """Return what texts say.  Raises BadText."""
-        parsed: Parsed = self.call(*texts, **options)
+        parsed: Parsed = self.load()(*texts, **options)
         return parsed
 
 
@@ -50,7 +53,7 @@ class Writer(Format):
 
     def write(self, loaded: LoadedRules, **options: Any) -> bytes:
         """Return rules in this format.  Raises Unsayable."""
-        made: str | bytes = self.call(loaded, **options)
+        made: str | bytes = self.load()(loaded, **options)
         return made.encode() if isinstance(made, str) else made
 
 

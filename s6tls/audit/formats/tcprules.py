@@ -27,6 +27,7 @@ from s6tls.audit.formats.entries import (
     first_match,
     networks_of,
     plain_rule,
+    printable,
     sound,
 )
 
@@ -53,7 +54,7 @@ def parse(data: bytes, *, drop_env: bool = False) -> Parsed:
     def take(number: int, line: str) -> None:
         line = line.rstrip(" \t")
         if line.startswith("#"):
-            comments.append(line[1:])
+            comments.append(printable(line[1:]))
         if not line or line.startswith("#"):
             return
         address, colon, instructions = line.partition(":")

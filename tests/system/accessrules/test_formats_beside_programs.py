@@ -183,6 +183,7 @@ frontend clients
     http-request return status 200 content-type text/plain string no
 """
 ANSWER = "http-request return status 200 content-type text/plain string yes if {{ path /{i} }} {{ src -f {file} }}"
+MAP_ANSWER = ANSWER.replace("src -f {file}", "src,map_ip({file},0) -m str 1")
 # An IPv4 client, and those of IPv6 that stand for it.
 HA_CLIENTS = [
     *CLIENTS,
@@ -204,12 +205,12 @@ HA_PATTERNS = """
 
 
 @contextlib.contextmanager
-def haproxy_with(place: Path, lists: Sequence[bytes]) -> Iterator[int]:
+def haproxy_with(place: Path, lists: Sequence[bytes], template: str = ANSWER) -> Iterator[int]:
     """Run an HAProxy that says whether the client is in list number N on ``/N``; the value is its port."""
     answers = []
     for i, data in enumerate(lists):
         (place / f"list{i}").write_bytes(data)
-        answers.append(ANSWER.format(i=i, file=place / f"list{i}"))
+        answers.append(template.format(i=i, file=place / f"list{i}"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         configuration = CONFIGURATION.format(
             patience=int(PATIENCE), fd=listener.fileno(), answers="\n    ".join(answers)
@@ -274,6 +275,17 @@ def test_imported_lists_have_the_clients_that_haproxy_finds_in_them(tmp_path: Pa
             rules = dict(haproxy.parse(data).rules)
             for client in filter(haproxy_clients_are_ours, HA_CLIENTS):
                 assert (data, client, haproxy_has(port, client, i)) == (data, client, we_allow(rules, client))
+
+
+def test_haproxy_finds_the_values_of_maps_that_were_imported(tmp_path: Path) -> None:
+    chance = random.Random(6)
+    patterns = HA_PATTERNS.split("192.0.2.7/24")[0].split()
+    maps = ["".join(f"{at} {chance.choice('01')}\n" for at in chance.sample(patterns, 6)) for _ in range(25)]
+    with haproxy_with(tmp_path, [text.encode() for text in maps], MAP_ANSWER) as port:
+        for i, text in enumerate(maps):
+            rules = dict(haproxy.parse_map(text.encode()).rules)
+            for client in filter(haproxy_clients_are_ours, HA_CLIENTS):
+                assert (text, client, haproxy_has(port, client, i)) == (text, client, we_allow(rules, client))
 
 
 def test_haproxy_finds_the_clients_that_were_exported(tmp_path: Path) -> None:

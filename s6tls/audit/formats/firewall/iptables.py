@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from s6tls.audit.core.networks import Family, Network
@@ -28,6 +29,7 @@ _OUTCOMES = {
     "NFLOG": Outcome.NOTHING,
 }
 _MODULES = ("comment", "conntrack", "state", "iprange", "tcp")
+_PROTOCOL, _STATE = ("-p", "--protocol"), ("--ctstate", "--state")
 _TCP = ("tcp", "6", "all", "0")
 _OTHER_TABLES = ("nat", "mangle", "raw", "security")
 
@@ -41,6 +43,20 @@ def parse(data: bytes, *, mask_host_bits: bool = False) -> Parsed:
         return sound(reader.parsed(), faults)
     except LineError as error:
         return sound(Parsed([]), [*faults, Diagnostic(1, str(error))])
+
+
+def _can_match(words: list[str]) -> bool:
+    """Tell whether a rule is for TCP, as far as it says, and for the first packet of a connection."""
+    for place, (option, value) in enumerate(pairwise(words)):
+        if option in _PROTOCOL:
+            is_met = value.lower() in _TCP
+        elif option in _STATE:
+            is_met = is_matched_when_new(value.split(","))
+        else:
+            continue
+        if is_met is (words[place - 1 : place] == ["!"]):
+            return False
+    return True
 
 
 class _Reader:
@@ -78,19 +94,18 @@ class _Reader:
         if found[1] not in self._chains:
             raise LineError(f"the chain is not declared: {found[1]}")
         try:
-            words = iter(shlex.split(found[2]))
+            words = shlex.split(found[2])
         except ValueError as error:
             raise LineError(f"{error}") from None
         step = Step(number, [], Outcome.NOTHING)
-        networks = self._conditions(words, step)
-        step.networks = networks
+        if _can_match(words):
+            step.networks = self._conditions(iter(words), step)
         step.comments, self._comments = tuple(self._comments), []
         self._chains[found[1]].steps.append(step)
 
     def _conditions(self, words: Iterator[str], step: Step) -> list[Network]:
         """Read the words of a rule; return the networks that it matches, and put the rest into `step`."""
         matched: list[Network] | None = None
-        always = True
         for word in words:
             is_negated = word == "!"
             option = next(words, "") if is_negated else word
@@ -104,16 +119,12 @@ class _Reader:
                 if matched is not None:
                     raise LineError("more than one source")
                 matched = self._sources(value, is_negated)
-            elif option in ("-p", "--protocol"):
-                always &= (value.lower() in _TCP) is not is_negated
-            elif option in ("--ctstate", "--state"):
-                always &= is_matched_when_new(value.split(",")) is not is_negated
             elif option == "--comment":
                 step.note = printable(value)
+            elif option in (*_PROTOCOL, *_STATE):
+                continue
             elif option != "-m" or value not in _MODULES or is_negated:
                 raise LineError(f"rules cannot express this condition: {option[:40]} {value[:40]}")
-        if not always:
-            return []
         return [Network(family, 0, 0) for family in Family] if matched is None else matched
 
     def _sources(self, text: str, is_negated: bool) -> list[Network]:

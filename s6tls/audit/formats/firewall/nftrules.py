@@ -29,6 +29,7 @@ _OUTCOMES = {
     "goto": Outcome.GOTO,
 }
 _LOGGING = ("prefix", "level", "flags", "group", "snaplen", "queue-threshold")
+_OTHER_PROTOCOLS = ("udp", "icmp", "icmpv6", "igmp", "sctp", "dccp", "udplite", "esp", "ah", "arp")
 _IP4, _IP6 = Family.IP4, Family.IP6
 _PROTOCOLS = {"ip": _IP4, "ipv4": _IP4, "ip6": _IP6, "ipv6": _IP6}
 
@@ -114,22 +115,24 @@ class _Rule:
         self._matched: list[Network] | None = None
         self._families = set(Family)
         self._step = Step(sentence.line, [], Outcome.NOTHING, comments=tuple(sentence.comments))
-        self._always = True
+        self._can_match = True
         self._expires = False
 
     def step(self) -> Step:
         """Return what the rule does.  Raises LineError and AddressError."""
         while self._words and self._step.outcome is Outcome.NOTHING:
             self._part(self._next())
+            if not self._can_match:
+                self._step.outcome = Outcome.NOTHING
+                return self._step
         if self._words[:1] == ["comment"]:
             self._part(self._next())
         if self._words:
             raise LineError(f"rules cannot express this: {' '.join(self._words)[:60]}")
         if self._expires and self._step.outcome is Outcome.ACCEPT:
             raise LineError("it accepts elements that time out, which a rule does not")
-        if self._always:
-            matched = EVERY if self._matched is None else self._matched
-            self._step.networks = [at for at in matched if at.family in self._families]
+        matched = EVERY if self._matched is None else self._matched
+        self._step.networks = [at for at in matched if at.family in self._families]
         return self._step
 
     def _next(self) -> str:
@@ -143,7 +146,9 @@ class _Rule:
         elif word == "ct":
             self._expect("state")
             is_negated = self._is_negated()
-            self._always &= is_matched_when_new(self._values()) is not is_negated
+            self._can_match = is_matched_when_new(self._values()) is not is_negated
+        elif word in _OTHER_PROTOCOLS:
+            self._can_match = False
         elif word == "meta":
             self._meta(self._next())
         elif word == "counter":
@@ -213,7 +218,7 @@ class _Rule:
     def _protocol(self) -> None:
         is_negated = self._is_negated()
         values = self._values()
-        self._always &= ("tcp" in values or "6" in values) is not is_negated
+        self._can_match = ("tcp" in values or "6" in values) is not is_negated
 
     def _meta(self, word: str) -> None:
         if word == "l4proto":

@@ -1,7 +1,8 @@
 """Networks in JSON: a document or one a line, as Spamhaus, AWS, Google, Azure, GitHub and others publish theirs.
 
 A *field* is the names on the way to a text, with dots between them; arrays have none.  Without one named, those of a
-known publisher are read, or the one field whose texts are networks.  Where there are several, none is guessed.
+known publisher are read, or the one field whose texts are networks, or two, as ``ipv4`` and ``ipv6`` for each family.
+Where there are others, none is guessed.
 """
 
 from __future__ import annotations
@@ -41,9 +42,7 @@ LARGEST = 256 << 20
 _LONGEST_FIELD = 1000
 _PUBLISHERS = (
     {"prefixes.ip_prefix", "ipv6_prefixes.ipv6_prefix"},  # AWS
-    {"prefixes.ipv4Prefix", "prefixes.ipv6Prefix"},  # Google, Bing
     {"addresses", "ipv6_addresses"},  # Fastly
-    {"result.ipv4_cidrs", "result.ipv6_cidrs"},  # Cloudflare
 )
 _GITHUB = "verifiable_password_authentication"
 """A name in what GitHub publishes: there each array of networks at the top counts."""
@@ -142,7 +141,7 @@ def _chosen(texts: list[Text], fields: Collection[str], text: str, faults: list[
         faults += [Diagnostic(1, f"no text in a field {field}") for field in fields if field not in there and texts]
         return fields
     found = dict.fromkeys(field for field, value, _ in texts if _is_network(value))
-    if len(found) < 2 or any(found.keys() <= known for known in _PUBLISHERS):
+    if len({field.replace("v6", "v4") for field in found}) < 2 or any(found.keys() <= known for known in _PUBLISHERS):
         if texts and not found and not faults:
             faults.append(Diagnostic(1, "no field has networks"))
         return found

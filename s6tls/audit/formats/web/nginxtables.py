@@ -1,7 +1,7 @@
 """nginx's ``geo`` (ngx_http_geo_module) and ``map`` of addresses (ngx_http_map_module).
 
-A ``geo`` gives a client the value of the most specific network, of equal ones the last; a ``map`` that of its address
-as text.  Whom they do not name has the default, which is nothing unless they say another.
+A ``geo`` gives a client the value of the most specific network, of equal ones the last, and ``default`` is the networks
+of length 0; a ``map`` that of its address as text.  Whom they do not name has nothing as value.
 """
 
 from __future__ import annotations
@@ -132,8 +132,11 @@ class _Geo(_Table):
             self.ranges = True
         elif len(words) != 2 or words[0] in ("include", "proxy", "proxy_recursive"):
             raise LineError(f"rules cannot express this parameter: {' '.join(words)[:60]}")
-        elif words[0] == "default":
+        elif words[0] == "default" and self.ranges:
             self.take_default(directive, words[1])
+        elif words[0] == "default":
+            for everybody in EVERYTHING:
+                self.say(everybody, [everybody], words[1], directive)
         elif words[0] == "delete":
             at, _ = self.address(words[1])
             if self.said.pop(at, None) is None:

@@ -177,6 +177,7 @@ def test_nft_rules_that_are_refused(line: str) -> None:
         b"",
         b"table ip x {",
         b"}",
+        b"add",
         b"table ip x { set a { type ipv4_addr . inet_service; elements = { 10.0.0.1 . 80 } } }",
         b"table ip x { set a { type ipv4_addr; elements = { 10.0.0.1 timeout 1h } } }",
         b"table ip x { set a { type ipv4_addr; } set b { type ipv4_addr; } }",

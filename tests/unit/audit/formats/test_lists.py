@@ -89,6 +89,7 @@ PUBLISHED = {
     },
     "Fastly": {"addresses": ["192.0.2.0/24"], "ipv6_addresses": ["2001:db8::/32"]},
     "Cloudflare": {"result": {"ipv4_cidrs": ["192.0.2.0/24"], "ipv6_cidrs": ["2001:db8::/32"], "etag": "1"}},
+    "others": {"ipv4": ["192.0.2.0/24"], "ipv6": ["2001:db8::/32"]},
     "an array": ["192.0.2.0/24", "2001:db8::/32"],
 }
 
