@@ -155,10 +155,11 @@ def parse_address_number(text: str | bytes) -> tuple[Family, int]:
     return Family.of(packed), int.from_bytes(packed, "big")
 
 
-def parse_cidr(text: str) -> Network:
+def parse_cidr(text: str, *, mask_host_bits: bool = False) -> Network:
     """Return the network that ``ADDRESS/LENGTH`` or a lone ``ADDRESS`` stands for.
 
-    Raises AddressError, also when bits are set beyond the prefix: who writes that may mean something else.
+    Raises AddressError, also when bits are set beyond the prefix: who writes that may mean something else.  With
+    `mask_host_bits` these are cleared.
     """
     address, slash, digits = text.partition("/")
     family, number = parse_address_number(address)
@@ -168,11 +169,10 @@ def parse_cidr(text: str) -> Network:
         raise AddressError(f"not a prefix length from 0 to {family.bits}: {digits!r}")
     length = int(digits)
     rest = family.bits - length
-    if number >> rest << rest != number:
-        raise AddressError(
-            f"bits are set beyond the prefix: {text} (write it as {Network(family, number >> rest << rest, length)})"
-        )
-    return Network(family, number, length)
+    found = Network(family, number >> rest << rest, length)
+    if found.number != number and not mask_host_bits:
+        raise AddressError(f"bits are set beyond the prefix: {text} (write it as {found})")
+    return found
 
 
 def prefixes(start: int, end: int) -> Iterator[tuple[int, int]]:

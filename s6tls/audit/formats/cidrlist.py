@@ -8,48 +8,67 @@ from typing import TYPE_CHECKING
 from s6tls.audit.core.networks import Family, cidrs
 from s6tls.audit.formats.entries import (
     Parsed,
-    Statement,
+    Statements,
     clean,
-    each_line,
-    first_match,
+    faults_of,
     network,
     networks_of,
     plain_rule,
+    sound,
+    widest_first,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.networks import Range
+    from s6tls.audit.formats.entries import Diagnostic
 
 __all__ = ["parse", "write"]
 
 
-def parse(data: bytes, *, allow: bool = True) -> Parsed:
+def parse(data: bytes, *, allow: bool = True, mask_host_bits: bool = False) -> Parsed:
     """Read a list whose networks are all allowed, or all denied.  Raises BadText."""
-    return first_match(sorted(statements(data, allow=allow), key=lambda said: said.network.length))
+    statements, faults = _said(data, allow=allow, mask_host_bits=mask_host_bits)
+    return sound(widest_first(statements, statements.comments), faults)
 
 
-def statements(data: bytes, *, allow: bool = True) -> list[Statement]:
+def statements(data: bytes) -> Statements:
     """Return what the lines of a list say, one after the other.  Raises BadText."""
-    found: list[Statement] = []
+    statements, faults = _said(data)
+    sound(widest_first(statements), faults)
+    return statements
+
+
+def _said(data: bytes, *, allow: bool = True, mask_host_bits: bool = False) -> tuple[Statements, list[Diagnostic]]:
+    statements = Statements()
     rule = plain_rule(allow)
 
     def take(number: int, line: str) -> None:
-        text, note, *_ = *re.split("[#;]", line, maxsplit=1), ""
-        if text.strip():
-            found.append(Statement(network(text.strip()), rule, number, clean(note)))
+        text, note = parts(line)
+        if text:
+            statements.say([network(text, mask_host_bits=mask_host_bits)], rule, number, clean(note))
+        elif note:
+            statements.comment(note)
 
-    each_line(data, take)
-    return found
+    faults = faults_of(data, take)
+    return statements, faults
 
 
-def write(loaded: LoadedRules, *, allow: bool = True) -> str:
+def parts(line: str) -> tuple[str, str]:
+    """Return a line without its comment, and the comment behind ``#`` or ``;``."""
+    text, note, *_ = *re.split("[#;]", line, maxsplit=1), ""
+    return text.strip(), note
+
+
+def write(loaded: LoadedRules, *, allow: bool = True, families: Collection[Family] = tuple(Family)) -> str:
     """Return the fewest networks whose addresses are allowed, or, without `allow`, are not: denied or undecided.
 
     Raises Unsayable.
     """
     networks_of(loaded)
-    return "".join(f"{line}\n" for family in Family for line in cidrs(family, clients(loaded, family, allow)))
+    return "".join(f"{line}\n" for family in families for line in cidrs(family, clients(loaded, family, allow)))
 
 
 def clients(loaded: LoadedRules, family: Family, allow: bool) -> list[Range]:

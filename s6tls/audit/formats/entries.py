@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules.errors import AddressError
@@ -38,12 +38,16 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Entry:
-    """A rule with its key, its provenance, and the line it comes from (0 for none)."""
+    """A rule with its key, its provenance, and the line it comes from: 0 for what holds without a line that says it.
+
+    `file` counts the files that are read together.
+    """
 
     key: bytes
     rule: Rule
     provenance: Provenance = Provenance()
     line: int = field(default=0, compare=False)
+    file: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,14 @@ class Diagnostic:
 
 
 class BadText(Exception):
-    """A text does not say rules, or says what rules cannot; `faults` are in the order of its lines."""
+    """A text does not say rules, or says what rules cannot; `faults` are in the order of its lines.
 
-    def __init__(self, faults: list[Diagnostic]) -> None:
+    `rest` is what its other lines say.
+    """
+
+    def __init__(self, faults: list[Diagnostic], rest: Parsed) -> None:
         super().__init__("; ".join(f"line {fault.line}: {fault.message}" for fault in faults))
-        self.faults = faults
+        self.faults, self.rest = faults, rest
 
 
 class Unsayable(Exception):
@@ -89,10 +96,11 @@ class Parsed:
         return [(entry.key, entry.rule) for entry in self.entries]
 
 
-def each_line(data: bytes, take: Callable[[int, str], None]) -> None:
-    """Hand the lines of a text to `take`, with their numbers.  Raises BadText with all that `take` objects to."""
-    if faults := faults_of(data, take):
-        raise BadText(faults)
+def sound(parsed: Parsed, faults: list[Diagnostic]) -> Parsed:
+    """Return what a text says.  Raises BadText if there are faults in it."""
+    if faults:
+        raise BadText(sorted(faults, key=lambda fault: (fault.file, fault.line)), parsed)
+    return parsed
 
 
 def faults_of(data: bytes, take: Callable[[int, str], None], *, file: int = 0) -> list[Diagnostic]:
@@ -120,16 +128,34 @@ def clean(note: str) -> str:
     return note.strip()
 
 
-def network(text: str) -> Network:
-    """Return the network that ADDRESS, ADDRESS/LENGTH, or, for IPv4, ADDRESS/MASK stands for.  Raises AddressError."""
+def printable(note: str) -> str:
+    """Return a comment as provenance keeps it, with blanks for control characters."""
+    return "".join(char if char.isprintable() else " " for char in note).strip()
+
+
+def whole_text(data: bytes) -> tuple[str, list[Diagnostic]]:
+    """Return a text that lines do not divide, with nothing for each line that is a fault: it is not UTF-8."""
+    try:
+        return data.decode("utf-8"), []
+    except UnicodeDecodeError:
+        lines: list[str] = []
+        faults = faults_of(data, lambda number, line: lines.extend([""] * (number - 1 - len(lines)) + [line]))
+        return "\n".join(lines), faults
+
+
+def network(text: str, *, mask_host_bits: bool = False) -> Network:
+    """Return the network that ADDRESS, ADDRESS/LENGTH, or, for IPv4, ADDRESS/MASK stands for.  Raises AddressError.
+
+    Bits that are set beyond the prefix are cleared with `mask_host_bits`, and else an error.
+    """
     address, _, mask = text.partition("/")
     if "." in mask and ":" not in address:
         _, bits = parse_address_number(mask)
         length = 32 - (~bits & 0xFFFFFFFF).bit_length()
         if bits != 0xFFFFFFFF >> 32 - length << 32 - length:
             raise AddressError(f"not a mask: {mask}")
-        return parse_cidr(f"{address}/{length}")
-    return parse_cidr(text)
+        text = f"{address}/{length}"
+    return parse_cidr(text, mask_host_bits=mask_host_bits)
 
 
 MAPPED = parse_cidr("::ffff:0:0/96")
@@ -156,38 +182,96 @@ class Statement:
     network: Network
     rule: Rule
     line: int = 0
-    note: str = ""
+    about: Provenance = Provenance()
     file: int = 0
     implied: bool = False
 
 
-def first_match(statements: Iterable[Statement]) -> Parsed:
+class Statements(list[Statement]):
+    """What the lines of a text say, in their order, with the comments on lines of their own before each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.comments: list[str] = []
+
+    def comment(self, text: str) -> None:
+        """Keep a comment for what follows."""
+        self.comments.append(printable(text))
+
+    def say(
+        self,
+        networks: Iterable[Network],
+        rule: Rule,
+        line: int,
+        note: str = "",
+        *,
+        file: int = 0,
+        implied: bool = False,
+    ) -> None:
+        """Add what a line says of networks; the comments so far go to the first of them."""
+        for at in networks:
+            about = Provenance(note=note, comments=tuple(self.comments))
+            self.comments.clear()
+            self.append(Statement(at, rule, line, about, file, implied))
+
+
+def first_match(statements: Iterable[Statement], trailing: Iterable[str] = ()) -> Parsed:
     """Turn statements, of which the first that matches counts, into rules, of which the most specific counts.
 
     Networks either nest or are disjoint.  So a statement counts for nothing if an earlier one covers it, and is
     remarked on; every other one becomes a rule as it stands, since all that covers it and lies behind it is wider.
+    `trailing` are the comments behind the last one.
     """
-    kept: list[Statement] = []
+    said = list(statements)
+    return _judged(said, range(len(said)), trailing)
+
+
+def widest_first(statements: Iterable[Statement], trailing: Iterable[str] = ()) -> Parsed:
+    """Turn statements that all have one verdict into rules in their order, without those that a wider one covers."""
+    said = list(statements)
+    order = sorted(range(len(said)), key=lambda place: (said[place].network.length, said[place].implied))
+    return _judged(said, order, trailing)
+
+
+def narrowest_first(statements: Iterable[Statement], trailing: Iterable[str] = ()) -> Parsed:
+    """Turn statements, of which the most specific counts, and of equal ones the first, into rules in their order."""
+    said = list(statements)
+    order = sorted(range(len(said)), key=lambda place: -said[place].network.length)
+    return _judged(said, order, trailing)
+
+
+def _judged(said: list[Statement], order: Iterable[int], trailing: Iterable[str]) -> Parsed:
+    """Return rules in the order of their statements, which are judged in another one."""
+    kept = [False] * len(said)
     taken: dict[Family, _ByLength] = {family: {} for family in Family}
     remarks = []
-    for statement in statements:
+    for place in order:
+        statement = said[place]
         at = statement.network
         by = _covering(at, taken[at.family])
         if by is None:
-            kept.append(statement)
+            kept[place] = True
             taken[at.family].setdefault(at.length, {})[at.number] = statement
         elif statement.line and not statement.implied:
-            where = (
-                f"line {by.line} covers it"
-                if by.file == statement.file
-                else f"line {by.line} of the other file covers it"
-            )
-            remarks.append(Diagnostic(statement.line, f"{statement.network} is never reached: {where}", statement.file))
-    entries = [
-        Entry(said.network.family.key(*said.network[1:]), said.rule, Provenance(note=said.note), said.line)
-        for said in kept
-    ]
-    return Parsed(entries, remarks=remarks)
+            remarks.append(_unreached(statement, by))
+    entries: list[Entry] = []
+    comments: tuple[str, ...] = ()
+    for statement, is_kept in zip(said, kept, strict=True):
+        comments += statement.about.comments
+        if is_kept:
+            key = statement.network.family.key(*statement.network[1:])
+            about = replace(statement.about, comments=comments)
+            entries.append(Entry(key, statement.rule, about, statement.line, statement.file))
+            comments = ()
+    remarks.sort(key=lambda remark: (remark.file, remark.line))
+    return Parsed(entries, (*comments, *trailing), remarks)
+
+
+def _unreached(statement: Statement, by: Statement) -> Diagnostic:
+    where = f"line {by.line}" if by.line else "what comes before"
+    if by.file != statement.file:
+        where += " of the other file"
+    return Diagnostic(statement.line, f"{statement.network} is never reached: {where} covers it", statement.file)
 
 
 def _covering(at: Network, statements: _ByLength) -> Statement | None:

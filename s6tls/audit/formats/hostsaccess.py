@@ -5,27 +5,31 @@ The first line that matches decides, those of hosts.allow first; else all are al
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from s6tls.accessrules.errors import AddressError
 from s6tls.accessrules.identifiers import normalised
 from s6tls.accessrules.keys import ANY_NAME, BY_NAME
 from s6tls.audit.core.networks import Family, Network, parse_cidr, prefixes
 from s6tls.audit.formats.entries import (
     EVERYTHING,
-    BadText,
     Diagnostic,
     Entry,
     LineError,
     Parsed,
     Statement,
+    Statements,
     faults_of,
     first_match,
     network,
     networks_of,
     not_mapped,
     plain_rule,
+    sound,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ __all__ = ["parse", "write"]
 
 _LONGEST = 2045  # tcp_wrappers has a buffer of 2048 bytes for a line, with its newline, a NUL, and maybe a CR
 _DAEMON = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
+_BARE_IP6 = re.compile(r"[0-9a-fA-F]*:[0-9a-fA-F:.]*(?:/[0-9]+)?")
 _COLON = re.compile(r":(?![^\[\]]*\])")
 _SEPARATOR = re.compile(r"[ \t,]+")
 _KEYWORDS = frozenset({"ALL", "EXCEPT", "KNOWN", "LOCAL", "PARANOID", "UNKNOWN"})
@@ -45,21 +50,59 @@ _NUMBERS = re.compile(r"[0-9.]+(?:/[0-9.]+)?")
 _BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\](/[0-9]+)?")
 
 
-def parse(allow: bytes, deny: bytes = b"", *, daemon: str | None = None) -> Parsed:
+def parse(
+    allow: bytes,
+    deny: bytes = b"",
+    *,
+    daemon: str | None = None,
+    local: bytes | None = None,
+    mask_host_bits: bool = False,
+) -> Parsed:
     """Read hosts.allow and hosts.deny, and keep what applies to `daemon`; without one, all lines must be for ``ALL``.
 
+    `local` is the hosts(5) file of the server: ``LOCAL`` is whom it gives a name without a dot.
     Raises BadText; `file` of its faults is 1 for hosts.deny.
     """
-    reader = _Reader(daemon)
+    reader = _Reader(daemon, None if local is None else _local_networks(local), mask_host_bits)
     faults: list[Diagnostic] = []
     for file, (data, verdict) in enumerate(((allow, True), (deny, False))):
-        faults += faults_of(data, partial(reader.take, file, verdict), file=file)
-        if data and not data.endswith(b"\n"):
-            faults.append(Diagnostic(data.count(b"\n") + 1, "no newline ends the line, so no reader takes it", file))
+        lines, unended = _continued(data)
+        faults += faults_of(lines, partial(reader.take, file, verdict), file=file)
+        if unended:
+            faults.append(Diagnostic(unended, "no newline ends the line, so no reader takes it", file))
     faults += reader.check_names()
-    if faults:
-        raise BadText(faults)
-    return reader.parsed()
+    refused = faults
+    while refused:
+        reader.leave_out({(fault.file, fault.line) for fault in refused})
+        refused = list(reader.check_names())
+    return sound(reader.parsed(), faults)
+
+
+def _continued(data: bytes) -> tuple[bytes, int]:
+    """Join lines that go on in the next one, with empty lines behind them; return the number of one without an end."""
+    lines: list[bytes] = []
+    begun, passed, number = b"", 0, 1
+    for line in re.findall(rb"[^\n]*\n|[^\n]+", data):
+        begun += line
+        if line.endswith(b"\\\n"):
+            begun, passed = begun[:-2], passed + 1
+        else:
+            lines += [begun, b"\n" * passed]
+            number += passed + 1
+            begun, passed = b"", 0
+    unended = number if passed else 0 if data[-1:] in (b"", b"\n") else number - 1
+    return b"".join([*lines, begun]), unended
+
+
+def _local_networks(hosts: bytes) -> list[Network]:
+    """Return the addresses that a hosts(5) file gives a name without a dot; the first line of an address counts."""
+    names: dict[Network, bytes] = {}
+    for line in hosts.splitlines():
+        words = line.partition(b"#")[0].split()
+        if len(words) > 1 and words[0].isascii():
+            with contextlib.suppress(AddressError):
+                names.setdefault(parse_cidr(words[0].decode()), words[1])
+    return [at for at, name in names.items() if b"." not in name]
 
 
 def is_daemon(word: str) -> bool:
@@ -68,9 +111,11 @@ def is_daemon(word: str) -> bool:
 
 
 class _Reader:
-    def __init__(self, daemon: str | None) -> None:
+    def __init__(self, daemon: str | None, local: list[Network] | None, mask_host_bits: bool) -> None:
         self._daemon = daemon
-        self._statements: list[Statement] = []
+        self._local = local
+        self._mask_host_bits = mask_host_bits
+        self._statements = Statements()
         self._names: dict[str, tuple[int, int, bool]] = {}
 
     def take(self, file: int, verdict: bool, number: int, line: str) -> None:
@@ -80,11 +125,14 @@ class _Reader:
         if not line.replace("\t", " ").isprintable():
             raise LineError("control characters")
         if line.endswith("\\"):
-            raise LineError("a backslash: lines that go on in the next one are not read")
+            raise LineError("a backslash, and no newline right behind it")
+        if line.startswith("#"):
+            self._statements.comment(line[1:])
         if not line.strip() or line.startswith("#"):
             return
         if not line.isascii():
             raise LineError("characters that are not ASCII")
+        _refuse_bare_ip6(line)
         parts = [part.strip(" \t") for part in _COLON.split(line)]
         if len(parts) < 2:
             raise LineError("not DAEMONS : CLIENTS")
@@ -96,8 +144,8 @@ class _Reader:
             verdict = option.lower() == "allow"
         daemons, clients = (_words(part) for part in parts[:2])
         if self._applies(daemons):
-            names, networks = _clients(clients)
-            self._statements += [Statement(at, plain_rule(verdict), number, file=file) for at in networks]
+            names, networks = self._clients(clients)
+            self._statements.say(networks, plain_rule(verdict), number, file=file)
             for name in names:
                 self._names.setdefault(name, (number, file, verdict))
 
@@ -108,6 +156,15 @@ class _Reader:
         if self._daemon is None and daemons != ["ALL"]:
             raise LineError("the line is not for ALL daemons: name one")
         return _listed(self._daemon or "", daemons)
+
+    def leave_out(self, lines: set[tuple[int, int]]) -> None:
+        """Forget lines, of which the files and numbers are given."""
+        self._statements[:] = [said for said in self._statements if (said.file, said.line) not in lines]
+        self._names = {
+            name: (line, file, verdict)
+            for name, (line, file, verdict) in self._names.items()
+            if (file, line) not in lines
+        }
 
     def check_names(self) -> Iterator[Diagnostic]:
         """Yield why lines with names cannot be said.
@@ -136,13 +193,76 @@ class _Reader:
     def parsed(self) -> Parsed:
         """Return the rules."""
         if not self._names:
-            return first_match([*self._statements, *(Statement(at, plain_rule(True)) for at in EVERYTHING)])
-        parsed = first_match(said for said in self._statements if said.rule.allow)
-        for name, (line, _, _) in self._names.items():
+            everybody = (Statement(at, plain_rule(True)) for at in EVERYTHING)
+            return first_match([*self._statements, *everybody], self._statements.comments)
+        denials = (said.about.comments for said in self._statements if not said.rule.allow)
+        trailing = [*chain.from_iterable(denials), *self._statements.comments]
+        parsed = first_match((said for said in self._statements if said.rule.allow), trailing)
+        for name, (line, file, _) in self._names.items():
             if not name.startswith("."):
-                parsed.entries.append(Entry(BY_NAME + name.encode(), plain_rule(True), line=line))
-        parsed.entries.append(Entry(ANY_NAME, plain_rule(False)))
+                parsed.entries.append(Entry(BY_NAME + name.encode(), plain_rule(True), line=line, file=file))
+        last = next(said for said in self._statements if not said.rule.allow)
+        parsed.entries.append(Entry(ANY_NAME, plain_rule(False), line=last.line, file=last.file))
         return parsed
+
+    def _clients(self, words: list[str]) -> tuple[list[str], list[Network]]:
+        """Return the names and the networks of a list of clients."""
+        first, rest = _split_except(words)
+        names, networks = [], []
+        for word in first:
+            found = self._networks(word)
+            if found or word == "LOCAL":
+                networks += found
+            else:
+                names.append(word.lower())
+        if not rest:
+            return names, networks
+        more_names, without = self._clients(rest)
+        if names or more_names:
+            raise LineError("rules cannot express EXCEPT with names")
+        return [], [piece for at in networks for piece in _cut(at, without)]
+
+    def _networks(self, word: str) -> list[Network]:
+        """Return the networks of a pattern; none for that of a name."""
+        if word == "ALL":
+            return EVERYTHING
+        if word == "LOCAL":
+            if self._local is None:
+                raise LineError(
+                    "LOCAL is for clients with a name without a dot: the hosts file that has these is not given"
+                )
+            return self._local
+        if word.startswith("["):
+            bracketed = _BRACKETED.fullmatch(word)
+            if bracketed is None:
+                raise LineError(f"not [ADDRESS]/LENGTH: {word}")
+            return [not_mapped(self._network(bracketed[1] + (bracketed[2] or "")))]
+        if _PREFIX.fullmatch(word):
+            numbers = word.split(".")[:-1]
+            return [parse_cidr(".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}")]
+        if _NUMBERS.fullmatch(word):
+            if re.search(r"/(?:0+|255\.255\.255\.255)$", word):
+                raise LineError(
+                    f"no client matches {word}: 0.0.0.0/0.0.0.0 is all of IPv4, and one address has no mask"
+                )
+            return [self._network(word)]
+        name = word.removeprefix(".").lower().encode()
+        if word in _KEYWORDS or normalised(name) != name:
+            raise LineError(f"rules cannot express this pattern: {word!r}")
+        return []
+
+    def _network(self, text: str) -> Network:
+        return network(text, mask_host_bits=self._mask_host_bits)
+
+
+def _refuse_bare_ip6(line: str) -> None:
+    """Raise LineError for an IPv6 address without brackets, of which each colon would end a field."""
+    for word in _SEPARATOR.split(line.partition(":")[2]):
+        address, slash, length = word.partition("/")
+        if _BARE_IP6.fullmatch(word) and len(address) > 2:
+            with contextlib.suppress(AddressError):
+                parse_cidr(address)
+                raise LineError(f"an IPv6 address stands in brackets: write [{address}]{slash}{length}")
 
 
 def _words(part: str) -> list[str]:
@@ -169,24 +289,6 @@ def _split_except(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:at], words[at + 1 :]
 
 
-def _clients(words: list[str]) -> tuple[list[str], list[Network]]:
-    """Return the names and the networks of a list of clients."""
-    first, rest = _split_except(words)
-    names, networks = [], []
-    for word in first:
-        found = _networks(word)
-        if found:
-            networks += found
-        else:
-            names.append(word.lower())
-    if not rest:
-        return names, networks
-    more_names, without = _clients(rest)
-    if names or more_names:
-        raise LineError("rules cannot express EXCEPT with names")
-    return [], [piece for at in networks for piece in _cut(at, without)]
-
-
 def _cut(at: Network, without: list[Network]) -> Iterator[Network]:
     """Yield the networks that remain of one."""
     start, end = at.range
@@ -200,28 +302,6 @@ def _cut(at: Network, without: list[Network]) -> Iterator[Network]:
 def _between(family: Family, start: int, end: int) -> Iterator[Network]:
     for number, free in prefixes(start, end):
         yield Network(family, number, family.bits - free)
-
-
-def _networks(word: str) -> list[Network]:
-    """Return the networks of a pattern; none for that of a name."""
-    if word == "ALL":
-        return EVERYTHING
-    if word.startswith("["):
-        bracketed = _BRACKETED.fullmatch(word)
-        if bracketed is None:
-            raise LineError(f"not [ADDRESS]/LENGTH: {word}")
-        return [not_mapped(parse_cidr(bracketed[1] + (bracketed[2] or "")))]
-    if _PREFIX.fullmatch(word):
-        numbers = word.split(".")[:-1]
-        return [parse_cidr(".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}")]
-    if _NUMBERS.fullmatch(word):
-        if re.search(r"/(?:0+|255\.255\.255\.255)$", word):
-            raise LineError(f"no client matches {word}: 0.0.0.0/0.0.0.0 is all of IPv4, and one address has no mask")
-        return [network(word)]
-    name = word.removeprefix(".").lower().encode()
-    if word in _KEYWORDS or normalised(name) != name:
-        raise LineError(f"rules cannot express this pattern: {word!r}")
-    return []
 
 
 def write(loaded: LoadedRules, *, daemon: str = "ALL") -> str:

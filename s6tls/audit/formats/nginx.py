@@ -2,65 +2,61 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from s6tls.accessrules.errors import AddressError
 from s6tls.audit.core.networks import Network, parse_cidr
 from s6tls.audit.formats.entries import (
     EVERYTHING,
+    Diagnostic,
     LineError,
     Parsed,
     Statement,
-    clean,
-    each_line,
+    Statements,
     first_match,
     networks_of,
     not_mapped,
     plain_rule,
+    sound,
 )
+from s6tls.audit.formats.web.directives import Directive, Directives
 
 if TYPE_CHECKING:
+    from s6tls.accessrules.rule import Rule
     from s6tls.audit.core.loaded import LoadedRules
 
 __all__ = ["parse", "write"]
 
-_DIRECTIVE = re.compile(r"[ \t]*(allow|deny)[ \t]+([^ \t;]+)[ \t]*;[ \t]*")
 
-
-def parse(data: bytes) -> Parsed:
-    """Read directives, one or more a line.  Raises BadText.
+def parse(data: bytes, *, mask_host_bits: bool = False) -> Parsed:
+    """Read directives.  Raises BadText.
 
     Whoever none of them matches is allowed, and so by the rules, through networks of length 0.
     """
-    statements: list[Statement] = []
+    read = Directives(data)
+    statements = Statements()
+    faults = read.faults
+    for directive in read.found:
+        statements.comments += directive.comments
+        try:
+            rule = _rule(directive)
+            statements.say(_networks(directive.argument(), mask_host_bits), rule, directive.line, directive.note)
+        except (LineError, AddressError) as error:
+            faults.append(Diagnostic(directive.line, str(error)))
+    everybody = (Statement(at, plain_rule(True)) for at in EVERYTHING)
+    return sound(first_match([*statements, *everybody], (*statements.comments, *read.trailing)), faults)
 
-    def take(number: int, line: str) -> None:
-        found, note = _directives(line.strip(" \t"))
-        for verdict, what in found:
-            rule = plain_rule(verdict == "allow")
-            statements.extend(Statement(at, rule, number, note) for at in _networks(what))
 
-    each_line(data, take)
-    return first_match([*statements, *(Statement(at, plain_rule(True)) for at in EVERYTHING)])
-
-
-def _directives(line: str) -> tuple[list[tuple[str, str]], str]:
-    """Return the directives of a line and the comment behind them; a line that is a comment has neither."""
-    found: list[tuple[str, str]] = []
-    end = 0
-    while directive := _DIRECTIVE.match(line, end):
-        found.append((directive[1], directive[2]))
-        end = directive.end()
-    rest = line[end:]
-    if rest and not rest.startswith("#"):
+def _rule(directive: Directive) -> Rule:
+    if directive.name not in ("allow", "deny"):
         raise LineError("not a directive: allow or deny, an address, a network or all, and ;")
-    return found, clean(rest[1:]) if found else ""
+    return plain_rule(directive.name == "allow")
 
 
-def _networks(what: str) -> list[Network]:
+def _networks(what: str, mask_host_bits: bool) -> list[Network]:
     if what == "unix:":
         raise LineError("rules by address know no unix: clients")
-    return EVERYTHING if what == "all" else [not_mapped(parse_cidr(what))]
+    return EVERYTHING if what == "all" else [not_mapped(parse_cidr(what, mask_host_bits=mask_host_bits))]
 
 
 def write(loaded: LoadedRules) -> str:

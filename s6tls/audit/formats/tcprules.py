@@ -8,7 +8,6 @@ only when no network decides, and matches what is below it too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s6tls.accessrules import record
@@ -17,19 +16,25 @@ from s6tls.accessrules.rule import Rule
 from s6tls.accessrules.text import shown
 from s6tls.audit.core.networks import Family, Network, prefixes
 from s6tls.audit.formats.entries import (
+    BadText,
+    Diagnostic,
     LineError,
     Parsed,
     Statement,
+    Statements,
     Unsayable,
-    each_line,
+    faults_of,
     first_match,
     networks_of,
     plain_rule,
+    printable,
+    sound,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from s6tls.accessrules.rule import Env
     from s6tls.audit.core.loaded import LoadedRules
 
 __all__ = ["parse", "write"]
@@ -38,45 +43,57 @@ _NOTHING_MATCHES = Statement(Network(Family.IP4, 0, 0), plain_rule(True))
 _QUOTES = [chr(code) for code in (0x22, *range(0x21, 0x7F))]
 
 
-@dataclass(frozen=True)
-class _Line:
-    level: int
-    statements: list[Statement]
-
-
-def parse(data: bytes) -> Parsed:
-    """Read rules.  Raises BadText.
+def parse(data: bytes, *, drop_env: bool = False) -> Parsed:
+    """Read rules, or with `drop_env` their verdicts only.  Raises BadText.
 
     Whoever none of them matches is allowed, and so by the rules, through 0.0.0.0/0.
     """
-    lines: list[_Line] = []
+    levels: list[Statements] = [Statements() for _ in range(5)]
+    comments: list[str] = []
 
     def take(number: int, line: str) -> None:
         line = line.rstrip(" \t")
+        if line.startswith("#"):
+            comments.append(printable(line[1:]))
         if not line or line.startswith("#"):
             return
         address, colon, instructions = line.partition(":")
         if not colon:
             raise LineError("no colon: tcprules passes over the line")
-        rule = _rule(instructions)
-        level, networks = _networks(address)
-        lines.append(_Line(level, [Statement(network, rule, number) for network in networks]))
+        rule = _rule(instructions, drop_env)
+        level, networks = networks_of_address(address)
+        for comment in comments:
+            levels[level].comment(comment)
+        comments.clear()
+        levels[level].say(networks, rule, number)
 
-    each_line(data, take)
-    lines.sort(key=lambda line: -line.level)
-    return first_match([*(said for line in lines for said in line.statements), _NOTHING_MATCHES])
+    if b"\0" in data[:2048]:
+        fault = Diagnostic(1, "not the source of tcprules, but maybe what it compiles: import that as tcprules-cdb")
+        raise BadText([fault], Parsed([]))
+    faults = faults_of(data, take)
+    return sound(most_numbers_first(levels, comments), faults)
 
 
-def _rule(text: str) -> Rule:
+def most_numbers_first(levels: list[Statements], trailing: Iterable[str] = ()) -> Parsed:
+    """Return what rules come to, by how many numbers their addresses have: those with the most are asked for first."""
+    return first_match([*(said for level in reversed(levels) for said in level), _NOTHING_MATCHES], trailing)
+
+
+def _rule(text: str, drop_env: bool) -> Rule:
     allow = text.startswith("allow")
     if not allow and not text.startswith("deny"):
         raise LineError("neither allow nor deny behind the colon")
     rest = text.removeprefix("allow" if allow else "deny")
     env = tuple(_changes(rest))
-    if not env:
+    if not env or drop_env:
         return plain_rule(allow)
     if not allow:
         raise LineError("a deny sets no variables: leave them out")
+    return with_env(env)
+
+
+def with_env(env: Env) -> Rule:
+    """Return a rule that allows and sets variables, the last of one name.  Raises LineError."""
     rule = Rule(True, tuple(dict(env).items()))
     try:
         record.encode(rule)
@@ -100,7 +117,7 @@ def _changes(text: str) -> Iterator[tuple[bytes, bytes]]:
         yield name.encode(), value.encode()
 
 
-def _networks(address: str) -> tuple[int, list[Network]]:
+def networks_of_address(address: str) -> tuple[int, list[Network]]:
     """Return how many numbers an address has, and its networks."""
     if "@" in address or "=" in address:
         raise LineError("rules by user or host name: tcpserver asks for these before and between networks")

@@ -30,14 +30,15 @@ from s6tls.accessrules import record
 from s6tls.accessrules.errors import UsageProblem
 from s6tls.accessrules.rule import ALLOW, DENY, Rule
 from s6tls.accessrules.text import shown
-from s6tls.audit.core.networks import Family, family_name, parse_cidr, split_key
-from s6tls.audit.formats.entries import Entry, LineError, Parsed, Provenance, clean, each_line
+from s6tls.audit.core.networks import Family, family_name, key_order, parse_cidr, split_key
+from s6tls.audit.formats.entries import Entry, LineError, Parsed, Provenance, clean, faults_of, sound
 from s6tls.audit.lint.names import unmatchable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from s6tls.accessrules.rule import Env
+    from s6tls.audit.core.loaded import LoadedRules
 
 __all__ = ["parse", "write"]
 
@@ -58,8 +59,8 @@ _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 def parse(data: bytes) -> Parsed:
     """Read a text.  Raises BadText with all that is wrong."""
     reader = _Reader()
-    each_line(data, reader.take)
-    return Parsed(list(reader.entries.values()), tuple(reader.comments))
+    faults = faults_of(data, reader.take)
+    return sound(Parsed(list(reader.entries.values()), tuple(reader.comments)), faults)
 
 
 class _Reader:
@@ -207,6 +208,11 @@ def write(entries: Iterable[Entry], trailing: Iterable[str] = ()) -> str:
         lines.append(_line(entry))
     lines += [f"# {comment}".rstrip() for comment in trailing]
     return "".join(f"{line}\n" for line in lines)
+
+
+def write_loaded(loaded: LoadedRules) -> str:
+    """Return the text that says the rules of a rule set."""
+    return write(Entry(key, loaded.rules[key]) for key in sorted(loaded.rules, key=key_order))
 
 
 def _line(entry: Entry) -> str:

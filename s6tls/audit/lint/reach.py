@@ -31,9 +31,24 @@ def findings(loaded: LoadedRules, partitions: Mapping[Family, Partition]) -> Ite
     else:
         yield from map(_unreachable, names)
     yield from _equal_ids(loaded)
+    if any(map(len, partitions.values())) and lets_nobody_in(loaded):
+        message = "let nobody in: no rule that can match allows anybody"
+        remedy = "allow clients, or if these are the denied ones, add ip4/0.0.0.0_0 and ip6/::_0 to allow all others"
+        yield Finding("lets-nobody-in", Severity.WARNING, message, remedy)
     if any(map(len, partitions.values())):
         yield from _undecided(undecided, bool(names))
     yield from _no_default(loaded, names)
+
+
+def lets_nobody_in(loaded: LoadedRules) -> bool:
+    """Tell whether rules by address allow no address, and there are no others that allow."""
+    by_address = set()
+    for family in Family:
+        partition = loaded.partition(family)
+        by_address.update(partition.keys)
+        if any(count and rule.allow for count, rule in zip(partition.decided(), partition.rules, strict=False)):
+            return False
+    return not any(rule.allow for key, rule in loaded.rules.items() if key not in by_address)
 
 
 def _within(partition: Partition, decided: list[int]) -> Iterator[Finding]:

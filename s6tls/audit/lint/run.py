@@ -23,16 +23,22 @@ if TYPE_CHECKING:
 
 
 def lint(
-    path: str | bytes, *, least: Severity = Severity.NOTE, days: int | None = None, progress: Progress = silent
+    path: str | bytes,
+    *,
+    name: str | bytes | None = None,
+    least: Severity = Severity.NOTE,
+    days: int | None = None,
+    progress: Progress = silent,
 ) -> list[Finding]:
     """Return the findings about a rule set, in either form, that are at least as bad as `least`; the worst first.
 
+    Messages call it `name`, or by its path.
     With `days` also the files and programs that rules name are looked at, where this process finds them, and
     certificates that expire within so many days are found.  Raises OSError or RuleSetError if the set cannot be read
     as a whole.
     """
     with opened(path) as backend:
-        return examine(path, backend, least=least, days=days, progress=progress)[1]
+        return examine(name or path, backend, least=least, days=days, progress=progress)[1]
 
 
 def examine(

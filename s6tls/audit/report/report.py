@@ -66,24 +66,25 @@ class Earlier:
 def report(
     path: str | bytes,
     *,
+    name: str | bytes | None = None,
     colour_by: str = "verdict",
     against: Earlier | None = None,
     replay: Callable[[LoadedRules], Replay] | None = None,
     progress: Progress = silent,
 ) -> Report:
-    """Make a page about a rule set, in either form.
+    """Make a page about a rule set, in either form, which is called as the file is, or as one at `name`.
 
     The map is coloured by one of `palette.COLOURINGS`.  With `against` the page says what has changed since that set;
     with `replay`, which replays logs with the rules that it is given, what these have decided.
 
     The same rules under the same name make the same page.  Raises OSError or RuleSetError if a rule cannot be read.
     """
-    name = _name(path)
+    title = _name(name or path)
     with opened(path) as backend:
-        loaded, findings = examine(path, backend, strict=True, progress=progress)
+        loaded, findings = examine(name or path, backend, strict=True, progress=progress)
     covered = [coverage(loaded, family, progress) for family in Family]
     style, script = _packaged("style.css"), _packaged("report.js")
-    scene = scenes.scene(loaded, colour_by, title=name, progress=progress)
+    scene = scenes.scene(loaded, colour_by, title=title, progress=progress)
     replayed = None if replay is None else replay(loaded)
     found = None if against is None else compared(against.rules, loaded, progress)
     asked: dict[str, tuple[str, str]] = {}
@@ -97,7 +98,7 @@ def report(
     html = Template(_packaged("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'",
-        name=escape(name),
+        name=escape(title),
         style=style,
         script=script,
         summary=sections.summary(loaded, findings),
@@ -111,7 +112,7 @@ def report(
         data=_embedded(loaded, covered, replayed),
     )
     mode = loaded.mode if against is None else loaded.mode & against.rules.mode
-    return Report(name, mode, len(loaded.rules), findings, html, None if found is None else len(found))
+    return Report(title, mode, len(loaded.rules), findings, html, None if found is None else len(found))
 
 
 def _name(path: str | bytes) -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules.cdb import DEFAULT_MODE, write_cdb
 from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
+from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import family_name
 from s6tls.audit.formats import expiry, text
 from s6tls.cli.accessrules.common import JSON, interruptible, refuse_overwriting, say_json, writing
 from s6tls.cli.accessrules.formats import parsing
+from s6tls.cli.accessrules.importing.guards import EXPECT, require_expected
 from s6tls.cli.frame.options import Option, Synopsis, UsageError, file_mode
 from s6tls.ucspi.log import log
 
@@ -26,6 +28,7 @@ SYNOPSIS = Synopsis(
             "m", ("mode",), "mode", "permissions of OUT, an octal number up to 7777. Default: 0600, whatever the umask"
         ),
         Option("", ("today",), "YYYY-MM-DD", "the day to judge expiry by. Default: today, in local time"),
+        EXPECT,
         JSON,
     ),
     "TEXT OUT",
@@ -45,8 +48,10 @@ def body(argv: list[bytes]) -> int:
         kept, expired = expiry.split(text.parse(read.data).entries, today)
     for entry, by in expired:
         _warn(source, entry, by)
+    rules = [(entry.key, entry.rule) for entry in kept]
+    if given.flag("expect"):
+        require_expected(SYNOPSIS.program, given, LoadedRules.of(rules))
     with interruptible() as interruption, writing(out):
-        rules = ((entry.key, entry.rule) for entry in kept)
         write_cdb(out, rules, mode=mode, checkpoint=interruption.checkpoint)
     if as_json:
         left_out = [_json(entry, by) for entry, by in expired]

@@ -23,9 +23,11 @@ from s6tls.accessrules.errors import RuleSetError
 from s6tls.accessrules.text import printable, shown
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.progress import Progress, silent
+from s6tls.audit.formats.opening import compiled
 from s6tls.cli.frame.options import Option, UsageError
 from s6tls.cli.frame.program import Failure, unable_to
 from s6tls.posix.exitcodes import ExitCode
+from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
     from s6tls.audit.core.wording import Json
@@ -88,10 +90,21 @@ def _unable(action: str, path: bytes) -> Iterator[None]:
         raise Failure(ExitCode.SYSTEM, f"unable to {doing}: {error}") from error
 
 
+@contextlib.contextmanager
+def rules_at(path: bytes) -> Iterator[bytes]:
+    """Hand over where to open a rule set, be it a tree, a cdb or a text; what is wrong with it becomes a Failure."""
+
+    def left_out(number: int) -> None:
+        log("s6-accessrules", "warning", f"{shown(path)}: {count(number, 'expired rule')} left out")
+
+    with reading(path), compiled(path, left_out) as place:
+        yield place
+
+
 def load(path: bytes, progress: Progress = silent) -> LoadedRules:
     """Read a whole rule set.  Raises Failure."""
-    with reading(path):
-        return LoadedRules.load(path, progress=progress)
+    with rules_at(path) as place:
+        return LoadedRules.load(place, progress=progress)
 
 
 def refuse_overwriting(source: bytes, out: bytes) -> None:

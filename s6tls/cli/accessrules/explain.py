@@ -11,7 +11,7 @@ from s6tls.accessrules.text import decoded
 from s6tls.audit.core import wording
 from s6tls.audit.questions.explain import Explainer, Explanation
 from s6tls.cli.accessrules import logs
-from s6tls.cli.accessrules.common import JSON, json_line, reading, say, say_json
+from s6tls.cli.accessrules.common import JSON, json_line, reading, rules_at, say, say_json
 from s6tls.cli.accessrules.logs import OPTIONS, refuse_without_log
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 
@@ -56,8 +56,8 @@ def _refuse_other_than_address(word: bytes) -> None:
 
 
 def _explain_addresses(rules: bytes, addresses: list[bytes], given: Given) -> None:
-    with reading(rules):
-        explainer = Explainer(rules)
+    with rules_at(rules) as place:
+        explainer = Explainer(place)
         explanations = [explainer.explain(address, given.value("name")) for address in addresses]
     for explanation in explanations:
         if given.flag("json"):
@@ -67,8 +67,8 @@ def _explain_addresses(rules: bytes, addresses: list[bytes], given: Given) -> No
 
 
 def _explain_log(rules: bytes, log: bytes, given: Given) -> None:
-    with reading(rules):
-        explainer = Explainer(rules)
+    with rules_at(rules) as place:
+        explainer = Explainer(place)
 
     @lru_cache(1 << 14)
     def line(packed: bytes) -> str:

@@ -18,7 +18,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from s6tls.audit.core.wording import Json
     from s6tls.audit.formats.entries import Diagnostic
@@ -61,14 +61,13 @@ def located(fault: Diagnostic, paths: list[bytes]) -> Json:
     return {"file": decoded(paths[fault.file]), "line": fault.line, "message": fault.message}
 
 
-def write_text(text: str | bytes, out: bytes | None, widest: int) -> None:
+def write_text(text: bytes, out: bytes | None, widest: int) -> None:
     """Write a text to a file as `write_whole` does, or without one to stdout.  Raises Failure."""
-    contents = text if isinstance(text, bytes) else text.encode()
     if out is None:
         sys.stdout.flush()
-        sys.stdout.buffer.write(contents)
+        sys.stdout.buffer.write(text)
     else:
-        write_whole(out, contents, widest)
+        write_whole(out, text, widest)
 
 
 def daemon_name(given: Given) -> str | None:
@@ -81,15 +80,8 @@ def daemon_name(given: Given) -> str | None:
     return value.decode()
 
 
-def check_format(format_: bytes, given: Given, options: dict[bytes, tuple[str, ...]]) -> str:
-    """Return the name of a format, if it is one and takes the options that are given.  Raises UsageError.
-
-    `options` are the options that some formats take, and others do not.
-    """
-    if format_ not in options:
-        known = ", ".join(map(os.fsdecode, options))
-        raise UsageError(f"unknown format: {shown(format_)} (expected one of {known})")
-    for name in {name for names in options.values() for name in names} - {*options[format_]}:
-        if given.flag(name):
-            raise UsageError(f"--{name} is not for {shown(format_)}")
-    return os.fsdecode(format_)
+def known_format(name: bytes, formats: Collection[str]) -> str:
+    """Return the name of a format, if it is one.  Raises UsageError."""
+    if os.fsdecode(name) not in formats:
+        raise UsageError(f"unknown format: {shown(name)} (expected one of {', '.join(formats)})")
+    return os.fsdecode(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING
@@ -10,85 +11,85 @@ from s6tls.accessrules.text import decoded, shown
 from s6tls.audit.core import wording
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.save import write
-from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
+from s6tls.audit.formats import layers, text
+from s6tls.audit.formats.registry import READERS
+from s6tls.audit.lint.reach import lets_nobody_in
 from s6tls.cli.accessrules.common import JSON, count, interruptible, refuse_overwriting, say_json, writing
-from s6tls.cli.accessrules.formats import (
-    MOST_FAULTS,
-    check_format,
-    daemon_name,
-    located,
-    parsing,
-    write_text,
-)
-from s6tls.cli.frame.options import Option, Synopsis
+from s6tls.cli.accessrules.formats import MOST_FAULTS, located, parsing, write_text
+from s6tls.cli.accessrules.importing.guards import EXPECT, SHRINK, refuse_to_shrink, require_expected
+from s6tls.cli.accessrules.importing.lists import OPTIONS, lists_of
+from s6tls.cli.frame.options import Synopsis
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
     from s6tls.audit.core.wording import Json
-    from s6tls.audit.formats.entries import Entry, Parsed
+    from s6tls.audit.formats.entries import Diagnostic, Entry, Parsed
 
 SYNOPSIS = Synopsis(
     "s6-accessrules import",
-    (
-        Option("", ("verdict",), "allow|deny", "what the networks of a list (`cidr`, `haproxy`) are. Default: `allow`"),
-        Option("", ("deny",), "FILE", "the hosts.deny that goes with a hosts.allow"),
-        Option(
-            "",
-            ("daemon",),
-            "NAME",
-            "the daemon whose lines of hosts.allow and hosts.deny to take. "
-            "Without it, a line that is not for `ALL` is refused",
-        ),
-        JSON,
-    ),
+    (*OPTIONS, "what is written", EXPECT, *SHRINK, JSON),
     "FORMAT IN [OUT]",
+    tuple((name, reader.about) for name, reader in READERS.items()),
 )
-FORMATS: dict[bytes, tuple[str, ...]] = {
-    b"text": (),
-    b"tcprules": (),
-    b"hosts": ("deny", "daemon"),
-    b"cidr": ("verdict",),
-    b"nginx": (),
-    b"haproxy": ("verdict",),
-}
 
 
 def body(argv: list[bytes]) -> int:
-    """Read one form and write another."""
+    """Read one form, or several, and write another."""
     given = SYNOPSIS.read_mixed(argv)
     as_json = given.flag("json")
-    name, source, *optional = given.words
-    out = optional[0] if optional else None
-    format_ = check_format(name, given, FORMATS)
-    allow = given.choice("verdict", "allow") == "allow"
-    daemon = daemon_name(given)
-    paths = [source, *given.values("deny")[-1:]]
+    out = given.words[2] if len(given.words) > 2 else None
+    lists = lists_of(given)
+    paths = lists.paths
     for path in paths:
         if out is not None:
             refuse_overwriting(path, out)
     with parsing(SYNOPSIS.program, paths, as_json=as_json) as sources:
-        parsed = _parse(format_, [source.data for source in sources], allow, daemon)
-    for remark in parsed.remarks[:MOST_FAULTS]:
-        log(SYNOPSIS.program, "warning", f"{shown(paths[remark.file])}:{remark.line}: {remark.message}")
-    if len(parsed.remarks) > MOST_FAULTS:
-        more = count(len(parsed.remarks) - MOST_FAULTS, "more remark")
-        log(SYNOPSIS.program, "warning", f"and {more} on lines that are never reached")
+        parsed, skipped = lists.parsed(sources)
+    if given.flag("drop-env"):
+        parsed = replace(parsed, entries=[*layers.without_env(parsed.entries)])
+    loaded = LoadedRules.of(parsed.rules, is_tree=out is not None and out.endswith(b"/"))
+    _tell(parsed, skipped, paths, loaded)
+    require_expected(SYNOPSIS.program, given, loaded)
+    if out is not None:
+        refuse_to_shrink(given, loaded, out)
     if out is not None or not as_json:
-        _write(out, parsed, reduce(and_, [source.mode for source in sources]))
+        _write(out, parsed, loaded, reduce(and_, [source.mode for source in sources]))
     if as_json:
-        said: Json = {"rules": [_json(entry) for entry in parsed.entries]}
+        said: Json = {"rules": [_json(entry, paths) for entry in parsed.entries]}
         if out is not None:
             said = {"out": decoded(out), "rules": len(parsed.entries)}
-        say_json({**said, "unreached": [located(remark, paths) for remark in parsed.remarks]})
+        unreached, left_out = ([located(fault, paths) for fault in faults] for faults in (parsed.remarks, skipped))
+        say_json({**said, "unreached": unreached, "skipped": left_out})
     return 0
 
 
-def _json(entry: Entry) -> Json:
+def _tell(parsed: Parsed, skipped: list[Diagnostic], paths: list[bytes], loaded: LoadedRules) -> None:
+    """Warn of lines that are not in the rules, and of rules that let nobody in."""
+    _warn([replace(fault, message=f"left out: {fault.message}") for fault in skipped], paths, "left out")
+    if skipped:
+        lines = {(fault.file, fault.line) for fault in skipped}
+        log(SYNOPSIS.program, "warning", f"{count(len(lines), 'line')} left out")
+    _warn(parsed.remarks, paths, "never reached")
+    if lets_nobody_in(loaded):
+        log(SYNOPSIS.program, "warning", "these rules let nobody in (--else=allow: all clients that no line decides)")
+
+
+def _warn(faults: list[Diagnostic], paths: list[bytes], what: str) -> None:
+    for fault in faults[:MOST_FAULTS]:
+        log(SYNOPSIS.program, "warning", f"{shown(paths[fault.file])}:{fault.line}: {fault.message}")
+    if len(faults) > MOST_FAULTS:
+        more = count(len(faults) - MOST_FAULTS, "more remark")
+        log(SYNOPSIS.program, "warning", f"and {more} on lines that are {what}")
+
+
+def _json(entry: Entry, paths: list[bytes]) -> Json:
     about = entry.provenance
     decided = wording.decision_json(entry.key, entry.rule)
     return {
         "key": decided.pop("rule"),
         **decided,
+        "file": decoded(paths[entry.file]) if entry.line else None,
+        "line": entry.line or None,
         "owner": about.owner or None,
         "ticket": about.ticket or None,
         "expires": str(about.expires) if about.expires else None,
@@ -97,25 +98,10 @@ def _json(entry: Entry) -> Json:
     }
 
 
-def _parse(format_: str, texts: list[bytes], allow: bool, daemon: str | None) -> Parsed:
-    if format_ == "cidr":
-        return cidrlist.parse(texts[0], allow=allow)
-    if format_ == "haproxy":
-        return haproxy.parse(texts[0], allow=allow)
-    if format_ == "hosts":
-        return hostsaccess.parse(*texts, daemon=daemon)
-    if format_ == "tcprules":
-        return tcprules.parse(texts[0])
-    if format_ == "nginx":
-        return nginx.parse(texts[0])
-    return text.parse(texts[0])
-
-
-def _write(out: bytes | None, parsed: Parsed, widest: int) -> None:
+def _write(out: bytes | None, parsed: Parsed, loaded: LoadedRules, widest: int) -> None:
     """Write a cdb, a tree if the name ends with a slash, or a text with no wider permissions than these."""
     if out is None or not out.endswith((b".cdb", b"/")):
-        write_text(text.write(parsed.entries, parsed.trailing), out, widest)
+        write_text(text.write(parsed.entries, parsed.trailing).encode(), out, widest)
         return
-    contents = LoadedRules.of(parsed.rules, is_tree=out.endswith(b"/"))
     with interruptible() as interruption, writing(out):
-        write(out.rstrip(b"/") or b"/", contents, checkpoint=interruption.checkpoint)
+        write(out.rstrip(b"/") or b"/", loaded, checkpoint=interruption.checkpoint)

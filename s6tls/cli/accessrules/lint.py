@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from s6tls.accessrules.text import decoded
 from s6tls.audit.lint.findings import Severity
 from s6tls.audit.lint.run import lint
-from s6tls.cli.accessrules.common import JSON, Table, count, progress, reading, say, say_json
+from s6tls.cli.accessrules.common import JSON, Table, count, progress, rules_at, say, say_json
 from s6tls.cli.frame.options import Option, Synopsis, UsageError
 from s6tls.posix.exitcodes import ExitCode
 
@@ -47,8 +47,8 @@ def body(argv: list[bytes]) -> int:
     days = given.number("days", _DAYS, 0, 36500)
     if given.flag("days") and not given.flag("files"):
         raise UsageError("--days goes with --files")
-    with reading(rules), progress() as tell:
-        findings = lint(rules, least=least, days=days if given.flag("files") else None, progress=tell)
+    with rules_at(rules) as place, progress() as tell:
+        findings = lint(place, name=rules, least=least, days=days if given.flag("files") else None, progress=tell)
     if given.flag("json"):
         say_json({"findings": [finding.json() for finding in findings]})
     else:

@@ -19,6 +19,7 @@ from s6tls.cli.accessrules.common import (
     progress,
     reading,
     refuse_overwriting,
+    rules_at,
     say,
     say_json,
     write_whole,
@@ -65,9 +66,10 @@ def body(argv: list[bytes]) -> int:
         def replay(loaded: LoadedRules) -> Replay:
             return _replayed(loaded, given, tell)
 
-        with reading(rules):
+        with rules_at(rules) as place:
             made = report(
-                rules,
+                place,
+                name=rules,
                 colour_by=colour_by,
                 against=earlier,
                 replay=replay if given.flag("log") else None,

@@ -84,7 +84,7 @@ def body(argv: list[bytes]) -> int:
     else:
         written = text.write(proposal.entry() for proposal in found.proposals)
         head = _summary(found, seen, None if below is None else lost)
-        write_text("".join(f"# {line}\n" for line in head) + written, None, 0)
+        write_text(("".join(f"# {line}\n" for line in head) + written).encode(), None, 0)
     return 0
 
 
@@ -102,7 +102,7 @@ def _known(given: Given) -> Known:
     if path is None:
         return NOTHING_KNOWN
     with parsing(SYNOPSIS.program, [path]) as (source,):
-        return Known((said.network, said.note) for said in cidrlist.statements(source.data))
+        return Known((said.network, said.about.note) for said in cidrlist.statements(source.data))
 
 
 def _summary(found: Suggestion, seen: Seen, lost: dict[Family, int] | None) -> Iterator[str]:

@@ -55,7 +55,7 @@ def body(argv: list[bytes]) -> int:
         say_json(_json(new, seen, lost))
     else:
         head = "".join(f"# {line}\n" for line in _summary(len(old.rules), new, seen, lost))
-        write_text(head + new.write(), None, 0)
+        write_text((head + new.write()).encode(), None, 0)
     return 0
 
 

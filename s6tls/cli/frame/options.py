@@ -80,7 +80,8 @@ class Synopsis:
     """A command's name, the table of its options, and the words that follow them (such as ``ip port prog...``).
 
     In the table, a text is the heading of the options after it.  A word in brackets may be left out; ``name...`` stands
-    for one word or more.  `commands` are the names of subcommands, for a command that has some, and a line about each.
+    for one word or more.  `commands` are the names of subcommands, or of formats, for a command that has some, and a
+    line about each.
     Words beyond the last one are wrong usage, unless the command `ignores_surplus`.
     """
 

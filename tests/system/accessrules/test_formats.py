@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from s6tls.accessrules import Rule
 from s6tls.accessrules.cdb import write_cdb
 from s6tls.audit.core.loaded import LoadedRules
+from s6tls.audit.formats.registry import READERS, WRITERS
 from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 
@@ -87,10 +89,11 @@ def test_import_in_json(source: Path, tmp_path: Path) -> None:
     first, second = answered([*IMPORT, "text", str(source)])["rules"]
     env = {"set": {"A": "x y"}, "unset": []}
     about = {"owner": "ops", "ticket": None, "expires": "2026-01-31", "note": None, "comments": ["mine"]}
-    assert first == {"key": "ip4/192.0.2.0_24", "verdict": "allow", "env": env, "exec": None, **about}
+    where = {"file": str(source), "line": 2}
+    assert first == {"key": "ip4/192.0.2.0_24", "verdict": "allow", "env": env, "exec": None, **where, **about}
     assert second["verdict"] == "deny" and second["owner"] is None
     out = str(tmp_path / "rules.cdb")
-    assert answered([*IMPORT, "text", str(source), out]) == {"out": out, "rules": 2, "unreached": []}
+    assert answered([*IMPORT, "text", str(source), out]) == {"out": out, "rules": 2, "unreached": [], "skipped": []}
     (tmp_path / "list").write_text("10.0.0.0/8\n" + "10.0.0.1\n" * 200)
     done = run([*IMPORT, "cidr", str(tmp_path / "list"), "--json"])
     unreached = answer(done)["unreached"]
@@ -150,14 +153,18 @@ def test_verdicts_in_other_formats(tmp_path: Path) -> None:
 def test_hosts_from_two_files(tmp_path: Path) -> None:
     allow, deny = tmp_path / "allow", tmp_path / "deny"
     allow.write_text("sshd: 192.0.2.\n")
-    deny.write_text("ALL: ALL\nALL: 10.\nALL: LOCAL\n")
+    deny.write_text("ALL: ALL\nALL: 10.\nALL: KNOWN\n")
     words = [*IMPORT, "hosts", str(allow), f"--deny={deny}", "--daemon=sshd"]
     code, stderr = said(words)
-    assert code == 100 and f"error: {deny}:3: rules cannot express this pattern: 'LOCAL'\n" in stderr
+    assert code == 100 and f"error: {deny}:3: rules cannot express this pattern: 'KNOWN'\n" in stderr
     deny.write_text("ALL: ALL\nALL: 10.\n")
     done = run(words)
     assert (done.returncode, done.stdout) == (0, "allow ip4 192.0.2.0/24\ndeny ip4 0.0.0.0/0\ndeny ip6 ::/0\n")
     assert done.stderr == f"s6-accessrules import: warning: {deny}:2: 10.0.0.0/8 is never reached: line 1 covers it\n"
+    allow.write_text("ALL: LOCAL\n")
+    (tmp_path / "hosts").write_text("192.0.2.7 printer # here\n192.0.2.8 a.example b\n")
+    done = run([*IMPORT, "hosts", str(allow), f"--local={tmp_path}/hosts", "--else=deny"])
+    assert (done.returncode, done.stdout) == (0, "allow ip4 192.0.2.7/32\ndeny ip4 0.0.0.0/0\ndeny ip6 ::/0\n")
 
 
 def test_a_line_with_two_faults_is_one_line(tmp_path: Path) -> None:
@@ -168,8 +175,8 @@ def test_a_line_with_two_faults_is_one_line(tmp_path: Path) -> None:
 
 
 def test_stdin() -> None:
-    done = run([*IMPORT, "--verdict=deny", "cidr", "-"], given="10.0.0.0/8 # mine\n")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "deny ip4 10.0.0.0/8  # mine\n", "")
+    done = run([*IMPORT, "cidr", "-"], given="10.0.0.0/8 # mine\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "allow ip4 10.0.0.0/8  # mine\n", "")
 
 
 @pytest.mark.parametrize(
@@ -241,3 +248,98 @@ def test_a_text_is_no_more_readable_than_the_rules(tmp_path: Path) -> None:
     write_cdb(str(rules), [(b"ip4/0.0.0.0_0", Rule(True, ((b"TOKEN", b"secret"),)))])
     assert said(["s6-accessrules", "export", "text", str(rules), str(out)]) == (0, "")
     assert out.stat().st_mode & 0o777 == 0o600
+
+
+# Lists that are fetched, and several of them
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    (tmp_path / "good").write_text("# ours\n10.0.0.0/24\n10.0.1.0/24\n")
+    (tmp_path / "bad").write_text("10.0.0.0/24\n10.9.9.9/8\nfoo\n")
+    (tmp_path / "short").write_text("10.0.0.0/25\n")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "nobody").write_text("[[expect]]\nonly = []\n")
+    return tmp_path
+
+
+def test_bad_lines_are_left_out_only_if_that_is_asked_for(lists: Path) -> None:
+    code, stderr = said([*IMPORT, "cidr", str(lists / "bad"), str(lists / "out")])
+    assert code == 100 and stderr.endswith("bad: 2 lines refused\n") and not (lists / "out").exists()
+    done = run([*IMPORT, "cidr", str(lists / "bad"), "--skip-bad", "--json"])
+    answer = json.loads(done.stdout)
+    assert [skipped["line"] for skipped in answer["skipped"]] == [2, 3] and len(answer["rules"]) == 1
+    assert "warning: 2 lines left out\n" in done.stderr and ":3: left out: not an address: foo\n" in done.stderr
+    done = run([*IMPORT, "cidr", str(lists / "bad"), "--skip-bad", "--mask-host-bits", "--else=deny"])
+    assert done.stdout == "allow ip4 10.0.0.0/8\ndeny ip4 0.0.0.0/0\ndeny ip6 ::/0\n"
+    (lists / "nginx").write_text("deny 10.0.0.0/8\nx;\ndeny 192.0.2.0/24;\n")
+    done = run([*IMPORT, "nginx", str(lists / "nginx"), "--skip-bad"])
+    assert (done.returncode, done.stdout) == (0, "deny ip4 192.0.2.0/24\n")
+    (lists / "nginx").write_text("deny x;\n")
+    assert run([*IMPORT, "nginx", str(lists / "nginx"), "--skip-bad"]).returncode == 100
+
+
+def test_a_list_that_shrank_takes_nobodys_place(lists: Path) -> None:
+    out = lists / "out.cdb"
+    words = ["--verdict=deny", "--else=allow", "cidr"]
+    assert said([*IMPORT, *words, str(lists / "good"), str(out)]) == (0, "")
+    before = out.read_bytes()
+    for name in ("short", "empty"):
+        code, stderr = said([*IMPORT, *words, str(lists / name), str(out)])
+        assert code == 111 and "of 512 IPv4 addresses that were denied are left: --force" in stderr
+        assert out.read_bytes() == before
+    assert said([*IMPORT, *words, "--shrink-limit=80", str(lists / "short"), str(out)]) == (0, "")
+    assert said([*IMPORT, *words, "--force", str(lists / "empty"), str(out)]) == (0, "")
+    out.write_text("no rules")
+    code, stderr = said([*IMPORT, *words, str(lists / "good"), str(out)])
+    assert code == 111 and "unable to compare the rules with those of" in stderr and out.read_text() == "no rules"
+
+
+def test_nothing_is_written_that_is_not_expected(lists: Path) -> None:
+    out = lists / "out.cdb"
+    expect = f"--expect={lists}/nobody"
+    code, stderr = said([*IMPORT, "cidr", str(lists / "good"), str(out), expect])
+    assert code == 1 and "fatal: nothing is written: 1 of 1 expectation fails\n" in stderr and not out.exists()
+    code, stderr = said([*IMPORT, "cidr", "--verdict=deny", str(lists / "good"), str(out), expect])
+    assert code == 0 and "warning: these rules let nobody in" in stderr
+    (lists / "text").write_text("allow ip4 10.0.0.0/8\n")
+    code, stderr = said([*BUILD, str(lists / "text"), str(out), expect])
+    assert code == 1 and stderr.endswith("nothing is written: 1 of 1 expectation fails\n")
+
+
+def test_lists_over_lists(lists: Path) -> None:
+    words = [*IMPORT, "cidr", str(lists / "good"), f"--then=deny:ranges:{lists}/short", "--json"]
+    rules = json.loads(run(words).stdout)["rules"]
+    assert [(rule["key"], rule["verdict"], rule["line"]) for rule in rules] == [
+        ("ip4/10.0.0.0_24", "allow", 2),
+        ("ip4/10.0.1.0_24", "allow", 3),
+        ("ip4/10.0.0.0_25", "deny", 1),
+    ]
+    assert rules[2]["file"] == str(lists / "short") and rules[2]["note"] == f"{lists}/short:1"
+    for wrong in ("--then=cidr", "--then=deny:nosuch:x", "--then=cidr:"):
+        assert said([*IMPORT, "cidr", str(lists / "good"), wrong])[0] == 100
+
+
+def test_audits_read_our_text_form(lists: Path) -> None:
+    text = lists / "rules.txt"
+    text.write_text("allow ip4 10.0.0.0/8 A=b\nallow ip4 192.0.2.0/24  # expires=2020-01-31\n")
+    done = run(["s6-accessrules", "explain", str(text), "192.0.2.1"])
+    assert done.stdout.splitlines()[0] == "192.0.2.1: undecided"
+    assert f"warning: {text}: 1 expired rule left out\n" in done.stderr
+    assert (
+        json.loads(run(["s6-accessrules", "report", str(text), str(lists / "r.html"), "--json"]).stdout)["rules"] == 1
+    )
+    assert "rules.txt</title>" in (lists / "r.html").read_text()
+    assert "ip4/10.0.0.0_8" in run(["s6-accessrules", "coverage", str(text)]).stdout
+    assert "no-catch-all" in run(["s6-accessrules", "lint", str(text)]).stdout
+    done = run([*EXPORT, "apache", "--drop-env", "--family=ip4", str(text)])
+    assert (done.returncode, done.stdout) == (0, "Require ip 10.0.0.0/8\n")
+    text.write_text("permit\n")
+    code, stderr = said(["s6-accessrules", "lint", str(text)])
+    assert code == 111 and "not a cdb file, and no text of rules: line 1: it does not start with allow" in stderr
+
+
+def test_help_lists_the_formats() -> None:
+    for words, names in ((IMPORT, READERS), (EXPORT, WRITERS)):
+        listed = run([*words, "--help"]).stdout
+        assert all(f"\n  {name} " in listed for name in names)

@@ -78,7 +78,21 @@ def _lists(draw: st.DrawFn, words: st.SearchStrategy[str]) -> str:
 
 @st.composite
 def _hosts_lines(draw: st.DrawFn) -> str:
-    odd = ["", " ", "# ALL:ALL", " # ALL: ALL", "# \\", "ALL", "ALL:", "\\", "\x0b", "#\0", "#" * 2047 + "ALL:ALL:deny"]
+    odd = [
+        "ALL:\\\n192.0.2.",
+        "AL\\\nL: 10.0. \\",
+        "",
+        " ",
+        "# ALL:ALL",
+        " # ALL: ALL",
+        "# \\",
+        "ALL",
+        "ALL:",
+        "\\",
+        "\x0b",
+        "#\0",
+        "#" * 2047 + "ALL:ALL:deny",
+    ]
     if draw(st.integers(0, 5)) == 0:
         return draw(st.sampled_from(odd))
     return draw(_lists(_daemons)) + draw(st.sampled_from([":", " : "])) + draw(_lists(_patterns)) + draw(_options)
@@ -90,16 +104,23 @@ _hosts_texts = st.tuples(
 
 
 def taken(allow: bytes, deny: bytes) -> list[bytes]:
-    """The files without the lines that we refuse."""
+    """The files without the lines that we refuse, with those in which they go on."""
     try:
         hostsaccess.parse(allow, deny, daemon="sshd")
     except BadText as bad:
         refused = {(fault.file, fault.line) for fault in bad.faults}
         return [
-            b"".join(line for number, line in enumerate(data.splitlines(True), 1) if (file, number) not in refused)
+            b"".join(line for number, line in continued(data) if (file, number) not in refused)
             for file, data in enumerate((allow, deny))
         ]
     return [allow, deny]
+
+
+def continued(data: bytes) -> Iterator[tuple[int, bytes]]:
+    number = 1
+    for line in re.findall(rb"(?:[^\n]*\\\n)*(?:[^\n]*\n|[^\n]+)", data):
+        yield number, line
+        number += line.count(b"\n")
 
 
 @given(_hosts_texts, _hosts_texts, st.lists(st.sampled_from(CLIENTS), min_size=6, max_size=6, unique=True))
@@ -162,6 +183,7 @@ frontend clients
     http-request return status 200 content-type text/plain string no
 """
 ANSWER = "http-request return status 200 content-type text/plain string yes if {{ path /{i} }} {{ src -f {file} }}"
+MAP_ANSWER = ANSWER.replace("src -f {file}", "src,map_ip({file},0) -m str 1")
 # An IPv4 client, and those of IPv6 that stand for it.
 HA_CLIENTS = [
     *CLIENTS,
@@ -183,12 +205,12 @@ HA_PATTERNS = """
 
 
 @contextlib.contextmanager
-def haproxy_with(place: Path, lists: Sequence[bytes]) -> Iterator[int]:
+def haproxy_with(place: Path, lists: Sequence[bytes], template: str = ANSWER) -> Iterator[int]:
     """Run an HAProxy that says whether the client is in list number N on ``/N``; the value is its port."""
     answers = []
     for i, data in enumerate(lists):
         (place / f"list{i}").write_bytes(data)
-        answers.append(ANSWER.format(i=i, file=place / f"list{i}"))
+        answers.append(template.format(i=i, file=place / f"list{i}"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         configuration = CONFIGURATION.format(
             patience=int(PATIENCE), fd=listener.fileno(), answers="\n    ".join(answers)
@@ -253,6 +275,17 @@ def test_imported_lists_have_the_clients_that_haproxy_finds_in_them(tmp_path: Pa
             rules = dict(haproxy.parse(data).rules)
             for client in filter(haproxy_clients_are_ours, HA_CLIENTS):
                 assert (data, client, haproxy_has(port, client, i)) == (data, client, we_allow(rules, client))
+
+
+def test_haproxy_finds_the_values_of_maps_that_were_imported(tmp_path: Path) -> None:
+    chance = random.Random(6)
+    patterns = HA_PATTERNS.split("192.0.2.7/24")[0].split()
+    maps = ["".join(f"{at} {chance.choice('01')}\n" for at in chance.sample(patterns, 6)) for _ in range(25)]
+    with haproxy_with(tmp_path, [text.encode() for text in maps], MAP_ANSWER) as port:
+        for i, text in enumerate(maps):
+            rules = dict(haproxy.parse_map(text.encode()).rules)
+            for client in filter(haproxy_clients_are_ours, HA_CLIENTS):
+                assert (text, client, haproxy_has(port, client, i)) == (text, client, we_allow(rules, client))
 
 
 def test_haproxy_finds_the_clients_that_were_exported(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.support.servers import PATH
 LINT = ("s6-accessrules", "lint")
 COMPILE = "s6-accessrules-cdb-from-fs"
 DENY = Rule(False)
-GOOD = {b"ip4/0.0.0.0_0": DENY, b"ip6/::_0": DENY}
+GOOD = {b"ip4/0.0.0.0_0": DENY, b"ip6/::_0": DENY, b"ip4/192.0.2.0_24": Rule(True)}
 BAD = {**GOOD, b"ip4/10.0.0.0_8": DENY, b"ip4/10.0.0.1_8": Rule(True), b"custom/x": Rule(True)}
 
 

@@ -91,6 +91,35 @@ def test_hosts() -> None:
     assert (b"ip4/10.0.0.1_32", Rule(True)) in hostsaccess.parse(allow, daemon="ftpd").rules
 
 
+def test_lines_of_hosts_that_go_on() -> None:
+    parsed = hostsaccess.parse(b"# one \\\ntwo\nAL\\\nL: 10. \\\n192.0.2.\nALL: 11.\n", b"ALL: ALL\n")
+    assert [(entry.key, entry.line) for entry in parsed.entries][:3] == [
+        (b"ip4/10.0.0.0_8", 3),
+        (b"ip4/192.0.2.0_24", 3),
+        (b"ip4/11.0.0.0_8", 6),
+    ]
+    assert parsed.entries[0].provenance.comments == ("one two",)
+    assert [line for line, _ in refused(hostsaccess.parse, b"ALL: ALL\nALL: 10. \\\n")] == [2]
+
+
+def test_local_clients_of_hosts() -> None:
+    local = b"127.0.0.1 localhost\n::1 localhost ip6-localhost\n192.0.2.1 a.example a\n# 10.0.0.1 b\n192.0.2.2 c # d\n"
+    allowed = [key for key, rule in hostsaccess.parse(b"ALL: local\n", b"ALL: ALL\n", local=local).rules if rule.allow]
+    assert allowed == [b"ip4/127.0.0.1_32", b"ip6/::1_128", b"ip4/192.0.2.2_32"]
+    assert hostsaccess.parse(b"ALL: ALL EXCEPT LOCAL\n", b"ALL: ALL\n", local=b"10.0.0.1 a.b\n").rules[0][1].allow
+    assert [rule.allow for _, rule in hostsaccess.parse(b"ALL: LOCAL\n", b"ALL: ALL\n", local=b"").rules] == [False] * 2
+
+
+def test_an_ip6_address_of_hosts_without_brackets() -> None:
+    for line, wanted in (
+        ("ALL: 2001:db8::/32 10.", "[2001:db8::]/32"),
+        ("ALL:::1", "[::1]"),
+        ("ALL: x, fe80::1", "[fe80::1]"),
+    ):
+        ((number, message),) = refused(hostsaccess.parse, f"{line}\n".encode())
+        assert number == 1 and message == f"an IPv6 address stands in brackets: write {wanted}"
+
+
 def test_keywords_of_hosts_in_lower_case() -> None:
     upper = hostsaccess.parse(b"ALL EXCEPT ftpd: 10.\n", b"ALL: ALL\n", daemon="sshd")
     assert hostsaccess.parse(b"all except ftpd: 10.\n", b"All: all\n", daemon="sshd").rules == upper.rules
@@ -109,8 +138,8 @@ def test_lists_of_haproxy_in_both_families() -> None:
     assert haproxy.parse(b"10.0.0.0/255.0.0.0\n::ffff:11.0.0.1\n").rules == [
         (b"ip4/10.0.0.0_8", Rule(True)),
         (b"ip6/2002:a00::_24", Rule(True)),
-        (b"ip4/11.0.0.1_32", Rule(True)),
         (b"ip6/::a00:0_104", Rule(True)),
+        (b"ip4/11.0.0.1_32", Rule(True)),
     ]
     assert [line for line, _ in refused(haproxy.parse, b"#" * 16_001 + b"\n 10.0.0.1\n10.0.0.2 \n # x\n")] == [1, 3, 4]
     rules = LoadedRules.of([(b"ip4/10.0.0.0_8", Rule(True)), (b"ip6/::_0", Rule(True))])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,8 +11,12 @@ from hypothesis import strategies as st
 from s6tls.accessrules import Rule
 from s6tls.audit.core.loaded import LoadedRules
 from s6tls.audit.core.networks import Family
-from s6tls.audit.formats import cidrlist, haproxy, hostsaccess, nginx, tcprules, text
+from s6tls.audit.formats import addresses, cidrlist, haproxy, hostsaccess, nft, nginx, tcprules, text
 from s6tls.audit.formats.entries import BadText, Unsayable
+from s6tls.audit.formats.firewall import ipset
+from s6tls.audit.formats.lists import jsonlists, ranges
+from s6tls.audit.formats.registry import READERS
+from s6tls.audit.formats.web import apache, kubernetes
 from tests.support.rules import spaces
 from tests.support.rules.formats import PLAIN, agree, refused, snippets, verdict
 
@@ -18,9 +24,9 @@ from tests.support.rules.formats import PLAIN, agree, refused, snippets, verdict
 @given(st.binary(max_size=60) | snippets.map(str.encode))
 @settings(max_examples=300)
 def test_any_text_is_read_or_refused(data: bytes) -> None:
-    for parse in (text.parse, tcprules.parse, hostsaccess.parse, cidrlist.parse, haproxy.parse, nginx.parse):
+    for reader in READERS.values():
         try:
-            parse(data)
+            reader.read(data, **({"columns": ["1"]} if "column" in reader.options else {}))
         except BadText as bad:
             assert bad.faults and all(fault.line > 0 and fault.message for fault in bad.faults)
 
@@ -39,6 +45,27 @@ def test_verdicts_come_back_from_every_format(rules: spaces.Rules) -> None:
                 assert (spaces.decide(others, family, number)[1] is None) is verdict(rules, family, number)
 
 
+def allowed(rules: Iterable[tuple[bytes, Rule]]) -> addresses.Addresses:
+    return addresses.allowed(LoadedRules.of(rules))
+
+
+@given(spaces.rule_sets(PLAIN, most=6))
+@settings(max_examples=40)
+def test_all_addresses_come_back_from_lists(rules: spaces.Rules) -> None:
+    contents = LoadedRules.of(rules.items())
+    wanted = allowed(rules.items())
+    assert allowed(apache.parse(apache.write(contents).encode()).rules) == wanted
+    policy = kubernetes.write(contents)
+    assert allowed(jsonlists.parse(policy.encode()).rules if "ipBlock" in policy else []) == wanted
+    for lists in (cidrlist, ranges, jsonlists, nft, ipset):
+        assert allowed(lists.parse(lists.write(contents).encode()).rules) == wanted
+        assert allowed(lists.parse(lists.write(contents, allow=False).encode()).rules) == ~wanted
+        for family in Family:
+            part = lists.parse(lists.write(contents, families=[family]).encode()).rules
+            assert part == [(key, rule) for key, rule in part if key.startswith(family.prefix)]
+            assert allowed(part) == addresses.of(at for at in wanted.networks() if at.family is family)
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -47,7 +74,9 @@ def test_verdicts_come_back_from_every_format(rules: spaces.Rules) -> None:
         (b"ip4/0.0.0.0_0", Rule(True, (), b"x")),
     ],
 )
-@pytest.mark.parametrize("module", [tcprules, hostsaccess, cidrlist, haproxy, nginx])
+@pytest.mark.parametrize(
+    "module", [tcprules, hostsaccess, cidrlist, haproxy, nginx, nft, ipset, jsonlists, ranges, apache, kubernetes]
+)
 def test_what_no_other_format_can_say(rule: tuple[bytes, Rule], module: object) -> None:
     with pytest.raises(Unsayable) as raised:
         module.write(LoadedRules.of([rule]))  # type: ignore[attr-defined]

@@ -108,6 +108,7 @@ def test_a_rule_that_can_never_match_is_not_called_redundant_too() -> None:
         ("not-canonical", b"reversedns/A"),
         ("not-an-id", b"uid/01"),
         ("mapped-network", b"ip6/::ffff:a00:0_104"),
+        ("lets-nobody-in", None),
     ]
 
 

@@ -1,0 +1,1 @@
+"""What firewalls have: chains of rules, and sets of addresses."""
