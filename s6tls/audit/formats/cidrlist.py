@@ -80,3 +80,8 @@ def clients(loaded: LoadedRules, family: Family, allow: bool) -> list[Range]:
         if (rule is not None and rule.allow) is allow:
             ranges.append((start, end))
     return ranges
+
+
+def halves(network: str) -> list[str]:
+    """Return a network, or the two halves of all of a family, for programs that take no prefix of length 0."""
+    return {"0.0.0.0/0": ["0.0.0.0/1", "128.0.0.0/1"], "::/0": ["::/1", "8000::/1"]}.get(network, [network])

@@ -20,8 +20,7 @@ from s6tls.audit.formats import nft, nginx
 from s6tls.audit.formats.entries import BadText, Parsed
 from s6tls.audit.formats.firewall import ipset, iptables
 from s6tls.audit.formats.web import nginxtables
-from tests.support import netfilter
-from tests.support.rules import spaces
+from tests.support.rules import netfilter, spaces
 from tests.support.servers import PATIENCE
 
 CLIENTS = ["192.0.2.1", "192.0.2.7", "192.0.2.200", "192.0.3.1", "10.0.0.1", "10.1.2.3", "203.0.113.9"]

@@ -149,15 +149,12 @@ def write(loaded: LoadedRules, *, allow: bool = True, families: Collection[Famil
     lines = []
     for family in families:
         name = f"s6-{'allowed' if allow else 'denied'}{family.value[-1]}"
-        found = [part for line in cidrs(family, cidrlist.clients(loaded, family, allow)) for part in _halves(line)]
+        found = [
+            part for line in cidrs(family, cidrlist.clients(loaded, family, allow)) for part in cidrlist.halves(line)
+        ]
         size = max(_FEWEST_ELEMENTS, 1 << (len(found) - 1).bit_length() if found else 0)
         made = f"hash:net family {'inet' if family is Family.IP4 else 'inet6'} maxelem {size}"
         lines += [f"create {name} {made} -exist", f"create {name}-new {made} -exist", f"flush {name}-new"]
         lines += [f"add {name}-new {at}" for at in found]
         lines += [f"swap {name}-new {name}", f"destroy {name}-new"]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _halves(network: str) -> list[str]:
-    """Return a network, or the two halves of all of a family: a set takes no prefix of length 0."""
-    return {"0.0.0.0/0": ["0.0.0.0/1", "128.0.0.0/1"], "::/0": ["::/1", "8000::/1"]}.get(network, [network])

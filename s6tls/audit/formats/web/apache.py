@@ -204,7 +204,10 @@ class _Reader:
         if _PARTIAL.fullmatch(word):
             numbers = word.rstrip(".").split(".")
             return network(".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}")
-        return not_mapped(network(word, mask_host_bits=self._mask_host_bits))
+        at = not_mapped(network(word, mask_host_bits=self._mask_host_bits))
+        if not at.length:
+            raise LineError(f"Apache takes no prefix of length 0: {word}")
+        return at
 
     def incomplete(self) -> list[Diagnostic]:
         """Return why lines that are right by themselves do not do."""
@@ -249,7 +252,6 @@ def write(loaded: LoadedRules) -> str:
     granted = [cidrlist.clients(loaded, family, True) for family in Family]
     if granted == [[(0, family.size)] for family in Family]:
         return "Require all granted\n"
-    lines = [
-        f"Require ip {at}\n" for family, ranges in zip(Family, granted, strict=True) for at in cidrs(family, ranges)
-    ]
+    found = (at for family, ranges in zip(Family, granted, strict=True) for at in cidrs(family, ranges))
+    lines = [f"Require ip {part}\n" for at in found for part in cidrlist.halves(at)]
     return "".join(lines) or "Require all denied\n"

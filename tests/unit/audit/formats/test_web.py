@@ -30,8 +30,9 @@ GEO = b"geo $x {\n default 0;\n# one\n 192.0.2.0/24 1; # two\n 192.0.2.7 0;\n 19
 
 def test_geo() -> None:
     parsed = nginxtables.parse_geo(GEO)
-    assert said(parsed) == ["-192.0.2.0/24", "-0.0.0.0/0", "-::/0"]
-    assert parsed.entries[1].line == 2
+    assert said(parsed) == ["-0.0.0.0/0", "-::/0", "-192.0.2.0/24"]
+    assert [entry.line for entry in parsed.entries] == [2, 2, 6]
+    assert said(nginxtables.parse_geo(b"geo $x { ::/0 1; default 0; }")) == ["-::/0", "-0.0.0.0/0"]
     named = nginxtables.parse_geo(b"geo $remote_addr $x { 192.0.2.0/24 DE; 10.0.0.0/8 FR; default '';}", values=["DE"])
     assert said(named) == ["+192.0.2.0/24", "-10.0.0.0/8", "-0.0.0.0/0", "-::/0"]
     denied = nginxtables.parse_geo(b"geo $x {\nranges;\n192.0.2.0-192.0.2.2 1;\n}", allow=False)
@@ -125,6 +126,7 @@ def test_apache(data: str) -> None:
         "Require ip",
         "Require all",
         "Require ip 10.0.0.1/8",
+        "Require ip ::/0",
         'Require ip "10',
         "Require ip 10 # x",
         "Allow from env=x",
