@@ -18,7 +18,7 @@ from s6tls.audit.core.networks import Family
 from s6tls.audit.kernel import Table, denied, parse, update
 from s6tls.cli.accessrules import sync
 from s6tls.cli.frame.options import UsageError
-from tests.support.commands import said
+from tests.support.commands import answer, said
 from tests.support.kernel.namespace import Namespace, namespace
 from tests.support.rules import trees
 
@@ -113,11 +113,11 @@ def test_a_table_is_made_kept_changed_and_removed(space: Namespace, place: Path)
     trees.write_tree(b"new", {b"ip4/10.0.0.0_8": DENY, b"ip4/10.2.0.0_16": ALLOW, b"ip6/2001:db8::_32": DENY})
     changed = space.run([*COMMAND, "new", *WORDS[1:], "--json"])
     ip6 = 2**96
-    assert json.loads(changed.stdout) == {
+    assert answer(changed) == {
         "table": "guard",
         "state": "changed",
         "ranges": {"ip4": 2, "ip6": 1},
-        "addresses": {"ip4": 2**24 - 2**16, "ip6": ip6},
+        "addresses": {"ip4": 2**24 - 2**16, "ip6": str(ip6)},
         "added": {"ip4": 2, "ip6": 0},
         "removed": {"ip4": 3, "ip6": 0},
         "refilled": [],
@@ -126,7 +126,7 @@ def test_a_table_is_made_kept_changed_and_removed(space: Namespace, place: Path)
     remove = [*COMMAND, "--remove", "--table=guard"]
     assert space.run([*remove, "--dry-run"]).stdout == "delete table inet guard\n"
     assert space.run(remove).stdout == "table inet guard: removed\n"
-    assert json.loads(space.run([*remove, "--json"]).stdout) == {"table": "guard", "state": "absent"}
+    assert answer(space.run([*remove, "--json"])) == {"table": "guard", "state": "absent"}
     assert space.nft("list", "ruleset") == ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from functools import partial
@@ -14,7 +13,7 @@ from s6tls.accessrules import Rule
 from s6tls.audit.suggest import cover, forest
 from s6tls.cli.accessrules import suggest
 from s6tls.cli.frame.options import UsageError
-from tests.support.commands import run, said
+from tests.support.commands import answer, run, said
 from tests.support.rules import trees
 
 PROGRAM = "s6-accessrules"
@@ -48,7 +47,7 @@ def test_suggestions_for_machines(place: Path) -> None:
     done = run([PROGRAM, "suggest", "--json", *words, "log"])
     assert done.returncode == 0
     assert "info: log: 1 line before 2026-11-01 left out\n" in done.stderr
-    assert json.loads(done.stdout) == {
+    assert answer(done) == {
         "clients": 4,
         "hits": 4,
         "left_out": {"clients": 2, "hits": 2},
@@ -81,7 +80,7 @@ def test_tightened_rules_can_be_built_and_hold_what_is_expected(place: Path) -> 
     assert said([PROGRAM, "build", "tight", "tight.cdb"]) == (0, "")
     assert run([PROGRAM, "expect", "tight.cdb", "holds"]).returncode == 0
     assert run([PROGRAM, "replay", "rules", "log", "--against=tight.cdb", "--json"]).returncode == 1
-    found = json.loads(run([PROGRAM, "tighten", "rules", "log", "--max-rules=3", "--json"]).stdout)
+    found = answer(run([PROGRAM, "tighten", "rules", "log", "--max-rules=3", "--json"]))
     assert [rule["key"] for rule in found["rules"]] == [
         "ip4/192.0.2.1_32",
         "ip4/192.0.2.2_32",
