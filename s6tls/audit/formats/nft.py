@@ -70,10 +70,12 @@ def parse(data: bytes, *, names: Collection[str] = (), allow: bool = True, mask_
 
 
 def _decided(tables: list[Table], faults: list[Diagnostic], trailing: list[str], mask_host_bits: bool) -> Parsed:
-    """Return what the chains of all tables come to.  Raises LineError."""
+    """Return what the chains of all tables come to, without rules that become faults.  Raises LineError."""
     made: dict[str, Chain] = {}
     first: list[tuple[tuple[int, int], str]] = []
     met: set[Family] = set()
+    if faults:
+        return Parsed([])
     for place, table in enumerate(tables):
         met.update(table.families)
         found = nftrules.chains_of(table, mask_host_bits, faults)
@@ -85,8 +87,6 @@ def _decided(tables: list[Table], faults: list[Diagnostic], trailing: list[str],
             passed = [at for at in nftrules.EVERY if at.family not in table.families]
             found[name].steps.insert(0, Step(0, passed, Outcome.ACCEPT))
             first.append((order, f"{place} {name}"))
-    if faults:
-        return Parsed([])
     order_met = [name for _, name in sorted(first, key=lambda one: one[0])]
     return chains.parsed(made, order_met, [family for family in Family if family in met], trailing)
 

@@ -106,8 +106,9 @@ def _incomplete(records: list[Any], last: int) -> Iterator[Diagnostic]:
     for record in records:
         if isinstance(record, dict) and record.get("type") == "metadata" and "records" in record:
             count = sum(isinstance(other, dict) and "cidr" in other for other in records)
-            if record["records"] != count:
-                yield Diagnostic(last, f"{count} records, where {str(record['records'])[:20]} are announced")
+            announced = record["records"]
+            if not isinstance(announced, int) or count < announced:
+                yield Diagnostic(last, f"{count} records, where {str(announced)[:20]} are announced")
 
 
 def _walk(text: str, line: int) -> Iterator[Text]:

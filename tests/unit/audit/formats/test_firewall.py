@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from s6tls.audit.formats import nft
-from s6tls.audit.formats.entries import Parsed
+from s6tls.audit.formats.entries import BadText, Parsed
 from s6tls.audit.formats.firewall import ipset, iptables
 from tests.support.rules.formats import refused
 
@@ -168,7 +168,10 @@ def test_who_is_accepted_goes_on_to_the_next_chain() -> None:
     ],
 )
 def test_nft_rules_that_are_refused(line: str) -> None:
-    assert [number for number, _ in refused(nft.parse, nft_of("accept", line))] == [11]
+    with pytest.raises(BadText) as raised:
+        nft.parse(nft_of("drop", line, "ip saddr 192.0.2.0/24 accept"))
+    assert [fault.line for fault in raised.value.faults] == [11]
+    assert said(raised.value.rest) == ["+192.0.2.0/24", "-0.0.0.0/0", "-::/0"]
 
 
 @pytest.mark.parametrize(
