@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from cryptography import x509
 
-from s6tls.pki import judgement
+from s6tls.pki import Unusable, judgement
 from s6tls.pki.judgement import Times
 from s6tls.pki.parsing import authorities, chain, revocations
-from s6tls.tls.credentials import Credentials
+from s6tls.tls.credentials import Credentials, Keypair
 
 SOON_DAYS = 14
 _MOST_NAMES = 8
@@ -21,8 +21,7 @@ def oddities(credentials: Credentials) -> Iterator[str]:
     Raises Unusable for what `build` refuses.
     """
     times = Times.within(SOON_DAYS)
-    for pair in credentials.keypairs:
-        certificates = chain(pair.chain.data, pair.chain.name)
+    for pair, certificates in _chains(credentials):
         for certificate in certificates:
             yield from (f"{pair.chain.name}: {odd}" for odd in judgement.of_certificate(certificate, times))
         yield from (f"{pair.chain.name}: {odd}" for odd in judgement.of_chain(certificates))
@@ -43,13 +42,25 @@ def expiries(credentials: Credentials) -> Iterator[tuple[float, str]]:
     Raises Unusable for what `build` refuses.
     """
     now = Times.within(SOON_DAYS)
-    for pair in credentials.keypairs:
-        for certificate in chain(pair.chain.data, pair.chain.name):
+    for pair, certificates in _chains(credentials):
+        for certificate in certificates:
             ends = certificate.not_valid_after_utc
             for moment in (ends - now.soon, ends):
                 if moment > now.now:
                     odds = judgement.of_certificate(certificate, Times(moment, now.soon))
                     yield from ((moment.timestamp(), f"{pair.chain.name}: {odd}") for odd in odds)
+
+
+def _chains(credentials: Credentials) -> Iterator[tuple[Keypair, Sequence[x509.Certificate]]]:
+    """Yield the pairs with their chains, but for those whose names are refused: `build` has warned of them."""
+    for pair in credentials.keypairs:
+        try:
+            certificates = chain(pair.chain.data, pair.chain.name)
+        except Unusable:
+            if not pair.stands_alone:
+                raise
+        else:
+            yield pair, certificates
 
 
 def _for_list(crl: x509.CertificateRevocationList, times: Times) -> Times:
@@ -61,8 +72,7 @@ def _for_list(crl: x509.CertificateRevocationList, times: Times) -> Times:
 
 def contents(credentials: Credentials) -> Iterator[str]:
     """Yield a line about what each file holds.  Raises Unusable for what `build` refuses."""
-    for pair in credentials.keypairs:
-        certificates = chain(pair.chain.data, pair.chain.name)
+    for pair, certificates in _chains(credentials):
         yield f"{pair.chain.name}: {_described(certificates)}"
         yield f"{pair.key.name}: the key of {pair.chain.name}"
         if pair.response is not None:
