@@ -17,15 +17,13 @@ from OpenSSL import SSL
 
 from s6tls.helper import reply
 from s6tls.tls.credentials import SESSION_VARIABLES, CredentialPaths, SessionOptions
-from s6tls.tls.engines import pools
 from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
 from tests.support.pki import Pair
 from tests.support.processes import await_that, descriptors
-from tests.support.servers import PATIENCE
 from tests.support.tls.memory import client_context
-from tests.support.tls.pools import Connection, Server, children, engine_of, with_files
+from tests.support.tls.pools import Connection, Server, with_files
 
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
@@ -286,119 +284,6 @@ def test_a_file_that_has_just_been_written_costs_no_pool_for_each_client(
 
     await_that(stable)
     assert connection_server.pool() == pool
-
-
-def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
-    connection_server: Server,
-    parameters: TlsParameters,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    server = connection_server
-    monkeypatch.setattr(pools, "PATIENCE_S", 0.5)
-    before = server.connect(parameters)
-    before.shake_hands()
-    keeper = server.pool()
-    stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    await_that(lambda: all("State:\tT" in Path(f"/proc/{pid}/status").read_text() for pid in stopped))
-    try:
-        waiting = [server.connect(parameters) for _ in range(3)]
-        server.await_another_than(keeper)
-        for connection in waiting:
-            connection.shake_hands()
-            assert connection.works()
-        assert os.WTERMSIG(os.waitpid(keeper, 0)[1]) == signal.SIGKILL
-        line = f"s6-tlsd-io: warning: pool {keeper} of TLS engines takes nothing for 0.5 s: replacing it\n"
-        assert capfd.readouterr().err.count(line) == 1
-        await_end_of(stopped)
-        assert before.works()
-    finally:
-        kill(stopped)
-
-
-def test_a_stopped_pool_that_gets_no_more_connections_does_not_stay(
-    connection_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = connection_server
-    monkeypatch.setattr(pools, "_LAST_S", 0.1)
-    parameters = with_files(tmp_path, pki.pair())
-    before = server.connect(parameters)
-    before.shake_hands()
-    keeper = server.pool()
-    await_that(lambda: 3 <= len(children(keeper)) <= 5)
-    stopped = [pid for pid in [keeper, *children(keeper)] if pid != engine_of(server, before)]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        pki.pair("next.example").write(tmp_path)
-        server.connect(parameters).shake_hands()
-        server.reactor.after(0.2, server.reactor.stop)
-        server.reactor.run()
-        assert os.WTERMSIG(server.reap(keeper)) == signal.SIGKILL
-        await_end_of(stopped)
-        assert before.works()
-    finally:
-        kill(stopped)
-
-
-@pytest.mark.parametrize("hangs", [True, False])
-def test_an_engine_whose_client_is_given_up_ends_or_is_killed(
-    connection_server: Server, parameters: TlsParameters, monkeypatch: pytest.MonkeyPatch, hangs: bool
-) -> None:
-    server = connection_server
-    monkeypatch.setattr(pools, "_HANGS_S", 0.1 if hangs else 2 * PATIENCE)
-    silent = server.connect(parameters)
-    await_that(lambda: has_engine(server, silent))
-    engine, before = engine_of(server, silent), set(os.listdir("/proc/self/fd"))
-    if hangs:
-        os.kill(engine, signal.SIGSTOP)
-    server.pools.expect_end(silent.notified)
-    silent.client.shutdown(socket.SHUT_WR)
-    server.reactor.after(PATIENCE, lambda: pytest.fail("it is there for ever"))
-    while set(os.listdir("/proc/self/fd")) != before:
-        server.reactor.turn()
-    await_end_of([engine])
-
-
-def has_engine(server: Server, connection: Connection) -> bool:
-    try:
-        return bool(engine_of(server, connection))
-    except ValueError:
-        return False
-
-
-def await_end_of(pids: list[int]) -> None:
-    await_that(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
-
-
-def kill(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def test_pools_that_keep_dying_are_started_ever_more_slowly_and_their_connections_are_served(
-    connection_server: Server, parameters: TlsParameters, capfd: pytest.CaptureFixture[str]
-) -> None:
-    server = connection_server
-    server.connect(parameters).shake_hands()
-    rests = []
-    for _ in range(3):
-        keeper = server.pool()
-        engines = children(keeper)
-        kill([keeper, *engines])
-        server.reap(keeper)
-        died = time.monotonic()
-        await_end_of(engines)  # one that is dying could take the next client
-        waiting = server.connect(parameters)
-        server.await_another_than(keeper)
-        rests.append(time.monotonic() - died)
-        waiting.shake_hands()
-        assert waiting.works()
-    assert rests[0] >= 0.2 and rests[1] >= 0.4 and rests[2] >= 0.8
-    assert capfd.readouterr().err.count("was ended by SIGKILL") == 1
 
 
 def test_a_look_at_very_many_files_is_not_taken_for_each_client(connection_server: Server, tmp_path: Path) -> None:
