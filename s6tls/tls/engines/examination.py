@@ -17,14 +17,15 @@ from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines import engine
 from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
-from s6tls.ucspi.log import log
+from s6tls.ucspi.log import log, use
 from s6tls.ucspi.spawn import exits
 
 
 def main(pickled: bytes) -> None:
     """Log what the files hold, or what is wrong with them."""
     with exits():
-        parameters, credentials = pickle.loads(pickled)
+        parameters, credentials, form = pickle.loads(pickled)
+        use(form)
         _examine(parameters, credentials, lambda line: log(PROGRAM, "info", line))
 
 

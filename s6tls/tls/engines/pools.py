@@ -30,7 +30,7 @@ from s6tls.tls.engines import pool
 from s6tls.tls.engines.reading import Digest, Reading, are_stable
 from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
-from s6tls.ucspi.log import death, log, log_exit
+from s6tls.ucspi.log import death, form, log, log_exit
 from s6tls.ucspi.minutely import Deaths
 from s6tls.ucspi.status.files import Pool
 
@@ -100,7 +100,7 @@ class EnginePools:
         for parameters, entry in self._entries.items():
             try:
                 credentials = replace(parameters.paths.read(), renewed=not entry.failed)
-                fresh.start("s6tls.tls.engines.examination", (parameters, credentials))
+                fresh.start("s6tls.tls.engines.examination", (parameters, credentials, form()))
             except StageExit as refused:
                 log_exit(refused)
             except OSError as error:

@@ -50,6 +50,8 @@ def test_a_server_its_pools_and_engines_write_objects(tmp_path: Path) -> None:
             plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
             servers.read_all(plain)
         server.wait_log("http request")
+        server.signal(signal.SIGUSR1)
+        server.wait_log("the key of ")
         assert peers.refused(server, by, source="127.0.0.3")
         server.wait_log(FATAL)
         server.wait_log(r'"event":"session"')
