@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain, compress
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ WITH_FIELDS = ("json", "csv", "columns", "w3c")
 """Formats in which a field may be named."""
 
 FORMATS = ("plain", *WHOLE_LINES, *WITH_FIELDS)
+
+_AROUND = re.compile(rb"""->|[][(){}<>,;"']|^\w+=""")  # an address within a word
 
 
 def named(format: str, field: str | None, which: int) -> Reader:
@@ -158,7 +161,8 @@ def _refuse_two_addresses(line: bytes) -> None:
     rest = opened(line)
     if line.removesuffix(rest).endswith(b","):  # a stamp and the client are one word
         return
-    first, *words = [packed_or_none(word.strip(b",;()")) for word in columns_of(rest)]
-    other = next((word for word in words if word not in (None, first)), None)
-    if first is not None and other is not None:
-        _refuse_rivals({"plain": [first], "columns": [other]})
+    words = [part for word in columns_of(rest) for part in _AROUND.split(word)]
+    clients = [client for word in words if (client := packed_or_none(word))]
+    other = next((client for client in clients if client != clients[0]), None)
+    if other is not None:
+        _refuse_rivals({"plain": clients[:1], "columns": [other]})
