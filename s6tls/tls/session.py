@@ -174,13 +174,17 @@ class Session:
 
     def _move(self) -> bool:
         """Move a chunk along each way; tell whether anything has changed, and more may follow."""
-        moved = self._read_network()
-        moved |= self._write_program()
-        moved |= self._read_program()
-        moved |= self._write_network()
-        if self._inbound is Inbound.LAST and not self._pump.to_program:
+        pump = self._pump
+        moved = (self._net_readable or bool(pump.withheld)) and self._read_network()
+        if pump.to_program and self._program_writable:
+            moved |= self._write_program()
+        if self._program_readable:
+            moved |= self._read_program()
+        if pump.to_network:
+            moved |= self._write_network()
+        if self._inbound is Inbound.LAST and not pump.to_program:
             moved |= self._take_in((Event.DELIVERED,))
-        if self._outbound is Outbound.LAST and not self._pump.to_network:
+        if self._outbound is Outbound.LAST and not pump.to_network:
             moved |= self._take_in((Event.SENT,))
         if self._outbound is Outbound.ENDED:
             moved |= self._take_in(self._acknowledged())
@@ -194,8 +198,6 @@ class Session:
             return False
         if pump.withheld:
             self._take_in(pump.feed_network(b""))
-        elif not self._net_readable:
-            return False
         else:
             try:
                 data = self._ends.network.read(CHUNK)
@@ -220,11 +222,10 @@ class Session:
         self._take_in((Event.NETWORK_ENDED,))
 
     def _write_program(self) -> bool:
-        chunks = self._pump.to_program
-        if not (chunks and self._program_writable and self._inbound in DELIVERS):
+        if self._inbound not in DELIVERS:
             return False
         try:
-            self._pump.delivered(self._ends.to_program.write(chunks))
+            self._pump.delivered(self._ends.to_program.write(self._pump.to_program))
         except BlockingIOError:
             self._program_writable = False
             return False
@@ -233,7 +234,7 @@ class Session:
         return True
 
     def _read_program(self) -> bool:
-        if not (self._program_readable and self._outbound in READS_PROGRAM and self._pump.wants_program):
+        if not (self._outbound in READS_PROGRAM and self._pump.wants_program):
             return False
         try:
             data = self._ends.from_program.read(CHUNK)

@@ -75,6 +75,8 @@ class Engine:
 
     def __init__(self, reactor: Reactor, context: SSL.Context, options: SessionOptions) -> None:
         self._reactor, self._context, self._options = reactor, context, options
+        self._tellers: set[OnPipe] = set()
+        self._shows_later = False
 
     def start_session(self, fds: Descriptors, peer: str, ended: Callable[[int], None]) -> None:
         """Hold one session on `fds`; tell what breaks it, and call `ended` with its exit code.
@@ -88,7 +90,9 @@ class Engine:
         else:
             teller = OnPipe(fds.account, awaits_reply=not self._options.delayed)
             fds = fds.with_one_network()._replace(account=None)
-            self._show_life(teller)
+            teller.alive()
+            self._tellers.add(teller)
+            self._show_later()
 
         def ended_early(code: int) -> None:
             if code:
@@ -101,12 +105,19 @@ class Engine:
         else:
             self._begin(fds, teller, ended)
 
-    def _show_life(self, teller: OnPipe) -> None:
-        """Tell the server, as long as a session lasts, that this process does not hang."""
-        teller.alive()
+    def _show_later(self) -> None:
         silence_s = self._options.silence_s
-        if teller.is_open and silence_s:
-            self._reactor.after(silence_s / _SHOWS, lambda: self._show_life(teller))
+        if silence_s and self._tellers and not self._shows_later:
+            self._shows_later = True
+            self._reactor.after(silence_s / _SHOWS, self._show_life)
+
+    def _show_life(self) -> None:
+        """Tell the server, as long as sessions last, that this process does not hang."""
+        self._shows_later = False
+        self._tellers = {teller for teller in self._tellers if teller.is_open}
+        for teller in self._tellers:
+            teller.alive()
+        self._show_later()
 
     def _begin(self, fds: Descriptors, teller: Teller, ended: Callable[[int], None]) -> None:
         options = self._options
