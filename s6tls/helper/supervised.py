@@ -116,6 +116,7 @@ class _AtWork:
         ours, self._theirs = control_pair()
         ours.setblocking(False)
         self._sender = DescriptorSender(ours)
+        self._sender.retry_with(reactor.after, self._flush)
         reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush())
         self._watchdog = Watchdog(reactor, self._sender, lambda: stalled(self), PATIENCE_S, self._sender.hear)
         self.pid = 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
+import socket
 from collections.abc import Iterator
 
 
@@ -30,6 +32,18 @@ def check_room(number: int) -> None:
     with contextlib.ExitStack() as opened:
         for _ in range(number):
             opened.callback(os.close, os.dup(2))
+
+
+def count_under_way() -> bool:
+    """Tell whether this process's limit is also one of how many may be on their way in sockets, all of its user's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, soft_limit(0):
+        try:
+            for _ in range(2):  # the first is let through
+                socket.send_fds(ours, [b"."], [2])
+        except OSError as error:
+            return error.errno == errno.ETOOMANYREFS
+    return False
 
 
 @contextlib.contextmanager

@@ -16,12 +16,13 @@ import os
 import socket
 import termios
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 _CONTROL_BUFFER = 2**20
 _NUMBER_SIZE = array.array("i").itemsize
 _AT_ONCE = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)  # a number: enums are added up in Python
 _HELD = b"."
+_PAUSE_S = 0.05
 _MOST_HEARD = 1000
 """More messages than a control socket holds, unless its owner goes on sending."""
 
@@ -41,6 +42,27 @@ class DescriptorSender:
         self.control = control
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._sent = 0
+        self._retry_later: Callable[[], object] | None = None
+
+    def retry_with(self, after: Callable[[float, Callable[[], object]], object], flush: Callable[[], object]) -> None:
+        """Have `flush` called again `after` a while when the system lets no more descriptors be under way.
+
+        Nothing else tells that it does again.  Without this, `send` and `flush` raise OSError.
+        """
+        is_due = False
+
+        def again() -> None:
+            nonlocal is_due
+            is_due = False
+            flush()
+
+        def later() -> None:
+            nonlocal is_due
+            if not is_due:
+                is_due = True
+                after(_PAUSE_S, again)
+
+        self._retry_later = later
 
     def send(self, message: bytes, fds: Sequence[int]) -> None:
         """Send a message and descriptors; these are closed here once they are on their way.
@@ -62,12 +84,18 @@ class DescriptorSender:
         """
         while self._queue:
             message, fds = self._queue[0]
+            weight = _weight(len(message))
             try:
                 socket.send_fds(self.control, [message], fds)
             except BlockingIOError:
                 return False
+            except OSError as error:
+                if error.errno != errno.ETOOMANYREFS or self._retry_later is None:
+                    raise
+                self._retry_later()
+                return False
             self._queue.popleft()
-            self._sent += _weight(len(message))
+            self._sent += weight
             _close(fds)
         return True
 

@@ -16,7 +16,7 @@ from s6tls.cli.frame import chain, status
 from s6tls.cli.frame.options import LOG_FORMAT, STALL_TIMEOUT, Given, Option, UsageError, stall_timeout_ms
 from s6tls.cli.frame.status import STATUS
 from s6tls.helper.helper import LookupHelper
-from s6tls.posix.descriptors import raise_soft_limit
+from s6tls.posix.descriptors import count_under_way, raise_soft_limit
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.jail import Level, lacking
 from s6tls.posix.linux.libc import hide
@@ -45,6 +45,8 @@ _LONGEST_DRAIN = 7 * 24 * 3600 * 1000
 _OWN_FILES = 128
 _FILES_OF_A_CLIENT = {"connection": 2, "worker": 5}
 """What a client in its handshake has open: here, or in a worker, which may have all sessions."""
+_UNDER_WAY_FOR_A_CLIENT = 4
+"""Three are put away for each in its handshake; a fourth leaves room for those that are sent to an engine."""
 LIMIT_OPTIONS = (
     Option(
         "1",
@@ -229,7 +231,10 @@ class LongLived:
         before, most = raise_soft_limit()
         bounds = self._bounds
         if self._has_processes:
-            bounds = _within(most, _FILES_OF_A_CLIENT[self._isolation], bounds, self._log)
+            of_a_client = _FILES_OF_A_CLIENT[self._isolation]
+            if count_under_way():
+                of_a_client = max(of_a_client, _UNDER_WAY_FOR_A_CLIENT)
+            bounds = _within(most, of_a_client, bounds, self._log)
         return bounds, None if before == most else before
 
     @property

@@ -239,6 +239,7 @@ class EnginePools:
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
         entry = _Entry(parameters, started, watchdog, read.stamps, read.stable, Digest.of(read.credentials))
         self._reactor.watch(entry.pool.control.fileno(), READABLE, lambda _: self._go_on(entry))
+        started.retry_with(self._reactor.after, lambda: self._flush(entry))
         return entry
 
     def _send_one(self, entry: _Entry, fds: Descriptors) -> None:

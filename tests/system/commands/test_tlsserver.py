@@ -232,6 +232,28 @@ def test_when_descriptors_are_few_clients_wait(certified: Certified) -> None:
         assert "Too many open files" not in s.log()
 
 
+def test_so_they_do_when_a_user_may_have_few_under_way(certified: Certified) -> None:
+    """What is in sockets counts, too, for whoever lacks root's rights: none is refused for it."""
+    without_rights = [
+        "setpriv",
+        "--bounding-set=-sys_resource,-sys_admin",
+        "sh",
+        "-c",
+        'ulimit -n 400; exec "$@"',
+        "sh",
+    ]
+    words = [*without_rights, "s6-tlsserver", "-H", "-v", "-c", "1000", "-C", "1000", "127.0.0.1", "0", "echo", "x"]
+    with server(words, certified.env) as s:
+        assert "limit -c lowered from 1000 to 68:" in s.log()
+        with ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(s.connect())
+            s.wait_log("limit -c reached: 68 connections, 68 of them in a handshake$")
+        s.wait_log(r"end pid \d+ exitcode 97", 100)
+        assert answer(s, certified) == b"x\n"
+        assert "unable to reach" not in s.log()
+
+
 @pytest.mark.parametrize(("isolation", "files", "clients"), [("connection", 400, 136), ("worker", 1000, 174)])
 def test_the_limit_that_descriptors_are_enough_for_can_be_reached(
     certified: Certified, isolation: str, files: int, clients: int

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from s6tls.posix.descriptors import count_under_way, soft_limit
 from s6tls.posix.fdpass import DescriptorSender, control_pair, put_away, take_out
+from s6tls.posix.linux import capabilities
 
 CROWD = 2000
 FILL = b"x" * 4000
@@ -91,6 +95,47 @@ def test_when_the_other_process_is_gone_the_descriptors_are_still_the_callers(
     assert is_open(fd)
     os.close(fd)
     sender.flush()
+
+
+def test_what_may_not_be_under_way_yet_is_sent_later(ends: tuple[DescriptorSender, socket.socket]) -> None:
+    sender, theirs = ends
+    due: list[Callable[[], object]] = []
+    others, waiting = [paper(""), paper("")], [paper("one"), paper("two")]
+    sender.send(b"before", [])
+    assert theirs.recv(100) == b"before"
+
+    def without_rights() -> None:
+        capabilities.retain()  # of this thread
+        assert count_under_way()
+        with soft_limit(0):
+            with pytest.raises(OSError, match="Too many references"):
+                for fd in others:  # another process of this user may have the one that is let through
+                    sender.send(b"others", [fd])
+            sender.retry_with(lambda _, call: due.append(call), sender.flush)
+            for fd in waiting:
+                sender.send(b"waited", [fd])
+
+    with ThreadPoolExecutor(1) as apart:
+        apart.submit(without_rights).result()
+    for fd in filter(is_open, others):
+        os.close(fd)
+    (again,) = due
+    again()
+    received = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            received.append(take(theirs))
+    assert received[-2:] == [(b"waited", "one"), (b"waited", "two")]
+
+
+def test_without_room_to_weigh_it_a_message_is_not_sent(ends: tuple[DescriptorSender, socket.socket]) -> None:
+    sender, theirs = ends
+    fd = paper("one")
+    message = b"of a length that none had"
+    with soft_limit(3), pytest.raises(OSError, match="Too many open files"):
+        sender.send(message, [fd])
+    sender.send(message, [fd])
+    assert take(theirs) == (message, "one")
 
 
 def test_closing_drops_what_waits(ends: tuple[DescriptorSender, socket.socket]) -> None:
