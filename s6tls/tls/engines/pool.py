@@ -107,17 +107,13 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
     The keeper says on stderr what is wrong with the parameters, and ends, or what is odd about them.  Raises
     OSError.
     """
-    report, reporting = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    ours, theirs = control_pair()
-    try:
+    with contextlib.ExitStack() as unless_started, contextlib.ExitStack() as always:
+        report, reporting = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        unless_started.callback(os.close, report)
+        always.callback(os.close, reporting)
+        ours, theirs = map(unless_started.enter_context, control_pair())
         setup = parameters, credentials, isolation, log.form(), log.are_warnings_silenced()
         pid = fresh.start("s6tls.tls.engines.keeper", setup, theirs.fileno(), reporting)
-    except OSError:
-        ours.close()
-        theirs.close()
-        os.close(report)
-        raise
-    finally:
-        os.close(reporting)
+        unless_started.pop_all()
     ours.setblocking(False)
     return EnginePool(pid, ours, theirs, report)

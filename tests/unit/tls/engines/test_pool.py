@@ -17,6 +17,7 @@ from cryptography import x509
 from s6tls.accessrules.stamp import stamp_of
 from s6tls.posix.identity import Identity, IdRange
 from s6tls.tls.credentials import Isolation, SniLevel
+from s6tls.tls.engines import pool
 from s6tls.tls.parameters import TlsParameters
 from tests.support import pki
 from tests.support.processes import await_that, descriptors, status
@@ -24,6 +25,26 @@ from tests.support.tls.pools import Server, children, engine_of, ids, with_files
 
 if TYPE_CHECKING:
     pass
+
+
+# Pools that cannot start
+
+
+@pytest.mark.parametrize("room", range(5))
+def test_a_pool_that_cannot_start_leaves_no_descriptor(room: int, parameters: TlsParameters) -> None:
+    """A server that is short of them tries for each client."""
+    credentials = parameters.paths.read()
+    before = descriptors(os.getpid())
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + room, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            pool.start(parameters, credentials, Isolation.CONNECTION)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert descriptors(os.getpid()).keys() == before.keys()
 
 
 # Pools that die
