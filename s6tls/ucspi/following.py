@@ -13,14 +13,19 @@ _SILENT_LOOKS = 3
 
 def follow(reactor: Reactor, session: OpenSession, ended: Callable[[], object]) -> None:
     """Call `ended` when a session is over, or has been silent for so long that it is abandoned."""
-    silent = 0
+    silent, is_over = 0, False
     timer: Timer | None = None
 
-    def hear(_: int) -> None:
+    def hear(_: int = 0) -> None:
         nonlocal silent
+        if is_over:
+            return
         silent = 0
-        if session.resume():
+        over = session.resume()
+        if over:
             end()
+        elif over is None:
+            reactor.soon(hear)
 
     def look() -> None:
         nonlocal silent, timer
@@ -32,6 +37,8 @@ def follow(reactor: Reactor, session: OpenSession, ended: Callable[[], object]) 
             end()
 
     def end() -> None:
+        nonlocal is_over
+        is_over = True
         if timer is not None:
             timer.cancel()
         reactor.forget(session.fd)

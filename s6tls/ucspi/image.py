@@ -99,8 +99,8 @@ class OpenSession(Protocol):
     def traffic(self) -> tuple[int, int]:
         """How many bytes the program got and wrote, as who holds the session says at its end."""
 
-    def resume(self) -> bool:
-        """Take in what `fd` holds; tell whether the session is over."""
+    def resume(self) -> bool | None:
+        """Take in what `fd` holds; tell whether the session is over, None if there may be more to take in."""
 
     def told(self) -> str:
         """Return what the log says of the session's end (see `log.Told`): nothing if there was none."""

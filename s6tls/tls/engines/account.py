@@ -30,6 +30,7 @@ _IN, _OUT, _FAILURE, _FAULT = _NAMES = (b"in", b"out", b"failure", b"fault")
 _END = b"\0\0"
 _ALL_WELL = b"\0failure=\0fault=" + _END
 """How most accounts end, and then they need not be read if nobody is to be told of them."""
+_READS_A_TURN = 4
 _EMPTY_RECORDS = re.compile(rb"\0{3,}")
 _COUNT = re.compile(rb"[0-9]{1,20}")
 _SHOWN = (
@@ -145,13 +146,16 @@ class Account:
         self._is_abandoned = False
         os.set_blocking(fd, False)
 
-    def resume(self) -> bool:
-        """Take in what has come; tell whether the session is over."""
+    def resume(self) -> bool | None:
+        """Take in what has come, or a part of it: an engine may write without end."""
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.fd, reply.LARGEST):
+            for _ in range(_READS_A_TURN):
+                data = os.read(self.fd, reply.LARGEST)
+                if not data:
+                    return True
                 records = (self._said + data).lstrip(b"\0")
                 self._said = _EMPTY_RECORDS.sub(_END, records)[-reply.LARGEST :]
-            return True
+            return None
         return False
 
     def abandon(self) -> None:

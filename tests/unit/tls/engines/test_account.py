@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Mapping
 
 import pytest
 
+from s6tls.posix.reactor import Reactor
 from s6tls.tls.engines.account import Account, OnPipe
+from s6tls.ucspi.following import follow
 from s6tls.ucspi.image import ClientFailure, StageExit
 
 PEER = "192.0.2.1_4711"
@@ -80,6 +83,21 @@ def test_signs_of_life_stand_between_what_is_told() -> None:
         told = account(tell, variables=VARIABLES if established else {})
         assert "http request" in str(told.failure)
     assert told.told() == "in 5 out 7 protocol TLSv1.3 broken"
+
+
+def test_an_engine_that_writes_without_end_holds_nobody_else_up() -> None:
+    reading, writing = os.pipe()
+    told = Account(reading, b"", PEER, VARIABLES)
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 2**20)
+    os.set_blocking(writing, False)
+    assert told.resume() is False
+    os.write(writing, bytes(2**20))
+    assert told.resume() is None
+    os.close(writing)
+    reactor = Reactor()
+    follow(reactor, told, reactor.stop)
+    reactor.run()
+    reactor.close()
 
 
 def test_the_reply_is_the_first_that_is_told() -> None:
