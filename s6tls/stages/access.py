@@ -189,10 +189,6 @@ class _Check:
         late = self._unable("took too long")
         return Deadline(self.asked + seconds, lambda: StageExit(program, ExitCode.TIMEOUT, late))
 
-    def _late(self) -> StageExit:
-        what = f"unable to look up {shown(self.address)}: took too long"
-        return StageExit(self.options.program, ExitCode.TIMEOUT, what)
-
     def _by_name(self, found: dict[bytes, bytes]) -> None:
         self.image.since += time.monotonic() - self.asked
         if not all(_is_usable(*variable) for variable in found.items()):

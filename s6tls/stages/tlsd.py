@@ -170,9 +170,11 @@ class Tlsd:
             return None
 
         def give_up() -> None:
-            if held is not None:
-                held.give_back()
-            self._starter.expect_end(notified)
+            try:
+                if held is not None:
+                    held.give_back()
+            finally:
+                self._starter.expect_end(notified)
 
         moment = image.since + self._options.handshake_timeout_ms / 1000
         return Deadline(moment, lambda: refusal(RefusalReply(BAD_HANDSHAKE, HANDSHAKE_TOO_LONG), client), give_up)
