@@ -109,7 +109,7 @@ class Tlsd:
 
         def established(variables: dict[bytes, bytes]) -> None:
             if held is not None:
-                held.give_back()
+                held.give_program()
             if not self._welcome.keep:
                 unset_parameters(image)
             image.unset(SESSION_VARIABLES)
@@ -200,6 +200,13 @@ class _Held:
         with contextlib.suppress(OSError):
             image.stdin = image.stdout = put_away((image.stdin, image.stdout, image.network))
             image.network, self._is_away = None, True
+
+    def give_program(self) -> None:
+        """Let the image have the program's ends again, and nobody here the network.  Raises OSError."""
+        self.give_back()
+        if self._image.network is not None:
+            os.close(self._image.network)
+            self._image.network = None
 
     def give_back(self) -> None:
         """Let the image have them again.  Raises OSError."""
