@@ -15,7 +15,7 @@ from s6tls.posix.backoff import Backoff
 from s6tls.posix.fdpass import DescriptorSender, control_pair, receive
 from s6tls.posix.jail import LOOKUP_FILES, Level
 from s6tls.posix.process import kill_child
-from s6tls.posix.reactor import WRITABLE, Reactor, Timer
+from s6tls.posix.reactor import Reactor, Timer
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.ucspi.hearsay import Hearsay
 from s6tls.ucspi.log import Seldom, log
@@ -112,12 +112,11 @@ class _AtWork:
     """One helper, before and after its start: both ends of its control socket, its process id, and its watchdog."""
 
     def __init__(self, reactor: Reactor, stalled: Callable[[_AtWork], object], jail: Level, stderr: int) -> None:
-        self._reactor, self._jail, self._stderr = reactor, jail, stderr
+        self._jail, self._stderr = jail, stderr
         ours, self._theirs = control_pair()
         ours.setblocking(False)
         self._sender = DescriptorSender(ours)
-        self._sender.retry_with(reactor.after, self._flush)
-        reactor.watch(ours.fileno(), WRITABLE, lambda _: self._flush())
+        self._sender.work_in(reactor, 0, self._flush)
         self._watchdog = Watchdog(reactor, self._sender, lambda: stalled(self), PATIENCE_S, self._sender.hear)
         self.pid = 0
         self.timer: Timer | None = None
@@ -145,7 +144,6 @@ class _AtWork:
         self._watchdog.stop()
         if self.timer is not None:
             self.timer.cancel()
-        self._reactor.forget(self._sender.control.fileno())
         self._sender.close()
         self._theirs.close()
 

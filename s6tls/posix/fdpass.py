@@ -18,6 +18,8 @@ import termios
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from s6tls.posix.reactor import WRITABLE, Reactor, Timer
+
 _CONTROL_BUFFER = 2**20
 _NUMBER_SIZE = array.array("i").itemsize
 _AT_ONCE = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)  # a number: enums are added up in Python
@@ -42,27 +44,18 @@ class DescriptorSender:
         self.control = control
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._sent = 0
-        self._retry_later: Callable[[], object] | None = None
+        self._reactor: Reactor | None = None
+        self._events, self._awaits_room = 0, False
+        self._changed: Callable[[], object]
+        self._retry: Timer | None = None
 
-    def retry_with(self, after: Callable[[float, Callable[[], object]], object], flush: Callable[[], object]) -> None:
-        """Have `flush` called again `after` a while when the system lets no more descriptors be under way.
+    def work_in(self, reactor: Reactor, events: int, changed: Callable[[], object]) -> None:
+        """Have `changed` called on `events` of the socket, and when what waits may be sent: it is to call `flush`.
 
-        Nothing else tells that it does again.  Without this, `send` and `flush` raise OSError.
+        Without this, `send` and `flush` raise OSError when the system lets no more descriptors be under way.
         """
-        is_due = False
-
-        def again() -> None:
-            nonlocal is_due
-            is_due = False
-            flush()
-
-        def later() -> None:
-            nonlocal is_due
-            if not is_due:
-                is_due = True
-                after(_PAUSE_S, again)
-
-        self._retry_later = later
+        self._reactor, self._events, self._changed = reactor, events, changed
+        reactor.watch(self.control.fileno(), events, lambda _: changed())
 
     def send(self, message: bytes, fds: Sequence[int]) -> None:
         """Send a message and descriptors; these are closed here once they are on their way.
@@ -88,16 +81,29 @@ class DescriptorSender:
             try:
                 socket.send_fds(self.control, [message], fds)
             except BlockingIOError:
+                self._await_room(True)
                 return False
             except OSError as error:
-                if error.errno != errno.ETOOMANYREFS or self._retry_later is None:
+                if error.errno != errno.ETOOMANYREFS or self._reactor is None:
                     raise
-                self._retry_later()
+                self._retry = self._retry or self._reactor.after(_PAUSE_S, self._try_again)
                 return False
             self._queue.popleft()
             self._sent += weight
             _close(fds)
+        self._await_room(False)
         return True
+
+    def _await_room(self, awaits: bool) -> None:
+        """Have the socket tell of room only if something waits: it does so each time that anything has been taken."""
+        if self._reactor is not None and awaits != self._awaits_room:
+            self._awaits_room = awaits
+            self._reactor.rewatch(self.control.fileno(), self._events | (WRITABLE if awaits else 0))
+
+    def _try_again(self) -> None:
+        """Nothing tells that the system lets more be under way again."""
+        self._retry = None
+        self._changed()
 
     def hear(self) -> bool:
         """Take in what the other process says, a byte at a time; tell whether it has said anything."""
@@ -106,11 +112,6 @@ class DescriptorSender:
             for _ in range(_MOST_HEARD):
                 heard = bool(self.control.recv(1, socket.MSG_DONTWAIT)) or heard
         return heard
-
-    @property
-    def has_queue(self) -> bool:
-        """Whether there is something that the socket has not taken."""
-        return bool(self._queue)
 
     @property
     def waits(self) -> bool:
@@ -130,6 +131,11 @@ class DescriptorSender:
 
     def close(self) -> None:
         """Let the other process know that nothing more comes; what still waits is dropped."""
+        if self._reactor is not None:
+            self._reactor.forget(self.control.fileno())
+            self._reactor = None
+        if self._retry is not None:
+            self._retry.cancel()
         while self._queue:
             _close(self._queue.popleft()[1])
         self.control.close()

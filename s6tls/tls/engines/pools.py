@@ -22,7 +22,7 @@ from s6tls.posix import fresh
 from s6tls.posix.backoff import Backoff
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import children, kill_child, kill_holders
-from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
+from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.posix.watchdog import PATIENCE_S, Watchdog
 from s6tls.tls.credentials import BAD_CONFIGURATION, BAD_HANDSHAKE, PROGRAM, CredentialPaths, Isolation
 from s6tls.tls.ends import Descriptors, ToProgram
@@ -116,7 +116,7 @@ class EnginePools:
         if entry.failed:
             raise StageExit(PROGRAM, BAD_CONFIGURATION, "unable to use the key or certificate: see above")
         try:
-            self._send_one(entry, fds if fds.account is not None else fds._replace(account=fds.notify))
+            entry.pool.send_connection(fds if fds.account is not None else fds._replace(account=fds.notify))
         except OSError as error:
             raise StageExit(PROGRAM, ExitCode.SYSTEM, f"unable to reach the TLS engine: {error.strerror}") from error
         if not entry.dead:
@@ -238,15 +238,8 @@ class EnginePools:
         self._keepers[started.pid] = started
         watchdog = Watchdog(self._reactor, started, lambda: self._replace(entry), PATIENCE_S)
         entry = _Entry(parameters, started, watchdog, read.stamps, read.stable, Digest.of(read.credentials))
-        self._reactor.watch(entry.pool.control.fileno(), READABLE, lambda _: self._go_on(entry))
-        started.retry_with(self._reactor.after, lambda: self._flush(entry))
+        started.work_in(self._reactor, READABLE, lambda: self._go_on(entry))
         return entry
-
-    def _send_one(self, entry: _Entry, fds: Descriptors) -> None:
-        """Send a connection, or have it sent when there is room.  Raises OSError; it is then still the caller's."""
-        entry.pool.send_connection(fds)
-        if entry.pool.has_queue:
-            self._reactor.rewatch(entry.pool.control.fileno(), READABLE | WRITABLE)
 
     def _go_on(self, entry: _Entry) -> None:
         """Let go of the predecessor of a pool that is ready, and send what waits."""
@@ -256,15 +249,12 @@ class EnginePools:
 
     def _flush(self, entry: _Entry) -> None:
         """Send what waits.  A pool that is gone is found in `reaped`."""
-        had_queue = entry.pool.has_queue
         try:
             all_sent = entry.pool.flush()
         except OSError:
             all_sent = True
         if all_sent and entry.retired:
             self._close(entry)
-        elif all_sent and had_queue:
-            self._reactor.rewatch(entry.pool.control.fileno(), READABLE)
 
     def _replace(self, entry: _Entry) -> None:
         """Give the connections that a pool does not take to another, and end its keeper; its sessions go on."""
@@ -310,7 +300,7 @@ class EnginePools:
                 fds.close()
                 continue
             try:
-                self._send_one(other, fds)
+                other.pool.send_connection(fds)
             except OSError:
                 fds.close()
         if not other.dead:
@@ -338,7 +328,6 @@ class EnginePools:
         if not entry.closed:
             entry.closed = True
             entry.watchdog.stop()
-            self._reactor.forget(entry.pool.control.fileno())
             entry.pool.close()
             self._reactor.after(_LAST_S, lambda: self._end_keeper(entry.pool))
 

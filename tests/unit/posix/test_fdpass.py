@@ -15,6 +15,7 @@ import pytest
 from s6tls.posix.descriptors import count_under_way, soft_limit
 from s6tls.posix.fdpass import DescriptorSender, control_pair, put_away, take_out
 from s6tls.posix.linux import capabilities
+from s6tls.posix.reactor import Reactor, Timer
 
 CROWD = 2000
 FILL = b"x" * 4000
@@ -97,9 +98,22 @@ def test_when_the_other_process_is_gone_the_descriptors_are_still_the_callers(
     sender.flush()
 
 
+class Later(Reactor):
+    """Leaves it to the test to call what is due in a while."""
+
+    def __init__(self, due: list[Callable[[], object]]) -> None:
+        super().__init__()
+        self._due = due
+
+    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        self._due.append(callback)
+        return Timer(callback)
+
+
 def test_what_may_not_be_under_way_yet_is_sent_later(ends: tuple[DescriptorSender, socket.socket]) -> None:
     sender, theirs = ends
     due: list[Callable[[], object]] = []
+    later = Later(due)
     others, waiting = [paper(""), paper("")], [paper("one"), paper("two")]
     sender.send(b"before", [])
     assert theirs.recv(100) == b"before"
@@ -111,7 +125,7 @@ def test_what_may_not_be_under_way_yet_is_sent_later(ends: tuple[DescriptorSende
             with pytest.raises(OSError, match="Too many references"):
                 for fd in others:  # another process of this user may have the one that is let through
                     sender.send(b"others", [fd])
-            sender.retry_with(lambda _, call: due.append(call), sender.flush)
+            sender.work_in(later, 0, sender.flush)
             for fd in waiting:
                 sender.send(b"waited", [fd])
 
@@ -126,6 +140,8 @@ def test_what_may_not_be_under_way_yet_is_sent_later(ends: tuple[DescriptorSende
         while True:
             received.append(take(theirs))
     assert received[-2:] == [(b"waited", "one"), (b"waited", "two")]
+    sender.close()
+    later.close()
 
 
 def test_without_room_to_weigh_it_a_message_is_not_sent(ends: tuple[DescriptorSender, socket.socket]) -> None:
