@@ -17,7 +17,7 @@ from s6tls.helper.helper import LookupHelper
 from s6tls.helper.proxyheader import MALFORMED, VARIABLES
 from s6tls.helper.reply import Answers, Reply
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.ucspi.image import ClientFailure, Deadline, Image, StageExit, Waiting
+from s6tls.ucspi.image import ClientFailure, Deadline, Image, StageExit, Waiting, peer
 from s6tls.ucspi.log import Told, complaint
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,7 +53,7 @@ class ProxyServer:
             for name, value in variables.items():
                 image.env[_KEPT + name if self.until_later and name in _ABOUT_TLS else name] = value
 
-        proxy = _proxy(image)
+        proxy = peer(image.env)
         fd = self.helper.read_proxy_header(self.program, image.stdin, self.versions, self.timeout_ms)
         late = None
         if self.timeout_ms:
@@ -92,13 +92,6 @@ class _Header:
 
 def _unable(proxy: str, reason: str) -> Told:
     return complaint("unable to take the PROXY header", "from", proxy, reason)
-
-
-def _proxy(image: Image) -> str:
-    """Return ADDRESS_PORT for log lines, as far as it is known."""
-    proto = image.env.get(b"PROTO", b"")
-    address, port = image.env.get(proto + b"REMOTEIP", b""), image.env.get(proto + b"REMOTEPORT", b"")
-    return shown(address + b"_" + port) if address else ""
 
 
 @dataclass(frozen=True)

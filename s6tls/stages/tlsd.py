@@ -33,7 +33,7 @@ from s6tls.tls.credentials import (
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines.account import HANDSHAKE_TOO_LONG, Account, refusal
 from s6tls.tls.parameters import KnownParameters, TlsParameters
-from s6tls.ucspi.image import Deadline, Image, StageExit
+from s6tls.ucspi.image import Deadline, Image, StageExit, peer
 from s6tls.ucspi.log import Log
 
 _SYSTEM = ExitCode.SYSTEM
@@ -249,10 +249,3 @@ def widen(pipe: int) -> None:
     """Let an engine run ahead of its program: fewer turns for the same bytes (a tenth faster uploads)."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-
-def peer(env: dict[bytes, bytes]) -> str:
-    """Return how log lines name the client: ADDRESS_PORT."""
-    proto = env.get(b"PROTO", b"")
-    address, port = env.get(proto + b"REMOTEIP", b""), env.get(proto + b"REMOTEPORT", b"")
-    return (address + b"_" + port).decode("ascii", "backslashreplace") if address else ""

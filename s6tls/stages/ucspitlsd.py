@@ -23,13 +23,13 @@ from dataclasses import replace
 
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.preparation import Preparation
-from s6tls.stages.tlsd import EngineStarter, get_ready, peer, unset_parameters
+from s6tls.stages.tlsd import EngineStarter, get_ready, unset_parameters
 from s6tls.tls.credentials import SESSION_VARIABLES, SessionOptions
 from s6tls.tls.delayed import PROGRAM
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines.account import Account
 from s6tls.tls.parameters import KnownParameters
-from s6tls.ucspi.image import Image, StageExit
+from s6tls.ucspi.image import Image, StageExit, peer
 
 _SYSTEM = ExitCode.SYSTEM
 

@@ -211,6 +211,13 @@ class Chain:
         return Image({**self.env, **env}, list(self.argv), fd, fd, stages=stages, open_files=self.open_files)
 
 
+def peer(env: Mapping[bytes, bytes]) -> str:
+    """Return how log lines name the client that variables are about: ADDRESS_PORT, "" if it is not known."""
+    proto = env.get(b"PROTO", b"")
+    address, port = env.get(proto + b"REMOTEIP", b""), env.get(proto + b"REMOTEPORT", b"")
+    return (address + b"_" + port).decode("ascii", "backslashreplace") if address else ""
+
+
 def _is_inheritable(fd: int) -> bool:
     try:
         return os.get_inheritable(fd)
