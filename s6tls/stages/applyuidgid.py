@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from s6tls.accessrules.identifiers import BadId, parse_groups, parse_id
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import BadIdentity, Identity, why_not
-from s6tls.posix.process import fork
+from s6tls.posix.identity import Identity
 from s6tls.stages.preparation import Preparation
 from s6tls.ucspi.image import Image, StageExit
-from s6tls.ucspi.spawn import exits
+from s6tls.ucspi.spawn import take, try_in_a_child
 
 Read = TypeVar("Read")
 
 
 class NotSet(StageExit):
     """A variable is missing."""
-
-
-def try_in_a_child(program: str, identity: Identity) -> None:
-    """See whether ids can be taken.  Raises StageExit (111), once it is logged why not."""
-    pid = fork()
-    if pid == 0:
-        with exits():
-            try:
-                identity.take()
-            except (OSError, BadIdentity) as error:
-                message = f"unable to drop privileges: {why_not(error)}"
-                raise StageExit(program, ExitCode.SYSTEM, message) from error
-    if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-        raise StageExit(program, code)
 
 
 @dataclass(frozen=True)
@@ -58,7 +43,7 @@ class ApplyUidGid:
         except NotSet as missing:
             preparation.lacks(missing)
         if image.identity is not None:
-            try_in_a_child(self.program, image.identity)
+            try_in_a_child(self.program, partial(take, image.identity, self.program))
 
     def apply(self, image: Image) -> None:
         """Give `image` its identity.  Raises StageExit (100) for a missing or invalid variable."""

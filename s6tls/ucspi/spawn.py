@@ -12,13 +12,13 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from s6tls.accessrules.text import shown
 from s6tls.posix.descriptors import set_soft_limit, soft_limit
 from s6tls.posix.exitcodes import ExitCode
-from s6tls.posix.identity import BadIdentity, why_not
+from s6tls.posix.identity import BadIdentity, Identity, why_not
 from s6tls.posix.process import RESETTABLE, default_signals, fork, search
 from s6tls.ucspi.image import SERVER, SHORTAGES, Image, Shortage, StageExit
 from s6tls.ucspi.log import log, log_exit
@@ -96,14 +96,19 @@ def _become(image: Image, program: bytes) -> NoReturn:
     if image.open_files is not None:
         set_soft_limit(image.open_files)
     if image.identity is not None:
-        try:
-            image.identity.take()
-        except (OSError, BadIdentity) as error:
-            raise StageExit(image.link, ExitCode.SYSTEM, f"unable to drop privileges: {why_not(error)}") from error
+        take(image.identity, image.link)
     try:
         os.execve(program, image.argv, image.env)
     except (OSError, ValueError) as error:
         raise _exec_failure(image, error) from error
+
+
+def take(identity: Identity, program: str) -> None:
+    """Take ids for good.  Raises StageExit (111)."""
+    try:
+        identity.take()
+    except (OSError, BadIdentity) as error:
+        raise StageExit(program, ExitCode.SYSTEM, f"unable to drop privileges: {why_not(error)}") from error
 
 
 @contextlib.contextmanager
@@ -136,6 +141,16 @@ def _exec_failure(image: Image, error: OSError | ValueError) -> StageExit:
     if image.link == SERVER:
         return failure(SERVER, code, f"unable to spawn {what}", kind="warning")
     return failure(image.link, code, f"unable to exec {what}")
+
+
+def try_in_a_child(program: str, act: Callable[[], object]) -> None:
+    """Do something in a child, for which it is done with.  Raises StageExit, as it has ended, once it is logged why."""
+    pid = fork()
+    if pid == 0:
+        with exits():
+            act()
+    if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise StageExit(program, code)
 
 
 class exits:

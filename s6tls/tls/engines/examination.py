@@ -10,15 +10,13 @@ import pickle
 from collections.abc import Callable
 
 from s6tls.accessrules.text import printable
-from s6tls.posix.process import fork
 from s6tls.tls.context.oddities import contents, oddities
 from s6tls.tls.credentials import PROGRAM, Credentials
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines import engine
 from s6tls.tls.parameters import TlsParameters
-from s6tls.ucspi.image import StageExit
 from s6tls.ucspi.log import log, use
-from s6tls.ucspi.spawn import exits
+from s6tls.ucspi.spawn import exits, try_in_a_child
 
 
 def main(pickled: bytes) -> None:
@@ -48,12 +46,7 @@ class Examiner:
     def prepare(self, parameters: TlsParameters) -> None:
         """Examine parameters.  Raises StageExit, once it is logged what is wrong."""
         credentials = parameters.paths.read()
-        pid = fork()
-        if pid == 0:
-            with exits():
-                _examine(parameters, credentials, _print)
-        if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-            raise StageExit(PROGRAM, code)
+        try_in_a_child(PROGRAM, lambda: _examine(parameters, credentials, _print))
 
     def expect_end(self, notified: int) -> None:
         """There are no engines."""
