@@ -8,25 +8,15 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.engines import pools
 from s6tls.tls.parameters import TlsParameters
 from tests.support import pki
 from tests.support.processes import await_that
 from tests.support.servers import PATIENCE
 from tests.support.tls.pools import Connection, Server, children, engine_of, with_files
-
-if TYPE_CHECKING:
-    pass
-
-SHORT = SessionOptions(ticket_lifetime_s=2)
-
-
-# Sessions
 
 
 def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(
