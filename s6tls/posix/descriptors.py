@@ -10,6 +10,36 @@ import socket
 from collections.abc import Iterator
 
 
+class Opened(list[int]):
+    """Descriptors that are closed if a block fails, in which somebody is to get them."""
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            for fd in self:
+                os.close(fd)
+
+    def pipe(self) -> tuple[int, int]:
+        """Return the reading and the writing end of a new pipe.  Raises OSError."""
+        return self._with(*os.pipe2(os.O_CLOEXEC))
+
+    def socket_pair(self) -> tuple[int, int]:
+        """Return both ends of a new pair of Unix-domain sockets.  Raises OSError."""
+        one, other = socket.socketpair()
+        return self._with(one.detach(), other.detach())
+
+    def another(self, fd: int) -> int:
+        """Return another descriptor of the same.  Raises OSError."""
+        self.append(other := os.dup(fd))
+        return other
+
+    def _with(self, one: int, other: int) -> tuple[int, int]:
+        self += one, other
+        return one, other
+
+
 def raise_soft_limit() -> tuple[int, int]:
     """Allow this process as many descriptors as the system lets it; return how many it had, and has now."""
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)

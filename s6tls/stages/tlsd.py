@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Protocol
 
 from s6tls.accessrules.text import shown
 from s6tls.helper.reply import Answers, RefusalReply, Reply
+from s6tls.posix.descriptors import Opened
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.fdpass import put_away, take_out
 from s6tls.stages.cgi import say_it_as_cgi
@@ -94,15 +94,10 @@ class Tlsd:
         """Put an engine between the network and `image`.  Raises StageExit (96, 111)."""
         parameters = self._parameters.of(image.env)
         client = peer(image.env)
-        opened: list[int] = []
-        try:
+        with Opened() as opened:
             app_in, app_out, from_app, to_app, notified, notify, *own = self._open(image.stdin, opened)
             fds = Descriptors(image.stdin, image.stdout, from_app, to_app, notify)
             gone = self._starter.submit(parameters, fds, client)
-        except BaseException:
-            for fd in opened:
-                os.close(fd)
-            raise
         image.stdin, image.stdout = app_in, app_out
         held = self._hold(image, *own) if own else None
         told: dict[bytes, bytes] = {}
@@ -129,32 +124,25 @@ class Tlsd:
         )
         return Reply(notified, self.program, SESSION_VARIABLES, answers, self._deadline(image, client, held, notified))
 
-    def _open(self, network: int, opened: list[int]) -> list[int]:
+    def _open(self, network: int, opened: Opened) -> list[int]:
         """Return the program's 0 and 1, what the engine reads from and writes to, both ends of a pipe for its reply.
 
-        A server is to keep the last, another descriptor of the connection.  All are added to `opened`, each once.
-        Raises StageExit (111).
+        A server is to keep the last, another descriptor of the connection.  Raises StageExit (111).
         """
         try:
-            ends = self._program_ends(opened)
-            opened += (reply := os.pipe2(os.O_CLOEXEC))
-            if not self._starter.gives_accounts:
-                return [*ends, *reply]
-            opened.append(own := os.dup(network))
-            return [*ends, *reply, own]
+            ends = [*self._program_ends(opened), *opened.pipe()]
+            return [*ends, opened.another(network)] if self._starter.gives_accounts else ends
         except OSError as error:
             raise StageExit(self.program, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
 
-    def _program_ends(self, opened: list[int]) -> tuple[int, int, int, int]:
+    def _program_ends(self, opened: Opened) -> tuple[int, int, int, int]:
         if self._welcome.socket:
-            theirs, ours = (end.detach() for end in socket.socketpair())
-            opened += (theirs, ours)
-            opened.append(other := os.dup(ours))
-            return theirs, theirs, ours, other
-        opened += (inward := os.pipe2(os.O_CLOEXEC))
-        opened += (outward := os.pipe2(os.O_CLOEXEC))
-        widen(inward[1])
-        return inward[0], outward[1], outward[0], inward[1]
+            theirs, ours = opened.socket_pair()
+            return theirs, theirs, ours, opened.another(ours)
+        app_in, to_app = opened.pipe()
+        from_app, app_out = opened.pipe()
+        widen(to_app)
+        return app_in, app_out, from_app, to_app
 
     def _hold(self, image: Image, own: int) -> _Held:
         """Keep what a client in its handshake needs later, and put away what an earlier one needs."""

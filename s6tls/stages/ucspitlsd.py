@@ -16,11 +16,9 @@ encrypted is never sent in clear.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 from dataclasses import replace
 
+from s6tls.posix.descriptors import Opened
 from s6tls.posix.exitcodes import ExitCode
 from s6tls.stages.preparation import Preparation
 from s6tls.stages.tlsd import EngineStarter, get_ready, unset_parameters
@@ -50,18 +48,17 @@ class Ucspitlsd:
     def apply(self, image: Image) -> None:
         """Have an engine wait beside `image`, and give that the ways to it.  Raises StageExit (96, 111)."""
         parameters = self._parameters.of(image.env)
-        with contextlib.ExitStack() as unless_submitted:
+        with Opened() as opened:
             try:
-                app_in, to_app = _pipe(unless_submitted)
-                from_app, app_out = _pipe(unless_submitted)
-                control, command = _socket_pair(unless_submitted)
-                network = {fd: _copy(fd, unless_submitted) for fd in {image.stdin, image.stdout}}
-                told, account = _pipe(unless_submitted) if self._starter.gives_accounts else (None, None)
+                app_in, to_app = opened.pipe()
+                from_app, app_out = opened.pipe()
+                control, command = opened.socket_pair()
+                network = {fd: opened.another(fd) for fd in {image.stdin, image.stdout}}
+                told, account = opened.pipe() if self._starter.gives_accounts else (None, None)
             except OSError as error:
                 raise StageExit(PROGRAM, _SYSTEM, f"unable to make pipes: {error.strerror}") from error
             fds = Descriptors(network[image.stdin], network[image.stdout], from_app, to_app, command, account)
             self._starter.submit(parameters, fds, peer(image.env))
-            unless_submitted.pop_all()
         if told is not None:
             image.session = Account(told, b"", peer(image.env), {}, image.rule, self._options.silence_s)
         if not self._keep:
@@ -70,24 +67,3 @@ class Ucspitlsd:
         for name, fd in ((b"SSLCTLFD", control), (b"SSLREADFD", app_in), (b"SSLWRITEFD", app_out)):
             image.env[name] = b"%d" % image.hand(fd)
         image.env.setdefault(b"UCSPITLS", b"")
-
-
-def _pipe(cleanup: contextlib.ExitStack) -> tuple[int, int]:
-    return _closed_by(cleanup, *os.pipe2(os.O_CLOEXEC))
-
-
-def _socket_pair(cleanup: contextlib.ExitStack) -> tuple[int, int]:
-    ours, theirs = socket.socketpair()
-    return _closed_by(cleanup, ours.detach(), theirs.detach())
-
-
-def _closed_by(cleanup: contextlib.ExitStack, one: int, other: int) -> tuple[int, int]:
-    cleanup.callback(os.close, one)
-    cleanup.callback(os.close, other)
-    return one, other
-
-
-def _copy(fd: int, cleanup: contextlib.ExitStack) -> int:
-    copy = os.dup(fd)
-    cleanup.callback(os.close, copy)
-    return copy
