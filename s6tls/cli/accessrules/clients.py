@@ -12,6 +12,7 @@ from s6tls.audit.policy.expect import violations
 from s6tls.audit.questions.diff import Clients
 from s6tls.cli.accessrules.common import count, reading
 from s6tls.cli.accessrules.expect import expectations_in, tally
+from s6tls.cli.accessrules.formats import write_text
 from s6tls.cli.accessrules.logs import open_log, tell_of_log
 from s6tls.cli.frame.options import Given, Option, UsageError
 from s6tls.cli.frame.program import Failure
@@ -19,6 +20,8 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.ucspi.log import log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from s6tls.audit.core.loaded import LoadedRules
     from s6tls.audit.core.progress import Progress
     from s6tls.audit.core.wording import Json
@@ -123,3 +126,8 @@ def by_family(counts: dict[Family, int]) -> Json:
 def in_words(counts: dict[Family, int]) -> str:
     """Return counts of addresses for people: those of each family that has some, or none."""
     return ", ".join(f"{number:,} {family.label}" for family, number in counts.items() if number) or "none"
+
+
+def say_rules(summary: Iterable[str], rules: str) -> None:
+    """Write rules as a text to stdout, with a summary in comments ahead of them.  Raises Failure."""
+    write_text(("".join(f"# {line}\n" for line in summary) + rules).encode(), None, 0)

@@ -11,9 +11,9 @@ from s6tls.audit.minimise.minimise import Unproven
 from s6tls.audit.suggest.forest import Limit
 from s6tls.audit.suggest.known import NOTHING_KNOWN, Known
 from s6tls.audit.suggest.suggest import Unreachable, prove_suggestion, suggest
-from s6tls.cli.accessrules.clients import EXPECT, SINCE, by_family, in_words, read_clients, refuse_surprises
+from s6tls.cli.accessrules.clients import EXPECT, SINCE, by_family, in_words, read_clients, refuse_surprises, say_rules
 from s6tls.cli.accessrules.common import JSON, count, load, progress, say_json
-from s6tls.cli.accessrules.formats import parsing, write_text
+from s6tls.cli.accessrules.formats import parsing
 from s6tls.cli.accessrules.logs import OPTIONS
 from s6tls.cli.frame.options import Given, Option, Synopsis, UsageError
 from s6tls.cli.frame.program import Failure
@@ -84,7 +84,7 @@ def body(argv: list[bytes]) -> int:
     else:
         written = text.write(proposal.entry() for proposal in found.proposals)
         head = _summary(found, seen, None if below is None else lost)
-        write_text(("".join(f"# {line}\n" for line in head) + written).encode(), None, 0)
+        say_rules(head, written)
     return 0
 
 

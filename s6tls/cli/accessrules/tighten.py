@@ -8,9 +8,8 @@ from s6tls.accessrules.text import decoded
 from s6tls.audit.core.networks import Family
 from s6tls.audit.minimise.minimise import Unproven
 from s6tls.audit.suggest.tighten import prove_tightened, tighten
-from s6tls.cli.accessrules.clients import EXPECT, SINCE, by_family, in_words, read_clients, refuse_surprises
+from s6tls.cli.accessrules.clients import EXPECT, SINCE, by_family, in_words, read_clients, refuse_surprises, say_rules
 from s6tls.cli.accessrules.common import JSON, count, load, progress, say_json
-from s6tls.cli.accessrules.formats import write_text
 from s6tls.cli.accessrules.logs import OPTIONS
 from s6tls.cli.frame.options import Option, Synopsis
 from s6tls.cli.frame.program import Failure
@@ -54,8 +53,7 @@ def body(argv: list[bytes]) -> int:
     if given.flag("json"):
         say_json(_json(new, seen, lost))
     else:
-        head = "".join(f"# {line}\n" for line in _summary(len(old.rules), new, seen, lost))
-        write_text((head + new.write()).encode(), None, 0)
+        say_rules(_summary(len(old.rules), new, seen, lost), new.write())
     return 0
 
 

@@ -11,7 +11,8 @@ import functools
 from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
-from s6tls.audit.core.networks import Family, parse_cidr
+from s6tls.audit.core.networks import Family, parse_address_number, parse_cidr
+from s6tls.audit.questions.diff import Clients
 from tests.support.rules import model
 
 Rules = dict[bytes, Rule]
@@ -59,3 +60,12 @@ def decide(rules: Rules, family: Family, number: int) -> tuple[bytes | None, Rul
 def restricted_to_clients(family: Family, ranges: list[tuple[int, int]]) -> set[int]:
     """Which of the clients lie in these ranges."""
     return {number for number in clients(family) for start, end in ranges if start <= number < end}
+
+
+def clients_at(*addresses: str) -> Clients:
+    """Clients that have been seen once for each time that they stand here."""
+    seen = Clients()
+    for address in addresses:
+        family, number = parse_address_number(address)
+        seen.add([(number.to_bytes(family.octets, "big"), 1)])
+    return seen

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.audit.core.loaded import LoadedRules
-from s6tls.audit.core.networks import Family, Network, parse_address_number, parse_cidr
+from s6tls.audit.core.networks import Family, Network, parse_cidr
 from s6tls.audit.formats import text
 from s6tls.audit.minimise.minimise import Unproven
 from s6tls.audit.questions.diff import Clients
@@ -43,14 +43,6 @@ def seen(offsets: set[int], families: tuple[Family, ...] = (Family.IP4,)) -> Cli
     for family in families:
         base = spaces.BASES[family]
         clients.add(((base + offset).to_bytes(family.octets, "big"), 1 + offset % 3) for offset in offsets)
-    return clients
-
-
-def clients_of(*addresses: str) -> Clients:
-    clients = Clients()
-    for address in addresses:
-        family, number = parse_address_number(address)
-        clients.add([(number.to_bytes(family.octets, "big"), 1)])
     return clients
 
 
@@ -156,7 +148,7 @@ def test_known_networks_come_whole_and_at_no_cost() -> None:
         (parse_cidr(network), name)
         for network, name in {"10.1.0.0/16": "alpha", "10.1.2.0/24": "beta", "172.16.0.0/12": "", "::/0": ""}.items()
     )
-    clients = clients_of("10.1.2.3", "10.1.9.9", "172.16.0.1", "192.0.2.1", "2001:db8::1")
+    clients = spaces.clients_at("10.1.2.3", "10.1.9.9", "172.16.0.1", "192.0.2.1", "2001:db8::1")
     found = suggest(clients, known=known)
     assert [(str(proposal.network), proposal.known) for proposal in found.proposals] == [
         ("10.1.0.0/16", ("alpha", "beta")),
@@ -173,7 +165,7 @@ def test_known_networks_come_whole_and_at_no_cost() -> None:
 
 def test_the_text_says_what_each_rule_is_for() -> None:
     known = Known([(parse_cidr(f"10.{n}.0.0/16"), f"net {n}") for n in range(4)])
-    clients = clients_of("10.0.0.1", "10.1.0.1", "10.2.0.1", "10.3.0.1", "192.0.2.1", "192.0.2.1")
+    clients = spaces.clients_at("10.0.0.1", "10.1.0.1", "10.2.0.1", "10.3.0.1", "192.0.2.1", "192.0.2.1")
     found = suggest(clients, known=known)
     written = text.write(proposal.entry() for proposal in found.proposals)
     assert written == (
@@ -194,7 +186,7 @@ def test_the_text_says_what_each_rule_is_for() -> None:
 def test_what_decides_otherwise_is_no_suggestion(
     rules: spaces.Rules, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clients = clients_of("10.0.0.1")
+    clients = spaces.clients_at("10.0.0.1")
     found = suggest(clients)
     monkeypatch.setattr(Suggestion, "loaded", LoadedRules.of(rules.items()))
     with pytest.raises(Unproven, match=problem):
@@ -203,7 +195,7 @@ def test_what_decides_otherwise_is_no_suggestion(
 
 def test_many_clients_take_few_rules() -> None:
     network = Network(Family.IP6, parse_cidr("2001:db8::/64").number, 64)
-    clients = clients_of(*(network.family.text(network.number + (n * n << 40)) for n in range(300)))
+    clients = spaces.clients_at(*(network.family.text(network.number + (n * n << 40)) for n in range(300)))
     for most in (1, 2, 50):
         found = suggest(clients, limit=Limit(rules=most))
         assert len(found.proposals) <= most and not found.excess

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from s6tls.accessrules import Rule
 from s6tls.audit.core.loaded import LoadedRules
-from s6tls.audit.core.networks import Family, parse_address_number
+from s6tls.audit.core.networks import Family
 from s6tls.audit.formats import text
 from s6tls.audit.minimise.minimise import Unproven
 from s6tls.audit.questions.diff import Clients
@@ -28,14 +28,6 @@ def seen(offsets: set[int], families: tuple[Family, ...] = (Family.IP4,)) -> Cli
     for family in families:
         packed = [(spaces.BASES[family] + offset).to_bytes(family.octets, "big") for offset in offsets]
         clients.add((one, 2) for one in packed)
-    return clients
-
-
-def clients_of(*addresses: str) -> Clients:
-    clients = Clients()
-    for address in addresses:
-        family, number = parse_address_number(address)
-        clients.add([(number.to_bytes(family.octets, "big"), 1)])
     return clients
 
 
@@ -131,7 +123,7 @@ def test_a_rule_within_another_leaves_a_guard_behind() -> None:
         b"uid/0": ALLOW,
     }
     old = LoadedRules.of(rules.items())
-    clients = clients_of("10.0.0.1", "10.8.0.1", "10.8.0.1", "10.1.2.3", "10.1.2.7", "10.9.0.1", "192.0.2.1")
+    clients = spaces.clients_at("10.0.0.1", "10.8.0.1", "10.8.0.1", "10.1.2.3", "10.1.2.7", "10.9.0.1", "192.0.2.1")
     found = tighten(old, clients)
     written = found.write()
     assert written == (
@@ -169,4 +161,4 @@ def test_what_decides_otherwise_is_not_tightened(rules: spaces.Rules, problem: s
     old = LoadedRules.of({b"ip4/10.0.0.0_8": ALLOW, b"uid/0": ALLOW}.items())
     new = Tightened([Tight(key, rule, key) for key, rule in rules.items()])
     with pytest.raises(Unproven, match=problem):
-        prove_tightened(old, new, clients_of("10.2.0.1"))
+        prove_tightened(old, new, spaces.clients_at("10.2.0.1"))
