@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +16,23 @@ from tests.support.site import ALLOW, ENDED, Site
 SESSION = r"^s6-tcpserverd: info: session 127\.0\.0\.1_{} pid \d+ seconds [\d.]+ in {} out {} protocol TLSv1\.3 "
 
 
-def test_a_client_that_stays_when_its_program_has_ended_holds_its_slot(site: Site) -> None:
+@contextmanager
+def opened(gate: Path) -> Iterator[None]:
+    """Let those pass that wait at a named pipe, and those that come within the block."""
+    fd = os.open(gate, os.O_RDWR)  # which waits for nobody
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def test_a_client_that_stays_when_its_program_has_ended_holds_its_slot(site: Site, tmp_path: Path) -> None:
     by = peers.context(site.authority.file)
-    with site.serve("echo", "hi", options=("-c", "2", "-C", "2")) as server:
-        with peers.dial(server, by) as first, peers.dial(server, by) as second:
-            server.wait_log(rf"{ENDED} 0 count [12]/2$", 2)
+    gate = tmp_path / "gate"  # no program ends before both clients are there
+    os.mkfifo(gate)
+    with site.serve("sh", "-c", f": <{gate}; echo hi", options=("-c", "2", "-C", "2")) as server:
+        with peers.dial(server, by) as first, peers.dial(server, by) as second, opened(gate):
+            server.wait_log(rf"{ENDED} 0 count 2/2$", 2)
             assert (first.recv(3), second.recv(3)) == (b"hi\n", b"hi\n")
             with peers.connect(server) as third:
                 third.settimeout(0.3)
@@ -26,7 +41,8 @@ def test_a_client_that_stays_when_its_program_has_ended_holds_its_slot(site: Sit
             port = first.getsockname()[1]
         server.wait_log(SESSION.format(port, 0, 3) + "cipher [A-Z0-9_]+ name localhost ended$")
         server.wait_log(r"status: 0/2$", 2)
-        assert peers.answer(server, by, b"") == b"hi\n"
+        with opened(gate):
+            assert peers.answer(server, by, b"") == b"hi\n"
 
 
 def test_a_sessions_line_names_the_rule_that_let_its_client_in(site: Site) -> None:
