@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
 
@@ -27,32 +26,39 @@ print(len({{id(one) // {POOL} for one in made}}))
 """
 
 
+CHUNKS_OF_THE_C_LIBRARY = """
+import ctypes
+from s6tls.posix import layout
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+chunks = [libc.malloc(3000) for _ in range(200)]
+for chunk in chunks[:-1:2]:
+    libc.free(chunk)
+layout.fill_gaps()
+next_one = libc.malloc(2900)
+print(next_one, max(chunks))
+"""
+
+
+def numbers_of(program: str, *words: str) -> list[int]:
+    """What a fresh interpreter prints: that of the tests has more gaps than are filled."""
+    ran = [sys.executable, "-c", program, *words]
+    done = subprocess.run(ran, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return [int(number) for number in done.stdout.split()]
+
+
 @pytest.mark.parametrize("size", ["64", "160", "512"])
 def test_without_gaps_what_is_made_lies_in_few_pools(size: str) -> None:
-    """It would take eight if each pool were half full.
-
-    The interpreter is a fresh one: that of the tests has more gaps than are filled.
-    """
-    words = [sys.executable, "-c", POOLS_OF_WHAT_IS_MADE, size]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
-    assert int(done.stdout) <= 6, done.stderr
+    """It would take eight if each pool were half full."""
+    (pools,) = numbers_of(POOLS_OF_WHAT_IS_MADE, size)
+    assert pools <= 6
 
 
 def test_without_gaps_the_c_library_allocates_above_all_that_is_in_use() -> None:
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = (
-        ctypes.c_void_p,
-        (ctypes.c_size_t,),
-        (ctypes.c_void_p,),
-    )
-    chunks = [libc.malloc(3000) for _ in range(200)]
-    for chunk in chunks[:-1:2]:
-        libc.free(chunk)
-    layout.fill_gaps()
-    next_one = libc.malloc(2900)
-    assert next_one > max(chunks)
-    for chunk in (next_one, *chunks[1::2]):
-        libc.free(chunk)
+    next_one, highest = numbers_of(CHUNKS_OF_THE_C_LIBRARY)
+    assert next_one > highest
 
 
 def test_an_allocator_that_has_no_such_pools_gets_all_back(monkeypatch: pytest.MonkeyPatch) -> None:
