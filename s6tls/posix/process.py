@@ -27,12 +27,24 @@ RESETTABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP
 
 
 def children(pid: int) -> list[int]:
-    """Return the children of a process, as far as the system tells."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as numbers:
-            return [int(number) for number in numbers.read().split()]
-    except OSError:
-        return []
+    """Return the children of a process, as far as the system tells.
+
+    The kernel leaves out living children when others end while it lists them, so it is asked until it says the same
+    twice, at most five times, and all that it named are returned.
+    """
+    named: dict[int, None] = {}
+    last = None
+    for _ in range(5):
+        try:
+            with open(f"/proc/{pid}/task/{pid}/children") as numbers:
+                listed = numbers.read()
+        except OSError:
+            break
+        named.update(dict.fromkeys(map(int, listed.split())))
+        if listed == last:
+            break
+        last = listed
+    return list(named)
 
 
 def kill_child(pid: int) -> None:

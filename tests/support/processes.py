@@ -6,9 +6,10 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
+from tests.support.kin import family
 from tests.support.servers import PATIENCE, Server
 
 
@@ -47,14 +48,6 @@ def descriptors(pid: int) -> dict[int, str]:
     return found
 
 
-def family(pid: int) -> Iterator[int]:
-    """Yield a process and all its descendants."""
-    yield pid
-    with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{pid}/children") as file:
-        for child in file.read().split():
-            yield from family(int(child))
-
-
 def of_session(leader: int) -> list[int]:
     """Return the processes of a server's session, those included that it has left behind."""
     found = []
@@ -67,7 +60,7 @@ def of_session(leader: int) -> list[int]:
 
 def holders(server: Server, client: socket.socket) -> list[int]:
     """Return the processes below a server that hold its end of a client's connection."""
-    inode = _inode(server.port, client.getsockname()[1])
+    inode = _inode(client.getpeername(), client.getsockname())
     found = []
     for pid in set(family(server.pid)) - {server.pid}:
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -99,14 +92,14 @@ def written(pid: int) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("wchar:"))
 
 
-def _inode(local_port: int, remote_port: int) -> str:
+def _inode(local: tuple[str, int], remote: tuple[str, int]) -> str:
     with open("/proc/net/tcp") as file:
         for line in file.read().splitlines()[1:]:
             words = line.split()
-            if (_port(words[1]), _port(words[2])) == (local_port, remote_port):
+            if words[1:3] == [_endpoint(*local), _endpoint(*remote)]:
                 return words[9]
     raise AssertionError("no such connection")
 
 
-def _port(endpoint: str) -> int:
-    return int(endpoint.partition(":")[2], 16)
+def _endpoint(host: str, port: int) -> str:
+    return f"{socket.inet_aton(host)[::-1].hex().upper()}:{port:04X}"

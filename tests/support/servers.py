@@ -24,6 +24,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
+from tests.support import kin
+
 PATIENCE = 20.0
 _TIME_TO_END = 1.0
 BIN = os.path.dirname(sys.executable)
@@ -136,8 +138,7 @@ class Server:
 
     def children(self) -> list[int]:
         """Return the process ids of the server's children."""
-        with open(f"/proc/{self.pid}/task/{self.pid}/children") as file:
-            return [int(word) for word in file.read().split()]
+        return kin.children(self.pid)
 
     def end(self) -> None:
         """End the server, kill everything it started, and let go of all.

@@ -18,6 +18,7 @@ from s6tls.tls.engines.pools import EnginePools
 from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
+from tests.support.kin import children
 from tests.support.processes import descriptors, status
 from tests.support.servers import PATIENCE
 from tests.support.tls.memory import client_context
@@ -156,10 +157,6 @@ class Server:
 def with_files(place: Path, pair: pki.Pair) -> TlsParameters:
     """Write a pair's files and return the parameters that name them."""
     return TlsParameters(pki.paths(place, pair), SessionOptions())
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def engine_of(server: Server, connection: Connection) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import peers
 from tests.support.haproxy import haproxy
-from tests.support.processes import family
+from tests.support.kin import family
 from tests.support.proxyheaders import IP4, binary, tlv, with_checksum
 from tests.support.servers import PATIENCE, Server, server
 from tests.support.site import DENY, ENDED, Rules, Site, allow, of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support import peers, processes
+from tests.support import kin, peers, processes
 from tests.support.site import Site
 
 
@@ -13,5 +13,5 @@ def test_stdout_is_closed_once_the_port_is_told(site: Site) -> None:
         client.sendall(b"!")
         assert client.recv(1) == b"!"
         program = int(server.wait_log(r"accept \S+ pid (\d+)")[1])
-        stdouts = {pid: processes.descriptors(pid)[1] for pid in processes.family(server.pid) if pid != program}
+        stdouts = {pid: processes.descriptors(pid)[1] for pid in kin.family(server.pid) if pid != program}
     assert set(stdouts.values()) == {"/dev/null"}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support import peers, processes
+from tests.support import kin, peers, processes
 from tests.support.site import ALLOW, ENDED, Site
 
 SESSION = r"^s6-tcpserverd: info: session 127\.0\.0\.1_{} pid \d+ seconds [\d.]+ in {} out {} protocol TLSv1\.3 "
@@ -103,6 +103,16 @@ def test_a_session_whose_engine_hangs_gives_its_slot_back(site: Site) -> None:
         assert peers.answer(server, by, b"?") == b"?"
 
 
+def not_reaped(leader: int) -> list[int]:
+    """Return the ended processes of a session whose parents, of the same session, have not waited for them yet."""
+    found = []
+    for child in [child for parent in processes.of_session(leader) for child in kin.children(parent)]:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if processes.status(child)["State"].startswith("Z"):
+                found.append(child)
+    return found
+
+
 def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Site) -> None:
     by = peers.context(site.authority.file)
     with site.serve("echo", "hi", options=("-K", "3000")) as server, peers.connect(server) as silent:
@@ -114,8 +124,7 @@ def test_what_is_left_after_sigterm_reaps_its_children_and_ends_in_time(site: Si
             with by.wrap_socket(connection, server_hostname="localhost") as client:
                 assert client.recv(3) == b"hi\n"
         server.wait_log(rf"{ENDED} 0 ", 3)
-        left = {pid: processes.status(pid) for pid in processes.of_session(server.pid)}
-        assert not [pid for pid, status in left.items() if status["State"][0] == "Z" and int(status["PPid"]) in left]
+        processes.await_that(lambda: not not_reaped(server.pid))
         assert silent.recv(1) == b""
 
 

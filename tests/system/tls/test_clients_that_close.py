@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import processes, servers
+from tests.support import kin, processes, servers
 from tests.support.closers import commands, gnutls, python_ssl
 from tests.support.closers.sessions import LONG, PROGRAM, WITH_HALF, Results, Run, Session, Way, sessions
 from tests.support.closers.talker import talkers
@@ -165,4 +165,4 @@ def assert_all_is_over(server: Server, count: int) -> None:
     """Every program has seen its end, every slot is free, no engine is left."""
     server.wait_log(r"^s6-tcpserverd: info: end ", count)
     processes.await_that(lambda: "status: 0/40\n" in server.log().rpartition(" end pid ")[2])
-    processes.await_that(lambda: len(list(processes.family(server.pid))) <= 2 + max(4, os.cpu_count() or 1))
+    processes.await_that(lambda: len(list(kin.family(server.pid))) <= 2 + max(4, os.cpu_count() or 1))

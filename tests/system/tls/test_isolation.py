@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from s6tls.posix.identity import own_account
-from tests.support import peers, processes
+from tests.support import kin, peers, processes
 from tests.support.servers import Server
 from tests.support.site import ALLOW, ENDED, TLS_GID, TLS_UID, Site, allow, of
 
@@ -126,7 +126,7 @@ def test_an_engine_ends_with_its_session(site: Site) -> None:
     with site.serve("cat") as server:
         for number in range(20):
             assert peers.answer(server, by, b"%d" % number) == b"%d" % number
-        processes.await_that(lambda: len(list(processes.family(server.pid))) <= 2 + max(2, os.cpu_count() or 1))
+        processes.await_that(lambda: len(list(kin.family(server.pid))) <= 2 + max(2, os.cpu_count() or 1))
         assert peers.answer(server, by, b"last") == b"last"
         assert len(processes.descriptors(server.pid)) < 24
 

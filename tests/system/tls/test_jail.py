@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import peers, processes
+from tests.support import kin, peers, processes
 from tests.support.jail import attacks
 from tests.support.jail.attacks import inside, outcomes
 from tests.support.servers import Server
@@ -52,7 +52,7 @@ class Victim:
     @property
     def neighbour(self) -> int:
         """Another child of the pool."""
-        return next(pid for pid in processes.family(self.pool) if pid not in (self.pool, self.engine))
+        return next(pid for pid in kin.family(self.pool) if pid not in (self.pool, self.engine))
 
     @property
     def helper(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import commands, peers, processes, superservers
+from tests.support import commands, kin, peers, processes, superservers
 from tests.support.certified import Certified
 from tests.support.jail import attacks, lesser_kernel
 from tests.support.servers import BIN
@@ -91,7 +91,7 @@ def test_each_engine_has_an_id_of_its_own(site: Site) -> None:
         assert echoes(client)
         engine = processes.engine(server, client)
         pool = int(processes.status(engine)["PPid"])
-        for pid in (engine, *(pid for pid in processes.family(pool) if pid != pool)):
+        for pid in (engine, *(pid for pid in kin.family(pool) if pid != pool)):
             status = processes.status(pid)
             own = str(FIRST + pid % (LAST - FIRST + 1))
             assert status["Uid"].split() == status["Gid"].split() == [own] * 4

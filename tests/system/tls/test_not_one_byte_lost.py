@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import peers, processes
+from tests.support import kin, peers, processes
 from tests.support.site import Site
 
 MB = 10**6
@@ -156,7 +156,7 @@ def test_a_client_that_does_not_read_costs_no_memory(site: Site) -> None:
     with site.serve("sh", "-c", "head -c 200000000 /dev/zero; exec cat") as server, peers.dial(server, by) as client:
         first = client.recv(1)
         (pid,) = (int(server.wait_log(r"accept \S+ pid (\d+)")[1]),)
-        (head,) = (child for child in processes.family(pid) if child != pid)
+        (head,) = (child for child in kin.family(pid) if child != pid)
         engine = processes.engine(server, client)
         before = processes.kilobytes(engine, "VmRSS")
         processes.await_that(Stillness(head))

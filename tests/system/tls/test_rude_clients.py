@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from tests.support import peers, processes
+from tests.support import kin, peers, processes
 from tests.support.servers import Server
 from tests.support.site import ENDED, Site
 
@@ -93,7 +93,7 @@ def test_a_reset_in_the_middle_of_an_answer(site: Site) -> None:
             peers.reset(client)
         server.wait_log(r"end pid \d+ signal 13")
         if site.isolation == "connection":
-            processes.await_that(lambda: engine not in processes.family(server.pid))
+            processes.await_that(lambda: engine not in kin.family(server.pid))
 
 
 def test_a_reset_in_the_middle_of_a_request(site: Site) -> None:

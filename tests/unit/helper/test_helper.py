@@ -23,11 +23,11 @@ import s6tls
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.reply import RefusalReply, parse
 from s6tls.helper.variables import VARIABLES
-from s6tls.posix.process import children
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.image import StageExit
 from tests.support.children import in_child
 from tests.support.fresh.altered import alter, out_of_memory
+from tests.support.kin import children
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
 

@@ -14,9 +14,9 @@ import pytest
 from s6tls.helper import supervised
 from s6tls.helper.helper import LookupHelper
 from s6tls.helper.supervised import SupervisedHelper
-from s6tls.posix.process import children
 from s6tls.posix.reactor import READABLE, Reactor
 from tests.support.fresh.altered import alter
+from tests.support.kin import children
 from tests.support.nameserver import Asked, Puppet
 from tests.support.servers import PATIENCE
 from tests.support.site import replace

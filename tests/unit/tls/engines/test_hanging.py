@@ -14,9 +14,10 @@ import pytest
 from s6tls.tls.engines import pools
 from s6tls.tls.parameters import TlsParameters
 from tests.support import pki
+from tests.support.kin import children
 from tests.support.processes import await_that
 from tests.support.servers import PATIENCE
-from tests.support.tls.pools import Connection, Server, children, engine_of, with_files
+from tests.support.tls.pools import Connection, Server, engine_of, with_files
 
 
 def test_a_pool_that_takes_nothing_is_replaced_and_its_connections_are_served(

@@ -20,8 +20,9 @@ from s6tls.tls.credentials import Isolation, SniLevel
 from s6tls.tls.engines import pool
 from s6tls.tls.parameters import TlsParameters
 from tests.support import pki
+from tests.support.kin import children
 from tests.support.processes import await_that, descriptors, status
-from tests.support.tls.pools import Server, children, engine_of, ids, with_files
+from tests.support.tls.pools import Server, engine_of, ids, with_files
 
 if TYPE_CHECKING:
     pass

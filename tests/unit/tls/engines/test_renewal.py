@@ -14,10 +14,11 @@ from s6tls.tls.credentials import ClientCertificate, CredentialPaths, KeypairPat
 from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi.image import StageExit
 from tests.support import pki
+from tests.support.kin import children
 from tests.support.pki import Pair
 from tests.support.processes import await_that
 from tests.support.tls.memory import client_context
-from tests.support.tls.pools import Server, children, with_files
+from tests.support.tls.pools import Server, with_files
 
 
 def mismatch(place: Path, kind: str = "fatal", more: str = "") -> str:
