@@ -1,7 +1,7 @@
 """What all tests share.
 
 Hypothesis never fails a test for being slow, since machines may be busy.  A shell ignores SIGINT in what it starts in
-the background, and that is inherited; programs that are tested get it as from a terminal.
+the background, nohup ignores SIGHUP, and that is inherited; programs that are tested get them as from a terminal.
 """
 
 from __future__ import annotations
@@ -15,3 +15,5 @@ settings.load_profile("busy machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

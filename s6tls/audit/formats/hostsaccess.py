@@ -79,18 +79,21 @@ def parse(
 
 
 def _continued(data: bytes) -> tuple[bytes, int]:
-    """Join lines that go on in the next one, with empty lines behind them; return the number of one without an end."""
+    """Join lines that go on in the next one, with empty lines behind them.
+
+    Return also where one begins that has no end, 0 if all have.
+    """
     lines: list[bytes] = []
-    begun, passed, number = b"", 0, 1
+    begun, passed, number, last = b"", 0, 1, 1
     for line in re.findall(rb"[^\n]*\n|[^\n]+", data):
         begun += line
         if line.endswith(b"\\\n"):
             begun, passed = begun[:-2], passed + 1
         else:
             lines += [begun, b"\n" * passed]
-            number += passed + 1
+            last, number = number, number + passed + 1
             begun, passed = b"", 0
-    unended = number if passed else 0 if data[-1:] in (b"", b"\n") else number - 1
+    unended = number if passed else 0 if data[-1:] in (b"", b"\n") else last
     return b"".join([*lines, begun]), unended
 
 

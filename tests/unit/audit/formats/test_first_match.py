@@ -128,6 +128,10 @@ def test_keywords_of_hosts_in_lower_case() -> None:
 
 def test_hosts_without_a_newline_at_the_end() -> None:
     assert [line for line, _ in refused(hostsaccess.parse, b"ALL: 10.\nALL: 11.")] == [2]
+    with pytest.raises(BadText) as bad:
+        hostsaccess.parse(b"ALL: 10.\nALL: 11.0.0.1 \\\n10.0.0.1")
+    assert [fault.line for fault in bad.value.faults] == [2]
+    assert bad.value.rest.rules == hostsaccess.parse(b"ALL: 10.\n").rules
 
 
 def test_an_address_in_hosts_has_no_mask() -> None:
