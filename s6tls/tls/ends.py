@@ -96,10 +96,13 @@ class Network:
 
     @property
     def directions(self) -> dict[int, int]:
-        """What to watch each descriptor for."""
-        if self.reading == self.writing:
-            return {self.reading: READABLE | WRITABLE}
-        return {self.reading: READABLE, self.writing: WRITABLE}
+        """What to watch each descriptor for; for room, only where there was none (see `room`)."""
+        return {self.writing: 0, self.reading: READABLE}
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """The descriptor, and what to watch it for, by which to hear that more can be written."""
+        return self.writing, WRITABLE | (READABLE if self.writing == self.reading else 0)
 
     def read(self, size: int) -> bytes:
         """Return what has come, or b"" at the end.  Raises OSError."""

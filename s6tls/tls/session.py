@@ -4,6 +4,9 @@ Each turn moves at most one chunk along each of the four ways, and the turns go 
 while something moves.  A session that could go on for long gives way to the others
 after a few rounds, and at once when it is a lot of work for few bytes.
 
+Descriptors are watched for room only once there was none.  Otherwise the kernel wakes a session to tell of bytes that
+it has read already: the room beside them is a reason for it.
+
 `s6tls.tls.states` says what follows from an end, in whatever order ends come.  This module decides what is a failure:
 something was lost or broken.  A client that leaves before it has got all that the program wrote has lost something.
 A client that did not wait for our close_notify has not.
@@ -85,7 +88,7 @@ class Session:
         for fd, events in ends.network.directions.items():
             self._watch(fd, events, self._net_changed)
         self._watch(ends.from_program.fd, READABLE | ENDED, self._from_program_changed)
-        self._watch(ends.to_program.fd, WRITABLE, self._to_program_changed)
+        self._watch(ends.to_program.fd, 0, self._to_program_changed)
         self._deadline = self._after(patience.handshake, self._out_of_time)
         self.advance()
 
@@ -228,6 +231,7 @@ class Session:
             self._pump.delivered(self._ends.to_program.write(self._pump.to_program))
         except BlockingIOError:
             self._program_writable = False
+            self._reactor.rewatch(self._ends.to_program.fd, WRITABLE)
             return False
         except OSError:
             self._take_in((Event.PROGRAM_DEAF,))
@@ -254,6 +258,7 @@ class Session:
             pump.sent(self._ends.network.write(pump.to_network))
         except BlockingIOError:
             self._net_writable = False
+            self._reactor.rewatch(*self._ends.network.room)
             return False
         except OSError as error:
             if self._is_owed():
@@ -341,7 +346,10 @@ class Session:
             self._let_go(self._ends.from_program)
         if self._outbound in HAS_SAID_ALL and before not in HAS_SAID_ALL:
             self._pump.drop()
-            self._ends.network.end_output(self._reactor.forget)
+            network = self._ends.network
+            network.end_output(self._reactor.forget)
+            if self._outbound is Outbound.ENDED and not network.is_settled():  # it tells when the client has it
+                self._reactor.rewatch(*network.room)
 
     def _fail(self, failure: TLSFailure) -> None:
         if self._failure is None:

@@ -95,6 +95,11 @@ class Clockwork(Reactor):
         self.watched[fd] = events, callback
         self._touched[fd] = None
 
+    def rewatch(self, fd: int, events: int) -> None:
+        self._calls.made("rewatch")
+        self.watched[fd] = events, self.watched[fd][1]
+        self._touched[fd] = None
+
     def forget(self, fd: int) -> None:
         self.watched.pop(fd, None)
         self._calls.made("forget")

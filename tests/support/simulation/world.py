@@ -178,6 +178,7 @@ class World:
         if self.output.closed and self._closed_output == FOREVER:
             self._closed_output = clock.now
         waited_since = max(min(self._closed_output, self.program.output_ended), self.taken_away)
-        self.stalled |= not self.outcomes and then - waited_since >= STALL_TIMEOUT
+        has_all = self.connection.client_heard_end and not self.input.closed
+        self.stalled |= not (self.outcomes or has_all) and then - waited_since >= STALL_TIMEOUT
         clock.now = then
         return then < FOREVER

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.simulation.plans import CLOSE_NOTIFY, FATAL, USER_CANCELED, Do, Plan, Say, Step
+from tests.support.simulation.plans import CLOSE_NOTIFY, FATAL, STALL_TIMEOUT, USER_CANCELED, Do, Plan, Say, Step
 from tests.support.simulation.seeds import run_seed
 from tests.support.simulation.world import World
 from tests.support.tls.memory import NAMES, VERSIONS
@@ -165,3 +165,12 @@ def test_a_program_gets_nothing_of_a_session_of_which_nobody_could_be_told(versi
             tried += world.calls.faulty == "notify.tell"
             assert world.told.messages or not world.program.read
     assert tried
+
+
+@pytest.mark.parametrize("sockets", [False, True])
+def test_a_client_that_has_had_our_end_may_pause_for_long(sockets: bool) -> None:
+    """It has acknowledged all, so there is nothing that it could be late with: the session is to hear of that."""
+    client = (Do("idle", 10 * STALL_TIMEOUT), Say("data", 1000), Say("alert", CLOSE_NOTIFY), Do("end"))
+    program = (Step("write", 1000), Step("close output"), Step("read"))
+    for world in run_in_each_order(Plan(client=client, program=program, sockets=sockets)):
+        assert not world.failures and world.program.read == 1000
