@@ -23,6 +23,7 @@ from s6tls.posix.reactor import WRITABLE, Reactor, Timer
 _CONTROL_BUFFER = 2**20
 _NUMBER_SIZE = array.array("i").itemsize
 _AT_ONCE = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)  # a number: enums are added up in Python
+_SOCKET, _DESCRIPTORS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
 _HELD = b"."
 _PAUSE_S = 0.05
 _MOST_HEARD = 1000
@@ -79,7 +80,7 @@ class DescriptorSender:
             message, fds = self._queue[0]
             weight = _weight(len(message))
             try:
-                socket.send_fds(self.control, [message], fds)
+                self.control.sendmsg((message,), ((_SOCKET, _DESCRIPTORS, array.array("i", fds)),))
             except BlockingIOError:
                 self._await_room(True)
                 return False
@@ -179,7 +180,7 @@ def put_away(fds: Sequence[int]) -> int:
     """
     ours, theirs = _socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        theirs.sendmsg((_HELD,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds)),))
+        theirs.sendmsg((_HELD,), ((_SOCKET, _DESCRIPTORS, array.array("i", fds)),))
     except OSError:
         ours.close()
         raise

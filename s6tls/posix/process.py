@@ -8,6 +8,7 @@ import errno
 import os
 import resource
 import signal
+import stat
 from collections.abc import Iterable
 
 _HANDLED = tuple(
@@ -123,8 +124,12 @@ def search(name: bytes, path: bytes | None) -> bytes:
         return name
     reason = errno.ENOENT
     for directory in (os.fsencode(os.defpath) if path is None else path).split(b":"):
-        candidate = os.path.join(directory or b".", name)
-        if os.path.isfile(candidate):
+        candidate = b"%b/%b" % (directory or b".", name)
+        try:
+            is_file = stat.S_ISREG(os.stat(candidate).st_mode)
+        except (OSError, ValueError):
+            continue
+        if is_file:
             if os.access(candidate, os.X_OK):
                 return candidate
             reason = errno.EACCES

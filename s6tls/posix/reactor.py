@@ -99,16 +99,21 @@ class Reactor:
 
     def turn(self) -> None:
         """Wait until something happens, and call back once for all that has."""
-        polled = self._poll()
+        try:
+            polled = self._epoll.poll(self._timeout_s() if self._timers or self._soon else -1, _EVENTS_A_TURN)
+        except MemoryError:  # edges may be lost with it: everybody is to look
+            polled = [(fd, READABLE | WRITABLE) for fd in self._watched]
         self._forgotten.clear()
         for fd, events in polled:
             # A number that was closed and given out again within this turn: the event is the old one's.
             callback = None if fd in self._forgotten else self._watched.get(fd)
             if callback is not None:
                 callback(events)
-        for _ in range(len(self._soon)):
-            self._soon.popleft()()
-        self._call_timers()
+        if self._soon:
+            for _ in range(len(self._soon)):
+                self._soon.popleft()()
+        if self._timers:
+            self._call_timers()
 
     def stop(self) -> None:
         """Let `run` return after this turn."""
@@ -117,12 +122,6 @@ class Reactor:
     def close(self) -> None:
         """Release the loop's own descriptor.  In a forked child, this does not touch the parent's loop."""
         self._epoll.close()
-
-    def _poll(self) -> list[tuple[int, int]]:
-        try:
-            return self._epoll.poll(self._timeout_s(), _EVENTS_A_TURN)
-        except MemoryError:  # edges may be lost with it: everybody is to look
-            return [(fd, READABLE | WRITABLE) for fd in self._watched]
 
     def _timeout_s(self) -> float:
         """Return how long the next poll may wait; -1 is for ever."""

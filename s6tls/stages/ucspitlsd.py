@@ -16,6 +16,7 @@ encrypted is never sent in clear.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from s6tls.posix.descriptors import Opened
@@ -60,6 +61,7 @@ class Ucspitlsd:
             fds = Descriptors(network[image.stdin], network[image.stdout], from_app, to_app, command, account)
             self._starter.submit(parameters, fds, peer(image.env))
         if told is not None:
+            os.set_blocking(told, False)
             image.session = Account(told, b"", peer(image.env), {}, image.rule, self._options.silence_s)
         if not self._keep:
             unset_parameters(image)

@@ -10,6 +10,7 @@ of these two would tell the program nothing, so its direction is shut down.
 
 from __future__ import annotations
 
+import _socket
 import array
 import contextlib
 import errno
@@ -19,12 +20,12 @@ import select
 import socket
 import termios
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from s6tls.posix.process import close_all_but
-from s6tls.posix.reactor import READABLE, WRITABLE
+from s6tls.posix.reactor import ENDED, READABLE, WRITABLE
 
 _PIECES = 16
 _PIECE = 65536
@@ -32,11 +33,11 @@ _LARGEST_QUEUE = 2**22
 """Bytes that a socket may hold, as systems are set up."""
 _SIOCOUTQNSD = 0x894B
 """Asks how many bytes have not even been sent (linux/sockios.h): the client's window has no room for them."""
-_SO_COOKIE = 57
 _TCP_CLOSE = 7
 """The state of a connection that is gone, in the kernel's struct tcp_info (include/net/tcp_states.h)."""
-CONNECTION = b"connection"
-"""The message with which the descriptors of a connection travel."""
+MESSAGE_SIZE = 1
+"""Bytes of the message with which the descriptors of a connection travel."""
+_ANY_FAMILY, _STREAM = int(socket.AF_UNIX), int(socket.SOCK_STREAM)
 _NOW = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
@@ -61,13 +62,17 @@ class Descriptors(NamedTuple):
         """All of them, in the order of the fields."""
         return tuple(fd for fd in self if fd is not None)
 
-    def with_one_network(self) -> Descriptors:
-        """Return the same, but with a single descriptor of a connection that arrived twice."""
-        cookie = _cookie(self.net_in)
-        if self.net_in == self.net_out or cookie is None or cookie != _cookie(self.net_out):
-            return self
-        os.close(self.net_out)
-        return self._replace(net_out=self.net_in)
+    def packed(self) -> tuple[bytes, tuple[int, ...]]:
+        """Return how they travel: a message that says how many they are, and the numbers, of one network only once."""
+        numbers = self.numbers[1:] if self.net_in == self.net_out else self.numbers
+        return bytes((len(numbers),)), numbers
+
+    @classmethod
+    def unpacked(cls, message: bytes, numbers: Sequence[int]) -> Descriptors | None:
+        """Return what has arrived if all are there, their `account` among them."""
+        if len(numbers) != message[0]:
+            return None
+        return cls(*numbers) if len(numbers) == len(cls._fields) else cls(numbers[0], *numbers)
 
     def close(self) -> None:
         """Close them all."""
@@ -89,24 +94,29 @@ class Network:
 
     def __init__(self, reading: int, writing: int, shared: bool) -> None:
         self.reading, self.writing, self._shared = reading, writing, shared
-        self._in = _socket(reading)
-        self._out = self._in if writing == reading else _socket(writing)
+        self._in = _opened(reading)
+        self._out = self._in if writing == reading else _opened(writing)
         if self._out is not None:
             _send_at_once(self._out)
 
     @property
     def directions(self) -> dict[int, int]:
         """What to watch each descriptor for; for room, only where there was none (see `room`)."""
-        return {self.writing: 0, self.reading: READABLE}
+        return {self.writing: 0, self.reading: READABLE | ENDED}
 
     @property
     def room(self) -> tuple[int, int]:
         """The descriptor, and what to watch it for, by which to hear that more can be written."""
-        return self.writing, WRITABLE | (READABLE if self.writing == self.reading else 0)
+        return self.writing, WRITABLE | (READABLE | ENDED if self.writing == self.reading else 0)
+
+    @property
+    def tells_of_end(self) -> bool:
+        """Whether the end is told of by itself: until then, a read that gives less than it might has given all."""
+        return self._in is not None
 
     def read(self, size: int) -> bytes:
         """Return what has come, or b"" at the end.  Raises OSError."""
-        return os.read(self.reading, size) if self._in is None else self._in.recv(size, socket.MSG_DONTWAIT)
+        return os.read(self.reading, size) if self._in is None else self._in.recv(size, _NOW)
 
     def write(self, chunks: deque[bytes]) -> int:
         """Send as many of the chunks as one call takes; return how many bytes that is.  Raises OSError."""
@@ -216,14 +226,14 @@ class FromProgramSocket(FromProgram):
 
     __slots__ = ("_socket",)
 
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self._socket = _known_socket(fd)
+    def __init__(self, end: _socket.socket) -> None:
+        super().__init__(end.fileno())
+        self._socket = end
 
     def read(self, size: int) -> bytes:
         """See `FromProgram`.  A program that ends before it has read everything resets the socket, behind its bytes."""
         try:
-            data = self._socket.recv(size, socket.MSG_DONTWAIT)
+            data = self._socket.recv(size, _NOW)
         except ConnectionResetError:
             return b""
         self.count += len(data)
@@ -242,7 +252,7 @@ class FromProgramSocket(FromProgram):
         _shut_down(self._socket, socket.SHUT_RD)
         with contextlib.suppress(OSError):
             for _ in range(_LARGEST_QUEUE // _PIECE):
-                if not self._socket.recv(_PIECE, socket.MSG_DONTWAIT):
+                if not self._socket.recv(_PIECE, _NOW):
                     break
         self._socket.close()
 
@@ -252,9 +262,9 @@ class ToProgramSocket(ToProgram):
 
     __slots__ = ("_socket",)
 
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self._socket = _known_socket(fd)
+    def __init__(self, end: _socket.socket) -> None:
+        super().__init__(end.fileno())
+        self._socket = end
 
     def write(self, chunks: deque[bytes]) -> int:
         """See `ToProgram`."""
@@ -303,13 +313,10 @@ class Ends:
     __slots__ = ("from_program", "network", "notify", "to_program")
 
     def __init__(self, fds: Descriptors, shared: bool = False) -> None:
-        numbers = {fds.net_in, fds.net_out, fds.from_program, fds.to_program}
-        sockets = {fd for fd in numbers if _cookie(fd) is not None}
-        for fd in numbers - sockets:
-            os.set_blocking(fd, False)
         self.network = Network(fds.net_in, fds.net_out, shared)
-        self.from_program = (FromProgramSocket if fds.from_program in sockets else FromProgram)(fds.from_program)
-        self.to_program = (ToProgramSocket if fds.to_program in sockets else ToProgram)(fds.to_program)
+        written, read = _opened(fds.from_program), _opened(fds.to_program)
+        self.from_program = FromProgram(fds.from_program) if written is None else FromProgramSocket(written)
+        self.to_program = ToProgram(fds.to_program) if read is None else ToProgramSocket(read)
         self.notify = None if fds.notify is None else Notify(fds.notify)
 
     def close(self) -> None:
@@ -320,35 +327,21 @@ class Ends:
                 end.close()
 
 
-def _cookie(fd: int) -> bytes | None:
-    """Return what the kernel tells this socket from others by, None for what is no socket."""
-    end = _socket(fd)
-    if end is None:
-        return None
-    try:
-        return end.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8)
-    finally:
-        end.detach()
+def _opened(fd: int) -> _socket.socket | None:
+    """Return a socket's object, which is not asked for its family and owns the descriptor; None for another end.
 
-
-def _socket(fd: int) -> socket.socket | None:
-    """Return a socket object that is not asked for its family, and does not own the descriptor for long.
-
-    None is for what is no socket: the constructor finds that out, and not by fstat(2), for which the jail has no room.
+    That is set not to block.  The constructor finds out which it is: the jail has no room for fstat(2).
     """
     try:
-        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+        return _socket.socket(_ANY_FAMILY, _STREAM, 0, fd)
     except OSError as error:
         if error.errno != errno.ENOTSOCK:
             raise
+        os.set_blocking(fd, False)
         return None
 
 
-def _known_socket(fd: int) -> socket.socket:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
-
-
-def _send_at_once(connection: socket.socket) -> None:
+def _send_at_once(connection: _socket.socket) -> None:
     """Disable Nagle's algorithm: records are written whole, and one that waited for an acknowledgement lost 40 ms."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -360,13 +353,13 @@ def _write(fd: int, chunks: deque[bytes]) -> int:
     return os.writev(fd, list(islice(chunks, _PIECES)))
 
 
-def _send(end: socket.socket, chunks: deque[bytes]) -> int:
+def _send(end: _socket.socket, chunks: deque[bytes]) -> int:
     if len(chunks) == 1:
         return end.send(chunks[0], _NOW)
     return end.sendmsg(islice(chunks, _PIECES), (), _NOW)
 
 
-def _shut_down(end: socket.socket, how: int) -> None:
+def _shut_down(end: _socket.socket, how: int) -> None:
     with contextlib.suppress(OSError):
         end.shutdown(how)
 

@@ -28,11 +28,12 @@ _OK, _REFUSED, _NOTHING = 0, 2, 3
 """SSL_TLSEXT_ERR_OK, SSL_TLSEXT_ERR_ALERT_FATAL and SSL_TLSEXT_ERR_NOACK of openssl/tls1.h."""
 _BAD, _GOOD = 0, 1
 """What a check of a certificate answers."""
-_MOST = 65536 + 8192
+MOST_GIVEN = 65536 + 8192
+"""The most bytes that are given at once; fewer are all that there are."""
 
 _read, _write, _bio_read, _bio_write = lib.SSL_read, lib.SSL_write, lib.BIO_read, lib.BIO_write
 _get_error, _null = lib.SSL_get_error, _ffi.NULL
-_room = _ffi.new("char[]", _MOST)
+_room = _ffi.new("char[]", MOST_GIVEN)
 _in_room = _ffi.buffer(_room)
 _shaking: Connection | None = None
 _callbacks: WeakKeyDictionary[SSL.Context, list[object]] = WeakKeyDictionary()
@@ -73,7 +74,7 @@ class Connection:
 
     def give(self) -> bytes:
         """Return some of what is to go to the network, b"" if there is nothing."""
-        size = _bio_read(self._from_us, _room, _MOST)
+        size = _bio_read(self._from_us, _room, MOST_GIVEN)
         return _in_room[:size] if size > 0 else b""
 
     def shake_hands(self) -> bool:

@@ -29,7 +29,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from s6tls.tls import policy
-from s6tls.tls.library import RECORD, Closed, LibraryError
+from s6tls.tls.library import MOST_GIVEN, RECORD, Closed, LibraryError
 from s6tls.tls.states import Event
 from s6tls.tls.wire import Boundaries
 
@@ -240,6 +240,8 @@ class Pump:
         while data := self.connection.give():
             self.to_network.append(data)
             self.unsent += len(data)
+            if len(data) < MOST_GIVEN:
+                break
 
 
 def _consume(chunks: deque[bytes], count: int) -> None:

@@ -15,7 +15,7 @@ A client that did not wait for our close_notify has not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from functools import partial
 
 from s6tls.posix.reactor import BROKEN, ENDED, READABLE, WRITABLE, Reactor, Timer
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
@@ -62,20 +62,14 @@ class Session:
         "_program_writable",
         "_pump",
         "_reactor",
+        "_short_is_all",
         "_stall_timeout",
         "_timer",
         "_unmoved",
         "_waiting_turn",
     )
 
-    def __init__(
-        self,
-        reactor: Reactor,
-        pump: Pump,
-        ends: Ends,
-        owner: Owner,
-        patience: Patience = NO_BOUNDS,
-    ) -> None:
+    def __init__(self, reactor: Reactor, pump: Pump, ends: Ends, owner: Owner, patience: Patience = NO_BOUNDS) -> None:
         """Start.  Raises Unwatchable, and then the ends are still the caller's."""
         self._reactor, self._pump, self._ends = reactor, pump, ends
         self._owner, self._stall_timeout = owner, patience.stall
@@ -83,6 +77,7 @@ class Session:
         self._held: set[object] = {ends.network, ends.from_program, ends.to_program, ends.notify}
         self._failure: TLSFailure | None = None
         self._net_readable = self._net_writable = self._program_readable = self._program_writable = True
+        self._short_is_all = ends.network.tells_of_end
         self._waiting_turn, self._unmoved = False, -1
         self._timer: Timer | None = None
         for fd, events in ends.network.directions.items():
@@ -103,6 +98,8 @@ class Session:
     def _net_changed(self, events: int) -> None:
         if events & (READABLE | BROKEN):
             self._net_readable = True
+        if events & (ENDED | BROKEN):
+            self._short_is_all = False
         if events & (WRITABLE | BROKEN):
             self._net_writable = True
         self.advance()
@@ -212,6 +209,8 @@ class Session:
                     self._fail(TLSFailure(f"unable to read from the network: {error.strerror}", False))
                 self._network_ended("is gone")
             else:
+                if self._short_is_all and len(data) < CHUNK:  # the kernel tells of what follows
+                    self._net_readable = False
                 if not data:
                     self._network_ended("closed the connection")
                 elif self._inbound is Inbound.OPEN or self._outbound not in HAS_SAID_ALL:
@@ -329,7 +328,7 @@ class Session:
         self._inbound, self._outbound = follow(inbound, outbound, event, self._pump.close_notify)
         if (inbound, outbound) == (self._inbound, self._outbound):
             return False
-        if self._inbound not in DELIVERS:
+        if self._inbound is not inbound and self._inbound not in DELIVERS:
             self._let_go(self._ends.to_program)
             self._pump.to_program.clear()
         if self._outbound is not outbound:
@@ -366,17 +365,18 @@ class Session:
         """Let go of everything, whatever goes wrong with a part of it, and say so."""
         _cancel(self._deadline)
         _cancel(self._timer)
-        network, pipes = self._ends.network, (self._ends.from_program, self._ends.to_program, self._ends.notify)
+        ends, network = self._ends, self._ends.network
         self._held.discard(network)
-        try:
-            with ExitStack() as last_first:
-                last_first.callback(network.close)
-                for fd in {network.reading, network.writing}:
-                    last_first.callback(self._reactor.forget, fd)
-                for end in pipes:
-                    last_first.callback(self._let_go, end)
-        except Exception as another:
-            error = error or another
+        steps: list[Callable[[], object]] = [
+            *(partial(self._let_go, end) for end in (ends.notify, ends.to_program, ends.from_program)),
+            *(partial(self._reactor.forget, fd) for fd in {network.reading, network.writing}),
+            network.close,
+        ]
+        for step in steps:
+            try:
+                step()
+            except Exception as another:
+                error = error or another
         if error is not None:
             self._fail(fault(error, during_handshake=not self._pump.established))
         self._owner.ended()

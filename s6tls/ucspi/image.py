@@ -83,13 +83,14 @@ class Waiting(Protocol):
 class OpenSession(Protocol):
     """What goes on behind a connection, whether or not its program does: it ends when `resume` returns True.
 
-    Call `resume` whenever `fd` is readable.  Then `failure` is what has gone wrong, and `told` what the log says of it.
-    Several times in `silence_s` there is something to read, unless that is 0: who holds the session
-    shows that it does not hang.
+    Call `resume` when nobody has the other end of `fd` any more.  Then `failure` is what has gone wrong, and `told`
+    what the log says of it.  Several times in `silence_s`, unless that is 0, there is something to be taken in before
+    that, and `heard`, how many bytes it was, grows: who holds the session shows that it does not hang.
     """
 
     fd: int
     silence_s: float
+    heard: int
 
     @property
     def failure(self) -> StageExit | None:

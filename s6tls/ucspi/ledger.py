@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,7 +65,7 @@ class Ledger:
         self.count = 0
         self.admitted = self.over_limit = self.over_rate = 0
         self._held: dict[str, int] = {}
-        self._in_handshake: Counter[str] = Counter()
+        self._in_handshake: dict[str, int] = {}
         self._logged_count = -1
         self._logged_full = False
         self._logged_at_limit: set[str] = set()
@@ -116,7 +115,8 @@ class Ledger:
 
     def enter_handshake(self, client: Client) -> None:
         """Take note that a client with a slot has to wait for its program, and log how many slots are taken."""
-        self._in_handshake[self._network(client)] += 1
+        network = self._network(client)
+        self._in_handshake[network] = self._in_handshake.get(network, 0) + 1
         if self._logged_count != self.count:
             self.log_status()
 
@@ -174,7 +174,7 @@ class Ledger:
         return {"count": self._held.get(network, 0), "limit": self.limits.per_client}
 
     def _holding(self, network: str) -> dict[str, int]:
-        return {"count": self._held.get(network, 0), "handshakes": self._in_handshake[network]}
+        return {"count": self._held.get(network, 0), "handshakes": self._in_handshake.get(network, 0)}
 
     def _log_reject(self, client: Client, network: str) -> None:
         template = "{event} {ip}_{port} count {count}/{limit}"
@@ -190,7 +190,7 @@ class Ledger:
 
     def _tell_full(self) -> bool:
         if self._logged_full:
-            in_handshake = self._in_handshake.total()
+            in_handshake = sum(self._in_handshake.values())
             template = "{event} {option} reached: " + _HOLDING
             self.log.warning(Told(template, event="limit", option="-c", count=self.count, handshakes=in_handshake))
         return self._logged_full
@@ -201,6 +201,8 @@ def _who(client: Client) -> dict[str, str | int]:
 
 
 def _decrement(counter: dict[str, int], network: str) -> None:
-    counter[network] -= 1
-    if not counter[network]:
+    left = counter[network] - 1
+    if left:
+        counter[network] = left
+    else:
         del counter[network]

@@ -115,13 +115,14 @@ def take(identity: Identity, program: str) -> None:
 def _lifted(extra: Mapping[int, int]) -> Iterator[list[tuple[int, int]]]:
     """Copy descriptors to where none is in the way of another's number; give the copies with those numbers."""
     above = max(extra, default=2) + 1
-    with contextlib.ExitStack() as copies:
-        lifted = []
+    lifted: list[tuple[int, int]] = []
+    try:
         for number, fd in extra.items():
-            copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above)
-            copies.callback(os.close, copy)
-            lifted.append((copy, number))
+            lifted.append((fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above), number))
         yield lifted
+    finally:
+        for copy, _ in lifted:
+            os.close(copy)
 
 
 def _exec_failure(image: Image, error: OSError | ValueError) -> StageExit:

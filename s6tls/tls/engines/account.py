@@ -128,6 +128,7 @@ class OnPipe:
 class Account:
     """The server's end of such a pipe once the reply has come (an `OpenSession`); `said` is what came with the reply.
 
+    The descriptor `fd` does not block.
     `peer` names the client, and `variables` are those of the reply: none if there was no handshake.  `rule` names the
     rule that let the client in, "" if none were asked.
     """
@@ -141,10 +142,9 @@ class Account:
         rule: str = "",
         silence_s: float = 0,
     ) -> None:
-        self.fd, self.silence_s = fd, silence_s
+        self.fd, self.silence_s, self.heard = fd, silence_s, 0
         self._said, self._peer, self._variables, self._rule = said, peer, variables, rule
         self._is_abandoned = False
-        os.set_blocking(fd, False)
 
     def resume(self) -> bool | None:
         """Take in what has come, or a part of it: an engine may write without end."""
@@ -153,6 +153,7 @@ class Account:
                 data = os.read(self.fd, reply.LARGEST)
                 if not data:
                     return True
+                self.heard += len(data)
                 records = (self._said + data).lstrip(b"\0")
                 self._said = _EMPTY_RECORDS.sub(_END, records)[-reply.LARGEST :]
             return None

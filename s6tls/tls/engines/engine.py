@@ -89,7 +89,7 @@ class Engine:
             teller = OnStderr(peer)
         else:
             teller = OnPipe(fds.account, awaits_reply=not self._options.delayed)
-            fds = fds.with_one_network()._replace(account=None)
+            fds = Descriptors(*fds[:-1])  # the last is `account`
             teller.alive()
             self._tellers.add(teller)
             self._show_later()

@@ -257,15 +257,15 @@ def _is_drained(control: socket.socket) -> bool:
 def _serve_one(context: SSL.Context, options: SessionOptions, control: socket.socket, taken: int, leave: int) -> None:
     """Take one connection, and let go of everything else before its first byte is read."""
     gc.disable()
-    numbers = taking.await_connection(control, leave)
-    if numbers is None:
+    connection = taking.await_connection(control, leave)
+    if connection is None:
         return
     with contextlib.suppress(BrokenPipeError):  # a keeper that was killed needs no other child
         os.write(taken, _PID.pack(os.getpid()))
     for fd in (taken, leave):
         os.close(fd)
     control.close()
-    fds = taking.whole(numbers)
+    fds = taking.whole(connection)
     if fds is not None:
         raise SystemExit(engine.run(context, options, fds))
 
@@ -298,18 +298,18 @@ class _Worker:
 
     def _took_one(self) -> bool:
         try:
-            numbers = taking.receive(self._control)
+            taken = taking.receive(self._control)
         except BlockingIOError:
             return False
         except MemoryError:
             self._reactor.after(_RETRY_S, self._take_one)
             return False
         except OSError:
-            numbers = None
-        if numbers is None:
+            taken = None
+        if taken is None:
             self._close()
             return False
-        fds = taking.whole(numbers)
+        fds = taking.whole(taken)
         if fds is not None:
             self._sessions += 1
             self._engine.start_session(fds, "", self._session_ended)

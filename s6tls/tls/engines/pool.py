@@ -36,7 +36,7 @@ import socket
 from s6tls.posix import fresh
 from s6tls.posix.fdpass import DescriptorSender, control_pair, receive
 from s6tls.tls.credentials import VALIDITY, Credentials, Isolation
-from s6tls.tls.ends import CONNECTION, Descriptors
+from s6tls.tls.ends import MESSAGE_SIZE, Descriptors
 from s6tls.tls.parameters import TlsParameters
 from s6tls.ucspi import log
 
@@ -56,7 +56,7 @@ class EnginePool(DescriptorSender):
 
         Raises OSError when the pool is gone; they are then still the caller's.
         """
-        self.send(CONNECTION, fds.numbers)
+        self.send(*fds.packed())
         self.given += 1
 
     def is_ready(self) -> bool:
@@ -88,9 +88,10 @@ class EnginePool(DescriptorSender):
     def take_back(self) -> list[Descriptors]:
         """Return the connections that no engine has taken; they are the caller's again."""
         back = []
-        while taken := receive(self._far, len(CONNECTION), len(Descriptors._fields)):
+        while taken := receive(self._far, MESSAGE_SIZE, len(Descriptors._fields)):
             back.append(taken)
-        return [Descriptors(*numbers) for _, numbers in (*back, *self.take_queue())]
+        unpacked = [Descriptors.unpacked(*taken) for taken in (*back, *self.take_queue())]
+        return [fds for fds in unpacked if fds is not None]
 
     def close(self) -> None:
         """See `DescriptorSender`."""

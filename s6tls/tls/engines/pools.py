@@ -189,8 +189,9 @@ class EnginePools:
         entry = self._entries.get(parameters)
         if entry is None or time.monotonic() >= entry.looks_again:
             entry = self._look(parameters, entry)
-        self._entries.pop(parameters, None)
-        self._entries[parameters] = entry  # the last one is the one that was used last
+        if next(reversed(self._entries.values()), None) is not entry:
+            self._entries.pop(parameters, None)
+            self._entries[parameters] = entry  # the last one is the one that was used last
         return entry
 
     def _look(self, parameters: TlsParameters, entry: _Entry | None) -> _Entry:

@@ -20,7 +20,7 @@ from OpenSSL import SSL
 from s6tls.posix.fdpass import control_pair
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.tls.credentials import SessionOptions
-from s6tls.tls.ends import CONNECTION, Descriptors
+from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines import taking
 from s6tls.tls.engines.engine import Engine
 
@@ -51,7 +51,7 @@ def _hold_session(context: SSL.Context, options: SessionOptions, client_context:
         reactor.soon(client.go_on)
         reactor.after(_TIMEOUT_S, client.leave)
         reactor.after(2 * _TIMEOUT_S, reactor.stop)
-        fds = _sent([far, far, from_program, to_program, notify, account])
+        fds = _sent(far, from_program, to_program, notify, account)
         codes: list[int] = []
 
         def ended(code: int) -> None:
@@ -68,20 +68,24 @@ def _pipe(cleanup: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
     return cleanup.enter_context(io.FileIO(reading, "r")), cleanup.enter_context(io.FileIO(writing, "w"))
 
 
-def _sent(ends: list[socket.socket | io.FileIO]) -> Descriptors:
-    """Send descriptors over a control socket, and close them; return those that arrive.  Raises OSError."""
+def _sent(network: socket.socket, *others: io.FileIO) -> Descriptors:
+    """Send the ends of a session over a control socket, and close them; return those that arrive.  Raises OSError."""
     with contextlib.ExitStack() as cleanup:
         sending, receiving = map(cleanup.enter_context, control_pair())
         leave, _ = _pipe(cleanup)
-        socket.send_fds(sending, [CONNECTION], [end.fileno() for end in ends])
-        for end in ends:
+        sent = Descriptors(network.fileno(), network.fileno(), *(end.fileno() for end in others))
+        message, numbers = sent.packed()
+        socket.send_fds(sending, [message], numbers)
+        network.close()
+        for end in others:
             end.close()
-        numbers = taking.await_connection(receiving, leave.fileno()) or []
-    if len(numbers) < len(ends):
-        for fd in numbers:
+        message, arrived = taking.await_connection(receiving, leave.fileno()) or (message, [])
+    fds = Descriptors.unpacked(message, arrived)
+    if fds is None:
+        for fd in arrived:
             os.close(fd)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    return Descriptors(*numbers)
+    return fds
 
 
 class _Client:

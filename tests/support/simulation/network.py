@@ -6,7 +6,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable
-from select import EPOLLERR, EPOLLHUP
+from select import EPOLLERR, EPOLLHUP, EPOLLRDHUP
 
 from s6tls.posix.reactor import READABLE, WRITABLE
 from s6tls.tls.ends import Network
@@ -92,6 +92,10 @@ class Connection(Network):
         self._calls.made("network.is_settled", not self.closed)
         return self.dead or (self.end_arrived and self.client_heard_end)
 
+    @property
+    def tells_of_end(self) -> bool:
+        return True
+
     def end_output(self, forget: Callable[[int], object]) -> None:
         self.end_said = True
         self._calls.made("network.end_output")
@@ -112,6 +116,8 @@ class Connection(Network):
         readable = self.received or self.end_arrived or self.dead
         writable = self.dead or self.end_said or self._roomy
         found = (READABLE if readable else 0) | (WRITABLE if writable else 0)
+        if self.end_arrived or self.dead:
+            found |= EPOLLRDHUP
         if self._error:
             found |= EPOLLERR
         if self.dead or (self.end_arrived and self.end_said):

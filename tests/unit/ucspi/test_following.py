@@ -20,13 +20,15 @@ class Pipe:
 
     def __init__(self, silence_s: float) -> None:
         self.fd, self.writing = os.pipe2(os.O_NONBLOCK)
-        self.silence_s, self.abandoned = silence_s, False
+        self.silence_s, self.abandoned, self.heard = silence_s, False, 0
 
-    def resume(self) -> bool:
+    def resume(self) -> bool | None:
         try:
-            return not os.read(self.fd, 100)
+            data = os.read(self.fd, 100)
         except BlockingIOError:
             return False
+        self.heard += len(data)
+        return None if data else True
 
     def told(self) -> Told:
         return Told("")

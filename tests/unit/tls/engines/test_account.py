@@ -19,7 +19,7 @@ VARIABLES = {b"SSL_PROTOCOL": b"TLSv1.3"}
 
 def account(tell: Callable[[OnPipe], object], rule: str = "", variables: Mapping[bytes, bytes] = VARIABLES) -> Account:
     """Return the account of a session of which this is told; `variables` are none before a handshake."""
-    reading, writing = os.pipe()
+    reading, writing = os.pipe2(os.O_NONBLOCK)
     teller = OnPipe(writing, awaits_reply=not variables)
     tell(teller)
     teller.ended(*((5, 7) if variables else (0, 0)))
@@ -86,10 +86,9 @@ def test_signs_of_life_stand_between_what_is_told() -> None:
 
 
 def test_an_engine_that_writes_without_end_holds_nobody_else_up() -> None:
-    reading, writing = os.pipe()
+    reading, writing = os.pipe2(os.O_NONBLOCK)
     told = Account(reading, b"", PEER, VARIABLES)
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 2**20)
-    os.set_blocking(writing, False)
     assert told.resume() is False
     os.write(writing, bytes(2**20))
     assert told.resume() is None

@@ -14,7 +14,7 @@ from s6tls.tls.ends import FromProgramSocket, ToProgramSocket
 class Pair:
     def __init__(self) -> None:
         ours, self.program = socket.socketpair()
-        self.output, self.input = FromProgramSocket(ours.dup().detach()), ToProgramSocket(ours.detach())
+        self.output, self.input = FromProgramSocket(ours.dup()), ToProgramSocket(ours)
 
 
 @pytest.fixture

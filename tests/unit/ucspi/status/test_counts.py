@@ -12,7 +12,7 @@ from s6tls.ucspi.status.counts import BOUNDS_S, Counts, Histogram
 class Session:
     """A session that is over."""
 
-    fd, silence_s, failure = 0, 0.0, None
+    fd, silence_s, heard, failure = 0, 0.0, 0, None
 
     def __init__(self, received: int, sent: int) -> None:
         self.traffic = received, sent
