@@ -166,12 +166,18 @@ class SuperServer:
             self._refuse(connection, failure(image.link, ExitCode.SYSTEM, message))
 
     def _wait(self, connection: Connection, waiting: Waiting) -> None:
+        """Go on when a stage has heard: after new clients have been taken, for whom engines can work meanwhile."""
+
+        def go_on() -> None:
+            if connection.waiting is waiting:
+                self._advance(connection)
+
         connection.waiting = waiting
         connection.state, connection.asked = connection.image.link, time.monotonic()
         self._waiting.add(connection)
         self._ledger.enter_handshake(connection.client)
         os.set_blocking(waiting.fd, False)
-        self._reactor.watch(waiting.fd, READABLE, lambda _: self._advance(connection))
+        self._reactor.watch(waiting.fd, READABLE, lambda _: self._reactor.soon(go_on))
         deadline = waiting.deadline
         if deadline is not None:
             seconds = deadline.moment - connection.asked

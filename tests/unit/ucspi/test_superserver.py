@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
 
 from s6tls.posix.reactor import Reactor
-from s6tls.ucspi.image import SERVER, Chain, Image
+from s6tls.ucspi.image import SERVER, Chain, Deadline, Image, StageExit, Waiting
 from s6tls.ucspi.ledger import Ledger, Limits
 from s6tls.ucspi.log import Log
 from s6tls.ucspi.superserver import SuperServer
@@ -68,3 +69,51 @@ def test_a_shortage_is_one_line_however_many_clients_meet_it(
         for client in clients:
             client.close()
     assert capfd.readouterr().err.count(os.strerror(number)) == lines
+
+
+class Asks:
+    """A stage that waits for an answer to the first client, which comes just before the second; it lets nobody in."""
+
+    program = "s6-tlsd"
+    deadline: Deadline | None = None
+
+    def __init__(self, reactor: Reactor, connect: Callable[[], object]) -> None:
+        self._reactor, self._connect = reactor, connect
+        self.fd, self._answering = os.pipe2(os.O_NONBLOCK)
+        self.seen: list[str] = []
+
+    def apply(self, image: Image) -> Waiting:
+        self.seen.append("client")
+        if len(self.seen) > 1:
+            raise StageExit(self.program, 1)
+        self._reactor.soon(self._answer)
+        return self
+
+    def _answer(self) -> None:
+        os.write(self._answering, b"!")
+        self._connect()
+
+    def resume(self) -> bool:
+        self.seen.append("answer")
+        self._reactor.after(0, self._reactor.stop)
+        raise StageExit(self.program, 1)
+
+    def close(self) -> None: ...
+
+
+def test_a_new_client_is_taken_before_the_program_of_another_is_started() -> None:
+    """Whoever works for the new one does so while the program is started, which takes long."""
+
+    def serve() -> str:
+        reactor = Reactor()
+        asks = Asks(reactor, lambda: clients.append(socket.create_connection(listener.getsockname(), PATIENCE)))
+        chain = Chain({}, [asks], [b"true"])
+        SuperServer(reactor, listener, chain, Ledger(Limits(), Log(SERVER, 1), reactor.after), Unattended()).serve()
+        return " ".join(asks.seen)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        clients = [socket.create_connection(listener.getsockname(), PATIENCE)]
+        assert in_child(serve) == repr("client client answer")
+        for client in clients:
+            client.close()
