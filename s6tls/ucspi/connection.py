@@ -28,3 +28,10 @@ class Connection:
         self.accepted = image.since
         self.pid, self.pending = os.getpid(), 1
         self.state, self.asked = ACCEPTED, 0.0
+
+
+def how_ended(status: int) -> str:
+    """Return what the log says of a program's end, from its status of wait(2)."""
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)}"
+    return f"exitcode {os.WEXITSTATUS(status)}"

@@ -21,7 +21,7 @@ from s6tls.posix.exitcodes import ExitCode
 from s6tls.posix.process import fork
 from s6tls.posix.reactor import READABLE, Reactor
 from s6tls.ucspi.acceptor import Acceptor
-from s6tls.ucspi.connection import CLOSING, SERVED, Connection
+from s6tls.ucspi.connection import CLOSING, SERVED, Connection, how_ended
 from s6tls.ucspi.failures import ClientFailures
 from s6tls.ucspi.following import follow
 from s6tls.ucspi.image import (
@@ -169,7 +169,7 @@ class SuperServer:
         """Go on when a stage has heard: after new clients have been taken, for whom engines can work meanwhile."""
 
         def go_on() -> None:
-            if connection.waiting is waiting:
+            if connection.waiting is waiting:  # which may have been given up
                 self._advance(connection)
 
         connection.waiting = waiting
@@ -281,7 +281,7 @@ class SuperServer:
                     return
                 connection = self._programs.pop(pid, None)
                 if connection is not None:
-                    self._end_program(connection, _how(status))
+                    self._end_program(connection, how_ended(status))
                 else:
                     self._lifecycle.reaped(pid, status)
         if self._finishing and not self._ledger.count:
@@ -397,9 +397,3 @@ class SuperServer:
         for connection in list(self._waiting):
             self._log_accept(connection)
             self._drop(connection, f"signal {int(number)}")
-
-
-def _how(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"signal {os.WTERMSIG(status)}"
-    return f"exitcode {os.WEXITSTATUS(status)}"

@@ -49,8 +49,9 @@ class Log:
         self._thread.start()
 
     def text(self) -> str:
-        """Return what has come so far."""
+        """Return what has been written so far."""
         with self._grown:
+            self._take()
             return self._data.decode("utf-8", "backslashreplace")
 
     def wait_for(self, pattern: str, count: int = 1) -> list[re.Match[str]]:
@@ -80,14 +81,17 @@ class Log:
         self._pipe.close()
 
     def _collect(self) -> None:
-        fd = self._pipe.fileno()
-        chunk = b"-"
-        while chunk and self._stopped not in select.select([fd, self._stopped], [], [])[0]:
-            chunk = os.read(fd, 65536)
+        while not self._ended and self._stopped not in select.select([self._pipe.fileno(), self._stopped], [], [])[0]:
             with self._grown:
-                self._data += chunk
-                self._ended = not chunk
+                self._take()
                 self._grown.notify_all()
+
+    def _take(self) -> None:
+        """Take what is in the pipe now: who has heard of something otherwise may ask before the thread has."""
+        while not (self._ended or self._pipe.closed) and select.select([self._pipe], [], [], 0)[0]:
+            chunk = os.read(self._pipe.fileno(), 65536)
+            self._data += chunk
+            self._ended = not chunk
 
 
 class Server:
