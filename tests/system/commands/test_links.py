@@ -337,6 +337,7 @@ def test_tlsd_io(certified: Certified) -> None:
 def test_tlsd_io_fails_with_97_before_and_98_after_the_handshake(certified: Certified) -> None:
     with Engine(certified.env) as engine:
         engine.network.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        engine.network.shutdown(socket.SHUT_WR)
         code, stderr = engine.end()
         assert (code, os.read(engine.notified, 1)) == (97, b"")
         assert stderr.startswith("s6-tlsd-io: fatal: unable to complete the handshake: ")

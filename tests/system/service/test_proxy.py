@@ -145,6 +145,7 @@ def test_a_header_that_a_client_sends_through_haproxy_is_no_header(any_site: Sit
         proxy.connect("127.0.0.2") as client,
     ):
         client.sendall(line("127.0.0.3") + peers.hello())
+        client.shutdown(socket.SHUT_WR)
         behind.wait_log(rf"{ENDED} 97 ")
         behind.wait_log(r"^s6-tcpserver-access: info: allow pid \d+ ip 127\.0\.0\.2 rule ip4/127\.0\.0\.2_32$")
         behind.wait_log(r"^s6-tlsd-io: info: unable to complete the handshake with 127\.0\.0\.2_\d+: ")

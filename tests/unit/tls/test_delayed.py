@@ -12,6 +12,7 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.posix.reactor import Reactor
+from s6tls.tls import session
 from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.delayed import await_command
 from s6tls.tls.ends import Descriptors
@@ -112,7 +113,10 @@ def test_another_command_is_100(world: World, capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr().err == "s6-tlsd-io: fatal: unrecognized command on control socket\n"
 
 
-def test_a_session_that_breaks_ends_the_connection_that_the_program_still_has(world: World) -> None:
+def test_a_session_that_breaks_ends_the_connection_that_the_program_still_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_REFUSED_STALL_TIMEOUT", 0.02)  # the client does not close its end
     held = os.dup(world.fds.net_in)
     world.cleanup.callback(os.close, held)
     context = engine.confine_and_load(pki.parameters(DELAYED), pki.credentials(default=pki.pair()))
