@@ -84,18 +84,22 @@ class Descriptors(NamedTuple):
         close_all_but({2, *self.numbers})
 
 
+_Opened = dict[int, _socket.socket | None]
+"""The sockets among some descriptors; None for other ends."""
+
+
 class Network:
     """What the client is reached by: a socket, or one descriptor to read from and one to write to.
 
-    `shared` is a connection that somebody else has open, too: it ends with the session all the same.
+    Those that are sockets are among `opened`.  `shared` is a connection that somebody else has open, too: it ends with
+    the session all the same.
     """
 
     __slots__ = ("_in", "_out", "_shared", "reading", "writing")
 
-    def __init__(self, reading: int, writing: int, shared: bool) -> None:
+    def __init__(self, reading: int, writing: int, opened: _Opened, shared: bool) -> None:
         self.reading, self.writing, self._shared = reading, writing, shared
-        self._in = _opened(reading)
-        self._out = self._in if writing == reading else _opened(writing)
+        self._in, self._out = opened[reading], opened[writing]
         if self._out is not None:
             _send_at_once(self._out)
 
@@ -308,16 +312,25 @@ class Notify:
 
 
 class Ends:
-    """All ends of one session."""
+    """All ends of one session.  If they cannot be made, the descriptors are still the caller's."""
 
     __slots__ = ("from_program", "network", "notify", "to_program")
 
     def __init__(self, fds: Descriptors, shared: bool = False) -> None:
-        self.network = Network(fds.net_in, fds.net_out, shared)
-        written, read = _opened(fds.from_program), _opened(fds.to_program)
-        self.from_program = FromProgram(fds.from_program) if written is None else FromProgramSocket(written)
-        self.to_program = ToProgram(fds.to_program) if read is None else ToProgramSocket(read)
-        self.notify = None if fds.notify is None else Notify(fds.notify)
+        opened: _Opened = {}
+        try:
+            for fd in {fds.net_in, fds.net_out, fds.from_program, fds.to_program}:
+                opened[fd] = _open(fd)
+            self.network = Network(fds.net_in, fds.net_out, opened, shared)
+            written, read = opened[fds.from_program], opened[fds.to_program]
+            self.from_program = FromProgram(fds.from_program) if written is None else FromProgramSocket(written)
+            self.to_program = ToProgram(fds.to_program) if read is None else ToProgramSocket(read)
+            self.notify = None if fds.notify is None else Notify(fds.notify)
+        except BaseException:
+            for end in opened.values():
+                if end is not None:
+                    end.detach()
+            raise
 
     def close(self) -> None:
         """Close them all, if no session owns them."""
@@ -327,7 +340,7 @@ class Ends:
                 end.close()
 
 
-def _opened(fd: int) -> _socket.socket | None:
+def _open(fd: int) -> _socket.socket | None:
     """Return a socket's object, which is not asked for its family and owns the descriptor; None for another end.
 
     That is set not to block.  The constructor finds out which it is: the jail has no room for fstat(2).

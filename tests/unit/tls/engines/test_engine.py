@@ -12,6 +12,7 @@ import pytest
 from OpenSSL import SSL
 
 from s6tls.posix.identity import Identity
+from s6tls.tls import ends
 from s6tls.tls.credentials import SessionOptions
 from s6tls.tls.ends import Descriptors
 from s6tls.tls.engines import engine
@@ -108,6 +109,28 @@ def test_a_session_that_cannot_begin_closes_its_descriptors_once() -> None:
     for fd in [*others, app_in]:
         os.close(fd)
     theirs.close()
+
+
+@pytest.mark.parametrize("part", ["_send_at_once", "FromProgramSocket", "ToProgramSocket", "Notify"])
+def test_a_session_for_which_there_is_no_memory_closes_its_descriptors_once(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: object) -> None:
+        raise MemoryError
+
+    context = engine.confine_and_load(pki.parameters(), pki.credentials(default=pki.pair()))
+    pairs = [socket.socketpair() for _ in range(3)]
+    (net, from_program, to_program), far = [ours.detach() for ours, _ in pairs], [theirs for _, theirs in pairs]
+    notified, notify = os.pipe()
+    monkeypatch.setattr(ends, part, lacking)
+    assert engine.run(context, SessionOptions(), Descriptors(net, net, from_program, to_program, notify)) == 111
+    others = [os.open("/dev/null", os.O_RDONLY) for _ in range(10)]
+    assert {net, from_program, to_program, notify} <= set(others)
+    gc.collect()
+    for fd in [*others, notified]:
+        os.close(fd)
+    for end in far:
+        end.close()
 
 
 @pytest.mark.parametrize("path", ["/dev/null", __file__])
