@@ -367,12 +367,14 @@ class Session:
         _cancel(self._timer)
         ends, network = self._ends, self._ends.network
         self._held.discard(network)
-        steps: list[Callable[[], object]] = [
-            *(partial(self._let_go, end) for end in (ends.notify, ends.to_program, ends.from_program)),
-            *(partial(self._reactor.forget, fd) for fd in {network.reading, network.writing}),
+        for step in (
+            partial(self._let_go, ends.notify),
+            partial(self._let_go, ends.to_program),
+            partial(self._let_go, ends.from_program),
+            partial(self._reactor.forget, network.reading),
+            partial(self._reactor.forget, network.writing),  # may be the same, which does no harm
             network.close,
-        ]
-        for step in steps:
+        ):
             try:
                 step()
             except Exception as another:

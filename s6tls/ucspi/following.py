@@ -35,6 +35,7 @@ class _Followed:
             self._timer = self._reactor.after(self._session.silence_s, self._look)
 
     def _hear(self, _: int = 0) -> None:
+        """Take in what is left, now that nothing is added to it."""
         if self._is_over:
             return
         over = self._session.resume()
@@ -44,8 +45,8 @@ class _Followed:
             self._reactor.soon(self._hear)
 
     def _look(self) -> None:
-        self._hear()
-        if self._is_over:
+        if self._session.resume():
+            self._end()
             return
         heard, self._heard = self._heard, self._session.heard
         self._silent = 0 if self._heard != heard else self._silent + 1

@@ -73,3 +73,23 @@ def test_nobody_asks_where_there_is_no_bound() -> None:
     session = Pipe(0)
     session.follow(shows=1)
     assert not session.abandoned
+
+
+def test_a_session_that_never_stops_showing_life_costs_a_look_now_and_then() -> None:
+    class Talker(Pipe):
+        """There is always more to take in."""
+
+        looks = 0
+
+        def resume(self) -> None:
+            self.looks += 1
+            self.heard += 1
+
+    session, reactor = Talker(SILENCE_S), Reactor()
+    follow(reactor, session, reactor.stop)
+    reactor.after(5 * SILENCE_S, reactor.stop)
+    reactor.run()
+    assert 1 <= session.looks <= 5 and not session.abandoned
+    reactor.close()
+    session.close()
+    os.close(session.writing)
