@@ -41,9 +41,11 @@ _MOST_POOLS = 64
 _LONGEST_LOAD_S = 10.0
 _LAST_S = 60.0
 """How long a keeper may take to end that gets no more connections: longer than those it still has would wait for it."""
+_FEW_FILES = 32
+"""So many are looked at for each connection, however long a busy machine makes it take."""
 _QUICK_LOOK_S = 0.001
 _RESTS = 20
-"""A look at many files takes longer than the rest of a connection: the next one then waits so many times as long."""
+"""A look at more may take longer than the rest of a connection: the next one then waits so many times as long."""
 _HANGS_S = 30.0
 """How long an engine may take to end whose client has been given up: a busy machine keeps none up for so long."""
 
@@ -205,7 +207,8 @@ class EnginePools:
                 self._drop(next(iter(self._entries)))
         elif not (entry.dead or _is_current(entry, parameters.paths, stamps)):
             entry = self._renew(entry, stamps)
-        entry.looks_again = time.monotonic() + _RESTS * took if took > _QUICK_LOOK_S else 0.0
+        takes_long = len(stamps) > _FEW_FILES and took > _QUICK_LOOK_S
+        entry.looks_again = time.monotonic() + _RESTS * took if takes_long else 0.0
         return entry
 
     def _renew(self, entry: _Entry, stamps: tuple[Stamp, ...]) -> _Entry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import time
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Connection:
         self, context: SSL.Context | None = None, session: SSL.Session | None = None, stapled: bool = False
     ) -> None:
         self.client.settimeout(None)
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(PATIENCE), 0))
         self.tls = SSL.Connection(context or client_context(), self.client)
         self._states: list[str] = []
         self.tls.set_app_data(self._states)
