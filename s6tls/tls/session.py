@@ -37,6 +37,8 @@ from s6tls.tls.states import (
 )
 
 _ROUNDS = 8
+_A_FEW = 4096
+"""Bytes; of a client that sends more at once, more has often come by the time that they are handed on."""
 _REFUSED_STALL_TIMEOUT = 5.0
 """Seconds where the handshake has failed: all that such a client has to read is an alert."""
 
@@ -209,7 +211,7 @@ class Session:
                     self._fail(TLSFailure(f"unable to read from the network: {error.strerror}", False))
                 self._network_ended("is gone")
             else:
-                if self._short_is_all and len(data) < CHUNK:  # the kernel tells of what follows
+                if self._short_is_all and len(data) < _A_FEW:  # the kernel tells of what follows
                     self._net_readable = False
                 if not data:
                     self._network_ended("closed the connection")
