@@ -22,6 +22,8 @@ WRITABLE = select.EPOLLOUT
 BROKEN = select.EPOLLERR | select.EPOLLHUP
 ENDED = select.EPOLLRDHUP
 """Of a socket: nobody writes any more, though there may be something left to be read."""
+LOST = 1 << 24
+"""Beside others, and not of the kernel: what has happened could not be told, and there may be an end, too."""
 _EDGE = select.EPOLLET
 _EVENTS_A_TURN = 256
 _SIGNALS_AT_ONCE = 4096
@@ -101,8 +103,8 @@ class Reactor:
         """Wait until something happens, and call back once for all that has."""
         try:
             polled = self._epoll.poll(self._timeout_s() if self._timers or self._soon else -1, _EVENTS_A_TURN)
-        except MemoryError:  # edges may be lost with it: everybody is to look
-            polled = [(fd, READABLE | WRITABLE) for fd in self._watched]
+        except MemoryError:  # everybody is to look
+            polled = [(fd, READABLE | WRITABLE | LOST) for fd in self._watched]
         self._forgotten.clear()
         for fd, events in polled:
             # A number that was closed and given out again within this turn: the event is the old one's.

@@ -364,6 +364,7 @@ class SuperServer:
         self._reactor.stop()
 
     def _stop_with(self, received: signal.Signals, sent: Sequence[signal.Signals]) -> None:
+        self._acceptor.close()  # nobody is let in any more whom this does not reach
         self._lifecycle.stopping()
         self._signal_connections(f"received {received.name}", sent, " and quitting")
         self._reactor.stop()

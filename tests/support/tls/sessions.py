@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import socket
 import struct
 import threading
@@ -168,7 +169,12 @@ class World:
         fds = Descriptors(net, net, from_app, to_app, notify)
         reactor = Reactor()
         stopped, stop = os.pipe()
-        reactor.watch(stopped, READABLE, lambda _: reactor.stop())
+
+        def look(_: int) -> None:
+            if select.select([stopped], [], [], 0)[0]:
+                reactor.stop()
+
+        reactor.watch(stopped, READABLE, look)
 
         failures: list[TLSFailure | None] = [None]
 

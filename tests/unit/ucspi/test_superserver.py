@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 from collections.abc import Callable
 
@@ -99,6 +100,43 @@ class Asks:
         raise StageExit(self.program, 1)
 
     def close(self) -> None: ...
+
+
+class Aborts:
+    """A stage that lets nobody in: at the first client the server is to end at once, just before the second comes."""
+
+    program = "s6-tlsd"
+
+    def __init__(self, reactor: Reactor, number: signal.Signals, connect: Callable[[], object]) -> None:
+        self._reactor, self._number, self._connect = reactor, number, connect
+        self.seen = 0
+
+    def apply(self, image: Image) -> None:
+        self.seen += 1
+        self._reactor.soon(self._end)
+        raise StageExit(self.program, 1)
+
+    def _end(self) -> None:
+        os.kill(os.getpid(), self._number)
+        self._connect()
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGABRT])
+def test_nobody_is_let_in_after_the_signal_that_ends_all_connections(number: signal.Signals) -> None:
+    def serve() -> int:
+        reactor = Reactor()
+        aborts = Aborts(reactor, number, lambda: clients.append(socket.create_connection(address, PATIENCE)))
+        chain = Chain({}, [aborts], [b"true"])
+        SuperServer(reactor, listener, chain, Ledger(Limits(), Log(SERVER, 1), reactor.after), Unattended()).serve()
+        return aborts.seen
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        address = listener.getsockname()
+        clients = [socket.create_connection(address, PATIENCE)]
+        assert in_child(serve) == "1"
+        for client in clients:
+            client.close()
 
 
 def test_a_new_client_is_taken_before_the_program_of_another_is_started() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import threading
 
 import pytest
 from OpenSSL import SSL
@@ -15,7 +16,49 @@ from tests.support.tls import memory, sealing
 from tests.support.tls.memory import EACH_VERSION, client_context
 from tests.support.tls.sessions import Client, World, data_of
 
+EPOLL = select.epoll
+
 # Ends
+
+
+class Forgetful:
+    """An epoll that runs out of memory once, when `armed`: it waits until it may `go` on, and then tells of nothing."""
+
+    def __init__(self) -> None:
+        self._epoll = EPOLL()
+        self.register, self.modify, self.unregister = self._epoll.register, self._epoll.modify, self._epoll.unregister
+        self.close = self._epoll.close
+
+    armed, waits, go = False, threading.Event(), threading.Event()
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        if Forgetful.armed:
+            Forgetful.armed = False
+            self.waits.set()
+            assert self.go.wait(PATIENCE)
+            self._epoll.poll(timeout, most)
+            raise MemoryError
+        return self._epoll.poll(timeout, most)
+
+
+def test_the_end_of_a_client_is_found_though_there_was_no_memory_to_tell_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s6tls.posix.reactor.select.epoll", Forgetful)
+    Forgetful.waits.clear()
+    Forgetful.go.clear()
+    client, app = world.start()
+    client.shake_hands()
+    Forgetful.armed = True
+    client.write(b"one")
+    assert Forgetful.waits.wait(PATIENCE)
+    client.write(b"two")
+    client.socket.shutdown(socket.SHUT_WR)
+    Forgetful.go.set()
+    assert app.read_all() == b"onetwo"
+    app.exit()
+    client.close()
+    assert world.failure() is None
 
 
 def test_with_half_closing_the_client_may_go_on_after_the_application_s_end(world: World) -> None:
