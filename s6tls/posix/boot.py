@@ -1,4 +1,4 @@
-"""What a fresh interpreter runs first (see `s6tls.posix.fresh`): ``python -I -S boot.py MODULE SETUP KEPT...``.
+"""What a fresh interpreter runs first (see `s6tls.posix.fresh`): ``python -s -P -S boot.py MODULE SETUP KEPT...``.
 
 Nothing of ours can be imported before the setup has said from where.
 """

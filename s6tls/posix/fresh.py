@@ -17,15 +17,17 @@ from s6tls.posix import boot
 from s6tls.posix.process import RESETTABLE
 
 _ROOT = str(Path(__file__).parents[2])
+_ONE_HEAP = {b"PYTHONMALLOC": b"malloc"}
 _KEPT_VARIABLES = (b"LD_LIBRARY_PATH",)
 """What the system needs to start the interpreter itself."""
 
 
-def start(module: str, setup: object, *kept: int, stderr: int = 2) -> int:
+def start(module: str, setup: object, *kept: int, stderr: int = 2, one_heap: bool = False) -> int:
     """Run ``MODULE.main(pickled, *kept)``, where `pickled` is `setup`; return the process id.
 
     The program has the descriptors `kept` under the same numbers, `stderr` as 2, and no others; 0 and 1 are /dev/null.
-    It has no environment.  Every signal is at its default, and none is blocked.  Raises OSError.
+    It has no environment.  Every signal is at its default, and none is blocked.  With `one_heap` its interpreter has no
+    memory but the C library's heap, which `s6tls.posix.layout` can arrange; and a variable says so.  Raises OSError.
     """
     path = [_ROOT, *(entry for entry in sys.path if os.path.isabs(entry))]
     with open(os.memfd_create("s6tls"), "w+b") as file:
@@ -35,10 +37,11 @@ def start(module: str, setup: object, *kept: int, stderr: int = 2) -> int:
         null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
         inherited = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (*kept, file.fileno())]
         inherited.append((os.POSIX_SPAWN_DUP2, stderr, 2))
+        variables = {name: os.environb[name] for name in _KEPT_VARIABLES if name in os.environb}
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", "-X", "utf8", boot.__file__, module, *map(str, (file.fileno(), *kept))],
-            {name: os.environb[name] for name in _KEPT_VARIABLES if name in os.environb},
+            [sys.executable, "-s", "-P", "-S", "-X", "utf8", boot.__file__, module, *map(str, (file.fileno(), *kept))],
+            variables | (_ONE_HEAP if one_heap else {}),
             file_actions=[*null, *inherited],
             setsigmask=(),
             setsigdef=RESETTABLE,

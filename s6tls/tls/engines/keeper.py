@@ -78,7 +78,7 @@ def _keep(
     isolation: Isolation,
     later: list[tuple[float, str]],
 ) -> None:
-    _rehearse(context, options)
+    _rehearse(context, options, isolation)
     raise_soft_limit()
     jail = _enter_jail(options, isolation)
     gc.collect()
@@ -92,11 +92,12 @@ def _keep(
     keeper.run()
 
 
-def _rehearse(context: SSL.Context, options: SessionOptions) -> None:
-    """Hold sessions, and have what they use lie on few pages."""
-    layout.gather(lambda: warm_up(context, options, times=1))
+def _rehearse(context: SSL.Context, options: SessionOptions, isolation: Isolation) -> None:
+    """Hold sessions, and have what they use lie on few pages if each is to have a fork."""
     warm_up(context, options)
-    layout.fill_gaps()
+    if isolation is Isolation.CONNECTION:
+        layout.fill_gaps()
+        layout.join_pages()
 
 
 def _enter_jail(options: SessionOptions, isolation: Isolation) -> Jail:

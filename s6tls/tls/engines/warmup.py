@@ -31,12 +31,12 @@ _TIMEOUT_S = 2.0
 _WORD = b"hello"
 
 
-def warm_up(context: SSL.Context, options: SessionOptions, times: int = _TIMES) -> None:
+def warm_up(context: SSL.Context, options: SessionOptions) -> None:
     """Hold sessions in this process.  One that fails has been of use, too."""
     newest, older = SSL.Context(SSL.TLS_CLIENT_METHOD), SSL.Context(SSL.TLS_CLIENT_METHOD)
     older.set_max_proto_version(SSL.TLS1_2_VERSION)
     at_once = replace(options, delayed=False)
-    for number in range(times):
+    for number in range(_TIMES):
         with contextlib.suppress(OSError, SSL.Error):
             _hold_session(context, at_once, older if number % 4 == 3 else newest)
 

@@ -14,10 +14,10 @@ from s6tls.posix import fresh
 from tests.support.processes import descriptors
 
 
-def report(*modules: str) -> dict[str, object]:
+def report(*modules: str, one_heap: bool = False) -> dict[str, object]:
     """Start the program, have it import modules, and return what it says."""
     reading, writing = os.pipe()
-    pid = fresh.start("tests.support.fresh.reporter", modules, writing)
+    pid = fresh.start("tests.support.fresh.reporter", modules, writing, one_heap=one_heap)
     os.close(writing)
     with open(reading) as pipe:
         said: dict[str, object] = json.load(pipe)
@@ -31,7 +31,7 @@ def main(pickled: bytes, kept: int) -> None:
     for module in pickle.loads(pickled):
         importlib.import_module(module)
     said = {
-        "flags": [sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode],
+        "flags": [sys.flags.no_user_site, sys.flags.safe_path, sys.flags.no_site, sys.flags.utf8_mode],
         "variables": Path("/proc/self/environ").read_text(),
         "descriptors": {number: link for number, link in descriptors(os.getpid()).items() if number != kept},
         "blocked": sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ()))),

@@ -19,9 +19,14 @@ def test_it_has_stderr_and_what_it_works_with_and_nobody_steers_it(
     with open(tmp_path / "ours", "w") as file:
         os.set_inheritable(file.fileno(), True)
         said = report("colorsys")
-    assert said["flags"] == [1, 1, 1] and "colorsys" in str(said["modules"])
+    assert said["flags"] == [1, True, 1, 1] and "colorsys" in str(said["modules"])
     assert said["variables"] == "" and said["blocked"] == []
     links = said["descriptors"]
     assert isinstance(links, dict)
     assert (links.pop("0"), links.pop("1"), links.pop("2")) == ("/dev/null", "/dev/null", descriptors(os.getpid())[2])
     assert not [link for link in links.values() if str(tmp_path) in link or "memfd" in link]
+
+
+def test_who_wants_one_heap_has_nothing_but_the_c_librarys() -> None:
+    said = report(one_heap=True)
+    assert said["variables"] == "PYTHONMALLOC=malloc\0" and said["flags"] == [1, True, 1, 1]
