@@ -5,7 +5,8 @@ shows none: its ticket says that all was well once.  So a client that resumes mu
 have a valid certificate, and tickets are no longer valid when anything that they were
 based on (an authority, a revocation list) has expired.  A session that resumes does not
 need a certificate of ours either, so a name that we do not serve must be refused here.
-In TLS 1.2 the library takes the session's name for the one that is asked for, so we look at what the client said.
+In TLS 1.2 the library takes the session's name for the one that is asked for, so we look at what the client said:
+under another name it must not resume (RFC 6066, 3).
 """
 
 from __future__ import annotations
@@ -39,9 +40,8 @@ class Predecessor(NamedTuple):
 class SessionPolicy:
     """Which sessions a context may hold.
 
-    `serves` is false when the context is for clients that ask for no name that we have; `only` are
-    the names that may be asked for, if not all may; `valid_until` is when
-    what is known about clients' certificates runs out, in seconds since 1970.
+    `serves` is false when the context is for clients that ask for no name that we have; `valid_until` is when what is
+    known about clients' certificates runs out, in seconds since 1970.
 
     `predecessor` had the ticket key before, and `successor` makes the context that takes the place of one.  `stapled`
     are the OCSP responses, by their files, and when each runs out.
@@ -49,7 +49,6 @@ class SessionPolicy:
 
     serves: bool = True
     valid_until: float = inf
-    only: frozenset[bytes] | None = None
     predecessor: Predecessor | None = field(default=None, compare=False)
     successor: Callable[[SSL.Context], SSL.Context] | None = field(default=None, compare=False)
     stapled: dict[str, float] = field(default_factory=dict, compare=False)
@@ -63,22 +62,17 @@ def new_session(context: SSL.Context) -> Connection:
     return connection
 
 
-def checks_names(connection: Connection) -> bool:
-    """Tell whether `rejection_reason` must be told what the client said."""
-    return of(connection.context).only is not None
+def has_another_name(connection: Connection, said: bytes) -> bool:
+    """Tell whether this goes on with a session of another name than the client asks for in the first that it `said`."""
+    return connection.resumed and _asked(said) != connection.server_name
 
 
-def rejection_reason(connection: Connection, said: bytes) -> str:
-    """Return why a session that the library has established must not be, or "".
-
-    `said` is what the client has said up to now, its first message at least; b"" will do if nobody `checks_names`.
-    """
+def rejection_reason(connection: Connection) -> str:
+    """Return why a session that the library has established must not be, or ""."""
     policy = of(connection.context)
     if not policy.serves:
         return _not_served(connection.server_name)
     if connection.resumed:
-        if policy.only is not None and entry(asked := _asked(said), policy.only) is None:
-            return _not_served(asked)
         certificate = connection.peer_certificate
         now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(clock())).encode()
         if certificate is not None and (certificate.get_notAfter() or b"") < now:

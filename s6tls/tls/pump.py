@@ -78,8 +78,8 @@ class Pump:
 
     __slots__ = (
         "_boundaries",
+        "_context",
         "_demand_close_notify",
-        "_predecessor",
         "_program_ended",
         "_said",
         "close_notify",
@@ -97,11 +97,11 @@ class Pump:
 
     def __init__(self, context: SSL.Context, close_notify: bool = False, demand_close_notify: bool = False) -> None:
         self.connection = policy.new_session(context)
-        self._predecessor = policy.of(context).predecessor
+        self._context = context
         self.close_notify = close_notify
         self._demand_close_notify = demand_close_notify
         self._boundaries = Boundaries()
-        self._said = b""
+        self._said: bytes | None = b""  # until it has been answered
         self.established = self.deaf = self._program_ended = False
         self.failure: TLSFailure | None = None
         self.to_network: deque[bytes] = deque()
@@ -137,7 +137,7 @@ class Pump:
             events = self._not_understood(error)
         self._collect()
         if self.to_network:
-            self._predecessor = None
+            self._said = None
         return (Event.SHAKEN, *events) if self.established and not was_established else events
 
     def end_network(self, how: str) -> Events:
@@ -185,31 +185,47 @@ class Pump:
         _consume(self.to_program, count)
 
     def _greeted(self, data: bytes) -> bytes:
-        """Return what to give to the library, having looked at it.
+        """Return what to give to the library, having looked at it.  Raises LibraryError.
 
         A client that shows a ticket of the key before is served by the context before: we have not answered yet, so it
         does not notice that we begin again.
         """
-        before = self._predecessor
-        if before is not None or policy.checks_names(self.connection):
-            room = CHUNK - len(self._said)
-            self._said += data[:room]
-            if before is not None and len(data) <= room and before.key_name in self._said:
-                self._predecessor = None
-                self.connection = policy.new_session(before.context)
-                return self._said
-        return data
+        if self._said is None:
+            return data
+        self._said += data
+        if len(self._said) > CHUNK:
+            raise LibraryError("the first message is too long")
+        before = policy.of(self._context).predecessor
+        if before is None or before.key_name not in self._said:
+            return data
+        self._begin_again(before.context)
+        return self._said
+
+    def _begin_again(self, context: SSL.Context) -> None:
+        self._context, self.connection = context, policy.new_session(context)
+
+    def _shake_hands(self) -> bool:
+        """Tell whether the handshake is done.  Raises LibraryError, Closed.
+
+        A client that goes on with a session of another name begins one of its own: nor does it notice that.
+        """
+        done = self.connection.shake_hands()
+        if self._said is not None and policy.has_another_name(self.connection, self._said):
+            self._begin_again(self._context)
+            self.connection.refuse_tickets()
+            self.connection.take(self._said)
+            done = self.connection.shake_hands()
+        return done
 
     def _take_in(self) -> Events:
         """Have the library do what it can.  Raises LibraryError, Closed."""
-        connection = self.connection
         if not self.established:
-            if not connection.shake_hands():
+            if not self._shake_hands():
                 return ()
-            if reason := policy.rejection_reason(connection, self._said):
+            if reason := policy.rejection_reason(self.connection):
                 return self._fail(TLSFailure(reason, during_handshake=True))
             self.established = True
-            self._said = b""
+        connection = self.connection
         while data := connection.read():
             self.to_program.append(data)
         return ()

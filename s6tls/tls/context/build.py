@@ -74,8 +74,6 @@ class _Maker:
         self._by_name: dict[bytes, SSL.Context | None] = {}
         for server, pairs in itertools.groupby(credentials.keypairs, lambda keypair: keypair.server_name):
             self._by_name[server] = self._with_or_none(tuple(pairs), credentials.renewed)
-        if b"" not in self._by_name:
-            self._policy.only = frozenset(self._served)
 
     def first(self, predecessor: SSL.Context | None = None) -> SSL.Context:
         """Make a context for sessions to begin in.  Clients that ask for no name that we have stay in it."""
@@ -85,12 +83,9 @@ class _Maker:
         library.serve_names(context, _choose_by_name(self._by_name))
         return context
 
-    @property
-    def _served(self) -> list[bytes]:
-        return [name for name, context in self._by_name.items() if context is not None]
-
     def _predecessor(self, context: SSL.Context) -> Predecessor | None:
-        name = next(iter(self._served), b"").replace(b"*", b"x")
+        served = (name for name, served in self._by_name.items() if served is not None)
+        name = next(served, b"").replace(b"*", b"x")
         try:
             return Predecessor(context, key_name(context, self._options, name))
         except (

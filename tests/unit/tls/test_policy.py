@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 
@@ -9,7 +10,7 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
-from s6tls.tls.context import build
+from s6tls.tls.context import build, renew
 from s6tls.tls.credentials import SessionOptions, SniLevel
 from s6tls.tls.policy import SessionPolicy
 from s6tls.tls.pump import Pump, TLSFailure
@@ -64,13 +65,37 @@ def test_a_session_under_a_name_resumes_under_that_name(version: int) -> None:
     assert connect(server, client, b"a.example", ticket(server, client, b"a.example")).resumed
 
 
-def test_a_session_resumed_under_another_name_has_that_name() -> None:
-    # TLS 1.3 ties a session to no name (RFC 8446, 4.6.1); in TLS 1.2 OpenSSL keeps to the session's own.
+@EACH_VERSION
+@pytest.mark.parametrize("names", [(b"a.example", b"x.b.example"), (b"a.example", b""), (b"", b"a.example")])
+def test_a_session_under_another_name_has_that_name(version: int, names: tuple[bytes, bytes]) -> None:
+    # TLS 1.3 ties a session to no name (RFC 8446, 4.6.1).  In TLS 1.2 it does not resume (RFC 6066, 3).
     server = build(pki.credentials(*NAMED, default=pki.pair()), SessionOptions(sni_level=SniLevel.OPTIONAL))
-    client = client_context(SSL.TLS1_3_VERSION)
-    pump, elsewhere = Pump(server), Client(client, b"x.b.example", ticket(server, client, b"a.example"))
+    client = client_context(version)
+    first, second = names
+    pump, elsewhere = Pump(server), Client(client, second, ticket(server, client, first))
     shake_hands(pump, elsewhere)
-    assert pump.connection.server_name == b"x.b.example"
+    assert pump.connection.server_name == second
+    assert elsewhere.resumed == (version == SSL.TLS1_3_VERSION)
+
+
+def test_a_session_of_the_last_key_is_not_for_another_name_either() -> None:
+    server = build(pki.credentials(*NAMED, default=pki.pair()), SessionOptions(sni_level=SniLevel.OPTIONAL))
+    client = client_context(SSL.TLS1_2_VERSION)
+    session = ticket(server, client, b"a.example")
+    renewed = renew(server)
+    same, other = Client(client, b"a.example", session), Client(client, b"x.b.example", session)
+    for pump, again in ((Pump(renewed), same), (Pump(renewed), other)):
+        shake_hands(pump, again)
+    assert (same.resumed, other.resumed) == (True, False)
+
+
+def test_a_first_message_without_end_is_refused() -> None:
+    pump = Pump(build(pki.credentials(default=pki.pair()), DEFAULT))
+    record = b"\x16\x03\x01\x40\x00"
+    feed(pump, record + b"\1\1\xff\xff" + bytes(16380))
+    with pytest.raises(TLSFailure, match=r"^the first message is too long$"):
+        for _ in range(4):
+            feed(pump, record + bytes(16384))
 
 
 @EACH_VERSION
@@ -173,7 +198,8 @@ def test_a_ticket_opens_no_name_that_is_not_served(version: int) -> None:
         elsewhere = Client(client, asked, held)
         with pytest.raises((TLSFailure, SSL.Error)):
             shake_hands(Pump(named), elsewhere)
-        elsewhere.connection.shutdown()  # OpenSSL forgets a session that is left without
+        with contextlib.suppress(SSL.Error):  # where the handshake has not begun to resume, there is nothing to end
+            elsewhere.connection.shutdown()  # OpenSSL forgets a session that is left without
 
 
 def test_a_star_alone_covers_names_of_one_label() -> None:
