@@ -71,7 +71,7 @@ class Lifecycle(Protocol):
 class SuperServer:
     """Serves a listening socket until a signal says to stop: each connection goes through `chain`.
 
-    `connections` are those that hold a slot.  What becomes of them is counted in `counts`, if there are any.
+    `connections` are those that hold a slot.  What becomes of them is counted in `counts`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SuperServer:
         chain: Chain,
         ledger: Ledger,
         lifecycle: Lifecycle,
-        counts: Counts | None = None,
+        counts: Counts,
     ) -> None:
         self._reactor, self._chain, self._ledger, self._lifecycle = reactor, chain, ledger, lifecycle
         self._log = ledger.log
@@ -189,8 +189,7 @@ class SuperServer:
             return True
         if not connection.waiting.resume():
             return False
-        if self._counts is not None:
-            self._counts.waited(connection.image, time.monotonic() - connection.asked)
+        self._counts.waited(connection.image, time.monotonic() - connection.asked)
         self._stop_waiting(connection)
         return True
 
@@ -210,8 +209,7 @@ class SuperServer:
         connection.pid = spawn(connection.image)
         self._programs[connection.pid] = connection
         connection.state = SERVED
-        if self._counts is not None:
-            self._counts.started += 1
+        self._counts.served()
         connection.image.close()
         self._log_accept(connection)
         session = connection.image.session
@@ -224,8 +222,7 @@ class SuperServer:
 
         When the server cannot start the program itself, there was no process and a warning says all.
         """
-        if self._counts is not None:
-            self._counts.refused(refused, connection.image.rule)
+        self._counts.refused(refused, connection.image.rule)
         if refused.kind == "warning":
             self._log_exit(refused)
             self._drop(connection)
@@ -304,8 +301,7 @@ class SuperServer:
             failure = session.failure
             if failure is not None:
                 self._log_exit(failure)
-                if self._counts is not None:
-                    self._counts.failed(failure)
+                self._counts.failed(failure)
             ended()
 
         follow(self._reactor, session, over)
@@ -313,8 +309,7 @@ class SuperServer:
     def _end_session(self, connection: Connection, session: OpenSession) -> None:
         is_over = self._is_over(connection)
         seconds = time.monotonic() - connection.accepted
-        if self._counts is not None:
-            self._counts.ended(session, seconds)
+        self._counts.ended(session, seconds)
         self._ledger.log_session(connection.client, connection.pid, seconds, session)
         if is_over:
             self._ledger.log_status()

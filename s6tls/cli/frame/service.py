@@ -31,7 +31,7 @@ from s6tls.ucspi.listen import end_stalled
 from s6tls.ucspi.log import Log, log_exit, silence_warnings
 from s6tls.ucspi.rate import Rate
 from s6tls.ucspi.rulerates import RuleRates
-from s6tls.ucspi.status.counts import Counts
+from s6tls.ucspi.status.counts import Counts, Uncounted
 from s6tls.ucspi.superserver import SuperServer
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class LongLived:
         if bounds.drain_s:
             systemd.adopt_orphans()
         programs = {name: value for name, value in env.items() if name not in systemd.VARIABLES}
-        counts = None if self._asked is None else Counts()
+        counts = Uncounted() if self._asked is None else Counts()
         ledger = Ledger(bounds, self._log, self._reactor.after)
         gc.freeze()
         server = SuperServer(
@@ -200,7 +200,7 @@ class LongLived:
             _Lifecycle(self, env, listener.getsockname()[1] if announced else None),
             counts,
         )
-        if self._asked is not None and counts is not None:
+        if self._asked is not None:
             self._door = status.door(
                 self._asked, self._reactor, server, ledger, counts, self._told_pools, self._stages, self._words
             )

@@ -53,6 +53,10 @@ class Counts:
         self.session_failures: Counter[str] = Counter()
         self.latencies = {wait: Histogram() for wait in WAITS.values()}
 
+    def served(self) -> None:
+        """Count a connection whose program has been started."""
+        self.started += 1
+
     def waited(self, image: Image, seconds: float) -> None:
         """Count a connection that has had what it waited for in its last stage."""
         wait = WAITS.get(image.link)
@@ -91,3 +95,22 @@ class Counts:
         self.sessions_ended += 1
         self.received += min(received, most)
         self.sent += min(sent, most)
+
+
+class Uncounted(Counts):
+    """Where nobody watches: nothing is counted, and nobody pays for it."""
+
+    def served(self) -> None:
+        """See `Counts`."""
+
+    def waited(self, image: Image, seconds: float) -> None:
+        """See `Counts`."""
+
+    def refused(self, refused: StageExit, rule: str) -> None:
+        """See `Counts`."""
+
+    def failed(self, failure: StageExit) -> None:
+        """See `Counts`."""
+
+    def ended(self, session: OpenSession, seconds: float) -> None:
+        """See `Counts`."""

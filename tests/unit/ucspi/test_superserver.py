@@ -14,6 +14,7 @@ from s6tls.posix.reactor import Reactor
 from s6tls.ucspi.image import SERVER, Chain, Deadline, Image, StageExit, Waiting
 from s6tls.ucspi.ledger import Ledger, Limits
 from s6tls.ucspi.log import Log
+from s6tls.ucspi.status.counts import Uncounted
 from s6tls.ucspi.superserver import SuperServer
 from tests.support.children import in_child
 from tests.support.servers import PATIENCE
@@ -61,7 +62,8 @@ def test_a_shortage_is_one_line_however_many_clients_meet_it(
     def serve() -> None:
         reactor = Reactor()
         chain = Chain({}, [Refused(reactor, number)], [b"true"])
-        SuperServer(reactor, listener, chain, Ledger(Limits(), Log(SERVER, 1), reactor.after), Unattended()).serve()
+        ledger = Ledger(Limits(), Log(SERVER, 1), reactor.after)
+        SuperServer(reactor, listener, chain, ledger, Unattended(), Uncounted()).serve()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
@@ -127,7 +129,8 @@ def test_nobody_is_let_in_after_the_signal_that_ends_all_connections(number: sig
         reactor = Reactor()
         aborts = Aborts(reactor, number, lambda: clients.append(socket.create_connection(address, PATIENCE)))
         chain = Chain({}, [aborts], [b"true"])
-        SuperServer(reactor, listener, chain, Ledger(Limits(), Log(SERVER, 1), reactor.after), Unattended()).serve()
+        ledger = Ledger(Limits(), Log(SERVER, 1), reactor.after)
+        SuperServer(reactor, listener, chain, ledger, Unattended(), Uncounted()).serve()
         return aborts.seen
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -146,7 +149,8 @@ def test_a_new_client_is_taken_before_the_program_of_another_is_started() -> Non
         reactor = Reactor()
         asks = Asks(reactor, lambda: clients.append(socket.create_connection(listener.getsockname(), PATIENCE)))
         chain = Chain({}, [asks], [b"true"])
-        SuperServer(reactor, listener, chain, Ledger(Limits(), Log(SERVER, 1), reactor.after), Unattended()).serve()
+        ledger = Ledger(Limits(), Log(SERVER, 1), reactor.after)
+        SuperServer(reactor, listener, chain, ledger, Unattended(), Uncounted()).serve()
         return " ".join(asks.seen)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
