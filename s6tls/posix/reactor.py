@@ -22,8 +22,6 @@ WRITABLE = select.EPOLLOUT
 BROKEN = select.EPOLLERR | select.EPOLLHUP
 ENDED = select.EPOLLRDHUP
 """Of a socket: nobody writes any more, though there may be something left to be read."""
-LOST = 1 << 24
-"""Beside others, and not of the kernel: what has happened could not be told, and there may be an end, too."""
 _EDGE = select.EPOLLET
 _EVENTS_A_TURN = 256
 _SIGNALS_AT_ONCE = 4096
@@ -48,6 +46,7 @@ class Reactor:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[int], object]] = {}
+        self._events: dict[int, int] = {}
         self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -57,15 +56,17 @@ class Reactor:
     def watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
         """Call `callback(events)` whenever one of `events`, or an error, newly holds for `fd`."""
         self._epoll.register(fd, events | _EDGE)
-        self._watched[fd] = callback
+        self._watched[fd], self._events[fd] = callback, events
 
     def rewatch(self, fd: int, events: int) -> None:
         """Go on watching `fd`, for these events; those that hold already are told, too."""
         self._epoll.modify(fd, events | _EDGE)
+        self._events[fd] = events
 
     def forget(self, fd: int) -> None:
         """Stop watching `fd`; do this before closing it, since a copy may live on in another process."""
         if self._watched.pop(fd, None) is not None:
+            del self._events[fd]
             self._epoll.unregister(fd)
             self._forgotten.add(fd)
 
@@ -103,8 +104,9 @@ class Reactor:
         """Wait until something happens, and call back once for all that has."""
         try:
             polled = self._epoll.poll(self._timeout_s() if self._timers or self._soon else -1, _EVENTS_A_TURN)
-        except MemoryError:  # everybody is to look
-            polled = [(fd, READABLE | WRITABLE | LOST) for fd in self._watched]
+        except MemoryError:
+            polled = []
+            self._hear_again()
         self._forgotten.clear()
         for fd, events in polled:
             # A number that was closed and given out again within this turn: the event is the old one's.
@@ -124,6 +126,15 @@ class Reactor:
     def close(self) -> None:
         """Release the loop's own descriptor.  In a forked child, this does not touch the parent's loop."""
         self._epoll.close()
+
+    def _hear_again(self) -> None:
+        """Have the kernel tell once more of all that holds: what it told is lost."""
+        for fd, events in self._events.items():
+            if events & select.EPOLLEXCLUSIVE:  # can only be watched anew
+                self._epoll.unregister(fd)
+                self._epoll.register(fd, events | _EDGE)
+            else:
+                self._epoll.modify(fd, events | _EDGE)
 
     def _timeout_s(self) -> float:
         """Return how long the next poll may wait; -1 is for ever."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from s6tls.posix.reactor import BROKEN, ENDED, LOST, READABLE, WRITABLE, Reactor, Timer
+from s6tls.posix.reactor import BROKEN, ENDED, READABLE, WRITABLE, Reactor, Timer
 from s6tls.tls.ends import Ends, FromProgram, Notify, ToProgram
 from s6tls.tls.owner import NO_BOUNDS, Owner, Patience
 from s6tls.tls.pump import CHUNK, Events, Pump, TLSFailure, fault
@@ -100,7 +100,7 @@ class Session:
     def _net_changed(self, events: int) -> None:
         if events & (READABLE | BROKEN):
             self._net_readable = True
-        if events & (ENDED | BROKEN | LOST):
+        if events & (ENDED | BROKEN):
             self._short_is_all = False
         if events & (WRITABLE | BROKEN):
             self._net_writable = True

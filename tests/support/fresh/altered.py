@@ -18,8 +18,9 @@ _start = fresh.start
 def alter(patch: pytest.MonkeyPatch, changes: Mapping[str, object]) -> None:
     """Have the programs that are started from now on find these values under these dotted names."""
 
-    def start(module: str, setup: object, *kept: int, stderr: int = 2) -> int:
-        return _start(__name__, (dict(changes), module, pickle.dumps(setup)), *kept, stderr=stderr)
+    def start(module: str, setup: object, *kept: int, stderr: int = 2, one_heap: bool = False) -> int:
+        altered = dict(changes), module, pickle.dumps(setup)
+        return _start(__name__, altered, *kept, stderr=stderr, one_heap=one_heap)
 
     patch.setattr(fresh, "start", start)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 
 from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
 from tests.support.children import in_child
+
+EPOLL = select.epoll
 
 
 @pytest.fixture
@@ -183,3 +186,43 @@ def test_run_can_be_called_again(reactor: Reactor) -> None:
         reactor.soon(reactor.stop)
         reactor.run()
     assert turns == [0, 1, 2]
+
+
+class Forgetful:
+    """An epoll that has no memory for what it is told, the first time."""
+
+    def __init__(self) -> None:
+        epoll = EPOLL()
+        self.register, self.modify, self.unregister = epoll.register, epoll.modify, epoll.unregister
+        self.close, self._poll, self._has_forgotten = epoll.close, epoll.poll, False
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        events = self._poll(timeout, most)
+        if not self._has_forgotten:
+            self._has_forgotten = True
+            raise MemoryError
+        return events
+
+
+@pytest.mark.parametrize("exclusive", [0, select.EPOLLEXCLUSIVE])
+def test_what_there_was_no_memory_to_tell_is_told_again_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket], exclusive: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(select, "epoll", Forgetful)
+        reactor = Reactor()
+    ours, theirs = pair
+    told: list[str] = []
+    quiet, writing = os.pipe()
+    reactor.watch(ours.fileno(), READABLE | exclusive, lambda _: told.append("readable"))
+    reactor.watch(quiet, READABLE, lambda _: told.append("ended"))
+    theirs.send(b"x")
+    reactor.turn()
+    assert told == []
+    reactor.turn()
+    assert told == ["readable"]
+    os.close(writing)
+    reactor.turn()
+    assert told == ["readable", "ended"]
+    reactor.close()
+    os.close(quiet)
