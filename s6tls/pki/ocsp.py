@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401  # or the library would, once nobody may read it
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
