@@ -17,17 +17,19 @@ from s6tls.posix import boot
 from s6tls.posix.process import RESETTABLE
 
 _ROOT = str(Path(__file__).parents[2])
-_ONE_HEAP = {b"PYTHONMALLOC": b"malloc"}
+_FOR_FORKS = {b"PYTHONMALLOC": b"malloc", b"LD_BIND_NOW": b"1"}
+"""All memory is the C library's heap, which `s6tls.posix.layout` can arrange.  And the linker looks all functions up at
+once: a fork that calls one for the first time would search each library, and copy pages for what it finds."""
 _KEPT_VARIABLES = (b"LD_LIBRARY_PATH",)
 """What the system needs to start the interpreter itself."""
 
 
-def start(module: str, setup: object, *kept: int, stderr: int = 2, one_heap: bool = False) -> int:
+def start(module: str, setup: object, *kept: int, stderr: int = 2, forks_often: bool = False) -> int:
     """Run ``MODULE.main(pickled, *kept)``, where `pickled` is `setup`; return the process id.
 
     The program has the descriptors `kept` under the same numbers, `stderr` as 2, and no others; 0 and 1 are /dev/null.
-    It has no environment.  Every signal is at its default, and none is blocked.  With `one_heap` its interpreter has no
-    memory but the C library's heap, which `s6tls.posix.layout` can arrange; and a variable says so.  Raises OSError.
+    It has no environment, but for what makes forks cheap if it `forks_often`.  Every signal is at its default, and none
+    is blocked.  Raises OSError.
     """
     path = [_ROOT, *(entry for entry in sys.path if os.path.isabs(entry))]
     with open(os.memfd_create("s6tls"), "w+b") as file:
@@ -41,7 +43,7 @@ def start(module: str, setup: object, *kept: int, stderr: int = 2, one_heap: boo
         return os.posix_spawn(
             sys.executable,
             [sys.executable, "-s", "-P", "-S", "-X", "utf8", boot.__file__, module, *map(str, (file.fileno(), *kept))],
-            variables | (_ONE_HEAP if one_heap else {}),
+            variables | (_FOR_FORKS if forks_often else {}),
             file_actions=[*null, *inherited],
             setsigmask=(),
             setsigdef=RESETTABLE,

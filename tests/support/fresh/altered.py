@@ -18,9 +18,9 @@ _start = fresh.start
 def alter(patch: pytest.MonkeyPatch, changes: Mapping[str, object]) -> None:
     """Have the programs that are started from now on find these values under these dotted names."""
 
-    def start(module: str, setup: object, *kept: int, stderr: int = 2, one_heap: bool = False) -> int:
+    def start(module: str, setup: object, *kept: int, stderr: int = 2, forks_often: bool = False) -> int:
         altered = dict(changes), module, pickle.dumps(setup)
-        return _start(__name__, altered, *kept, stderr=stderr, one_heap=one_heap)
+        return _start(__name__, altered, *kept, stderr=stderr, forks_often=forks_often)
 
     patch.setattr(fresh, "start", start)
 

@@ -14,10 +14,10 @@ from s6tls.posix import fresh
 from tests.support.processes import descriptors
 
 
-def report(*modules: str, one_heap: bool = False) -> dict[str, object]:
+def report(*modules: str, forks_often: bool = False) -> dict[str, object]:
     """Start the program, have it import modules, and return what it says."""
     reading, writing = os.pipe()
-    pid = fresh.start("tests.support.fresh.reporter", modules, writing, one_heap=one_heap)
+    pid = fresh.start("tests.support.fresh.reporter", modules, writing, forks_often=forks_often)
     os.close(writing)
     with open(reading) as pipe:
         said: dict[str, object] = json.load(pipe)

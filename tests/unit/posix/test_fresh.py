@@ -27,6 +27,6 @@ def test_it_has_stderr_and_what_it_works_with_and_nobody_steers_it(
     assert not [link for link in links.values() if str(tmp_path) in link or "memfd" in link]
 
 
-def test_who_wants_one_heap_has_nothing_but_the_c_librarys() -> None:
-    said = report(one_heap=True)
-    assert said["variables"] == "PYTHONMALLOC=malloc\0" and said["flags"] == [1, True, 1, 1]
+def test_what_forks_often_has_the_variables_for_that_and_no_others() -> None:
+    said = report(forks_often=True)
+    assert said["variables"] == "PYTHONMALLOC=malloc\0LD_BIND_NOW=1\0" and said["flags"] == [1, True, 1, 1]
