@@ -29,7 +29,7 @@ from tests.support.tls.pools import Connection, Server, with_files
 if TYPE_CHECKING:
     from s6tls.accessrules.stamp import Stamp
 
-SHORT = SessionOptions(ticket_lifetime_s=2)
+SHORT = SessionOptions(ticket_lifetime_s=4)
 
 
 # Sessions
