@@ -59,6 +59,11 @@ class Isolation(enum.Enum):
     CONNECTION = "connection"
     WORKER = "worker"
 
+    @property
+    def forks_often(self) -> bool:
+        """Whether a pool forks for each connection."""
+        return self is Isolation.CONNECTION
+
 
 @dataclass(frozen=True)
 class SessionOptions:

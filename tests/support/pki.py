@@ -115,6 +115,11 @@ def self_signed(key: Key, subject: x509.Name | None = None) -> x509.Certificate:
     )
 
 
+def self_made(key: Key) -> Pair:
+    """A key with a certificate that is signed with it."""
+    return Pair(key_bytes(key), self_signed(key).public_bytes(Encoding.PEM))
+
+
 def lasting(period: datetime.timedelta) -> Pair:
     """A pair that is valid for so long from now on."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)

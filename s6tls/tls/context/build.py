@@ -84,7 +84,7 @@ class _Maker:
         return context
 
     def _predecessor(self, context: SSL.Context) -> Predecessor | None:
-        served = (name for name, served in self._by_name.items() if served is not None)
+        served = (name for name, its_context in self._by_name.items() if its_context is not None)
         name = next(served, b"").replace(b"*", b"x")
         try:
             return Predecessor(context, key_name(context, self._options, name))

@@ -95,7 +95,7 @@ def _keep(
 def _rehearse(context: SSL.Context, options: SessionOptions, isolation: Isolation) -> None:
     """Hold sessions, and have what they use lie on few pages if each is to have a fork."""
     warm_up(context, options)
-    if isolation is Isolation.CONNECTION:
+    if isolation.forks_often:
         layout.fill_gaps()
         layout.join_pages()
 
@@ -124,7 +124,7 @@ _Serve = Callable[[socket.socket, int, int], None]
 
 def _generations(context: SSL.Context, options: SessionOptions, isolation: Isolation) -> Iterator[_Serve]:
     """Yield what children do: each time with another ticket key, and the one before."""
-    serve = _serve_one if isolation is Isolation.CONNECTION else _serve_many
+    serve = _serve_one if isolation.forks_often else _serve_many
     while True:
         yield functools.partial(serve, context, options)
         context = renew(context)

@@ -114,8 +114,8 @@ def start(parameters: TlsParameters, credentials: Credentials, isolation: Isolat
         always.callback(os.close, reporting)
         ours, theirs = map(unless_started.enter_context, control_pair())
         setup = parameters, credentials, isolation, log.form(), log.are_warnings_silenced()
-        often = isolation is Isolation.CONNECTION
-        pid = fresh.start("s6tls.tls.engines.keeper", setup, theirs.fileno(), reporting, forks_often=often)
+        kept = theirs.fileno(), reporting
+        pid = fresh.start("s6tls.tls.engines.keeper", setup, *kept, forks_often=isolation.forks_often)
         unless_started.pop_all()
     ours.setblocking(False)
     return EnginePool(pid, ours, theirs, report)

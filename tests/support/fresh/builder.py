@@ -1,20 +1,19 @@
-"""A program that `s6tls.posix.fresh` can start: it makes contexts as a pool does that can read no files any more."""
+"""A program that `s6tls.posix.fresh` can start: it makes a context as a pool does that can read no files any more."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import sys
-from collections.abc import Sequence
 
 from s6tls.posix import fresh
 from s6tls.tls.credentials import Credentials, SessionOptions
 
 
-def failures(cases: Sequence[tuple[Credentials, SessionOptions]]) -> str:
-    """Start the program, and return what it says of the first that cannot be made; "" if there is none."""
+def failure(credentials: Credentials, options: SessionOptions) -> str:
+    """Start the program, and return what it says if it cannot make a context and hold sessions in it, or else ""."""
     reading, writing = os.pipe()
-    pid = fresh.start(__name__, cases, writing, stderr=writing)
+    pid = fresh.start(__name__, (credentials, options), writing, stderr=writing)
     os.close(writing)
     with open(reading) as pipe:
         said = pipe.read()
@@ -29,10 +28,9 @@ def main(pickled: bytes, kept: int) -> None:
     from s6tls.tls.context.oddities import expiries, oddities
     from s6tls.tls.engines.warmup import warm_up
 
-    cases = pickle.loads(pickled)
+    credentials, options = pickle.loads(pickled)
     os.close(kept)
     sys.meta_path.clear()
-    for credentials, options in cases:
-        context = build(credentials, options)
-        list(oddities(credentials)), list(expiries(credentials))
-        warm_up(context, options)
+    context = build(credentials, options)
+    list(oddities(credentials)), list(expiries(credentials))
+    warm_up(context, options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import select
 import socket
 import struct
 import threading
@@ -169,12 +168,7 @@ class World:
         fds = Descriptors(net, net, from_app, to_app, notify)
         reactor = Reactor()
         stopped, stop = os.pipe()
-
-        def look(_: int) -> None:
-            if select.select([stopped], [], [], 0)[0]:
-                reactor.stop()
-
-        reactor.watch(stopped, READABLE, look)
+        reactor.watch(stopped, READABLE, lambda _: reactor.stop())
 
         failures: list[TLSFailure | None] = [None]
 

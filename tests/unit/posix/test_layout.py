@@ -75,6 +75,4 @@ def test_without_gaps_the_c_library_allocates_above_all_that_is_in_use() -> None
 def test_a_heap_lies_on_large_pages_where_the_kernel_has_them() -> None:
     can, kilobytes, kept = numbers_of(PAGES_OF_A_HEAP)
     assert kept == 8000
-    if not can:
-        pytest.skip("this kernel has no large pages, or none now")
-    assert kilobytes >= 2048
+    assert kilobytes >= 2048 or not can

@@ -13,8 +13,7 @@ import pytest
 
 from s6tls.posix.reactor import READABLE, WRITABLE, Reactor
 from tests.support.children import in_child
-
-EPOLL = select.epoll
+from tests.support.kernel.forgetful import Forgetful
 
 
 @pytest.fixture
@@ -188,22 +187,6 @@ def test_run_can_be_called_again(reactor: Reactor) -> None:
     assert turns == [0, 1, 2]
 
 
-class Forgetful:
-    """An epoll that has no memory for what it is told, the first time."""
-
-    def __init__(self) -> None:
-        epoll = EPOLL()
-        self.register, self.modify, self.unregister = epoll.register, epoll.modify, epoll.unregister
-        self.close, self._poll, self._has_forgotten = epoll.close, epoll.poll, False
-
-    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
-        events = self._poll(timeout, most)
-        if not self._has_forgotten:
-            self._has_forgotten = True
-            raise MemoryError
-        return events
-
-
 @pytest.mark.parametrize("exclusive", [0, select.EPOLLEXCLUSIVE])
 def test_what_there_was_no_memory_to_tell_is_told_again_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket], exclusive: int
@@ -211,6 +194,8 @@ def test_what_there_was_no_memory_to_tell_is_told_again_and_nothing_else(
     with monkeypatch.context() as patch:
         patch.setattr(select, "epoll", Forgetful)
         reactor = Reactor()
+    Forgetful.armed = True
+    Forgetful.go.set()
     ours, theirs = pair
     told: list[str] = []
     quiet, writing = os.pipe()

@@ -126,10 +126,6 @@ def empties(directory: str, *names: str) -> Change:
     return change
 
 
-def self_made(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> pki.Pair:
-    return pki.Pair(pki.key_bytes(key), pki.self_signed(key).public_bytes(Encoding.PEM))
-
-
 def plain(key: ed448.Ed448PrivateKey | x25519.X25519PrivateKey | dsa.DSAPrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
@@ -202,8 +198,8 @@ CASES: dict[str, tuple[bool, Change]] = {
     "noise for a second key": (False, second(lambda: pki.Pair(b"noise", pki.pair(rsa_key=True).chain))),
     "noise for a second certificate": (False, second(lambda: pki.Pair(pki.pair(rsa_key=True).key, b"noise"))),
     "a second key without a file": (False, lambda place: place.env.update(KEYFILE2=b"/none", CERTFILE2=b"/none")),
-    "RSA too short": (False, both(lambda: self_made(rsa.generate_private_key(65537, 1024)))),
-    "a curve too short": (False, both(lambda: self_made(ec.generate_private_key(ec.SECP192R1())))),
+    "RSA too short": (False, both(lambda: pki.self_made(rsa.generate_private_key(65537, 1024)))),
+    "a curve too short": (False, both(lambda: pki.self_made(ec.generate_private_key(ec.SECP192R1())))),
     # OCSP responses, which no server needs
     "a response": (True, response(lambda: pki.ocsp_response(pki.pair(by="ours/issuing")))),
     "an old response": (True, response(lambda: pki.ocsp_response(pki.pair(by="ours/issuing"), days=-0.5))),
@@ -226,7 +222,7 @@ CASES: dict[str, tuple[bool, Change]] = {
         False,
         writes(
             "CERTFILE",
-            lambda: pki.pair().chain + self_made(rsa.generate_private_key(65537, 1024)).chain,
+            lambda: pki.pair().chain + pki.self_made(rsa.generate_private_key(65537, 1024)).chain,
         ),
     ),
     "a garbled name": (False, writes("CERTFILE", lambda: pki.garbled(der(pki.pair().chain)))),
@@ -239,7 +235,7 @@ CASES: dict[str, tuple[bool, Change]] = {
     "a CA without a year": (False, writes("CAFILE", without_year)),
     "a CA whose key is too short": (
         True,
-        writes("CAFILE", lambda: self_made(rsa.generate_private_key(65537, 1024)).chain),
+        writes("CAFILE", lambda: pki.self_made(rsa.generate_private_key(65537, 1024)).chain),
     ),
     "half a CA behind another": (False, writes("CAFILE", lambda: pki.root() + pki.root("others")[:90])),
     "noise for a CA": (False, writes("CAFILE", lambda: b"noise")),

@@ -134,8 +134,8 @@ def broken() -> dict[str, tuple[Credentials, SessionOptions]]:
         "an encrypted key, older format": Pair(
             pki.key_bytes(rsa_key(), traditional=True, password=b"secret"), good.chain
         ),
-        "a DSA key": Pair(pki.key_bytes(dsa_key()), pki.self_signed(dsa_key()).public_bytes(Encoding.PEM)),
-        "a key too short to be safe": Pair(pki.key_bytes(weak), pki.self_signed(weak).public_bytes(Encoding.PEM)),
+        "a DSA key": pki.self_made(dsa_key()),
+        "a key too short to be safe": pki.self_made(weak),
         "a broken intermediate": Pair(
             good.key, good.chain + b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         ),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from OpenSSL import SSL
 
 from s6tls.tls.context import BadConfiguration, Mismatch, build, renew
@@ -53,15 +52,11 @@ def test_a_name_may_have_two_as_well() -> None:
         assert shown(connect(context, client, b"a.example"))[0] == certificates(pair)[0]
 
 
-def made(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> Pair:
-    return Pair(pki.key_bytes(key), pki.self_signed(key).public_bytes(Encoding.PEM))
-
-
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         (ECDSA, pki.pair("other.example")),
-        (ECDSA, made(ec.generate_private_key(ec.SECP384R1()))),
+        (ECDSA, pki.self_made(ec.generate_private_key(ec.SECP384R1()))),
         (RSA, pki.pair("other.example", rsa_key=True)),
         (pki.pss(), pki.pss()),
     ],
@@ -75,7 +70,7 @@ def test_two_of_one_kind_are_refused(one: Pair, other: Pair) -> None:
 
 def test_different_kinds_of_rsa_and_of_curves_go_together() -> None:
     server(RSA, pki.pss())
-    server(ECDSA, made(ed25519.Ed25519PrivateKey.generate()))
+    server(ECDSA, pki.self_made(ed25519.Ed25519PrivateKey.generate()))
 
 
 def test_a_second_key_that_does_not_match_is_told_apart_from_the_first() -> None:

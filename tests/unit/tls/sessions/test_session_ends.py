@@ -6,39 +6,17 @@ import contextlib
 import os
 import select
 import socket
-import threading
 
 import pytest
 from OpenSSL import SSL
 
+from tests.support.kernel.forgetful import Forgetful
 from tests.support.servers import PATIENCE
 from tests.support.tls import memory, sealing
 from tests.support.tls.memory import EACH_VERSION, client_context
 from tests.support.tls.sessions import Client, World, data_of
 
-EPOLL = select.epoll
-
 # Ends
-
-
-class Forgetful:
-    """An epoll that runs out of memory once, when `armed`: it waits until it may `go` on, and then tells of nothing."""
-
-    def __init__(self) -> None:
-        self._epoll = EPOLL()
-        self.register, self.modify, self.unregister = self._epoll.register, self._epoll.modify, self._epoll.unregister
-        self.close = self._epoll.close
-
-    armed, waits, go = False, threading.Event(), threading.Event()
-
-    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
-        if Forgetful.armed:
-            Forgetful.armed = False
-            self.waits.set()
-            assert self.go.wait(PATIENCE)
-            self._epoll.poll(timeout, most)
-            raise MemoryError
-        return self._epoll.poll(timeout, most)
 
 
 def test_the_end_of_a_client_is_found_though_there_was_no_memory_to_tell_of_it(
