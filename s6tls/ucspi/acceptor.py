@@ -65,6 +65,11 @@ class Acceptor:
                 self._retry = None
             self._reactor.soon(self._accept)
 
+    def finish(self) -> None:
+        """Take who is there already, and nobody else: who comes later is refused at once, and can go elsewhere."""
+        self._accept()
+        self.close()
+
     def close(self) -> None:
         """Accept no more; closing twice does no harm."""
         if self._is_open:

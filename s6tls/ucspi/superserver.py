@@ -340,19 +340,15 @@ class SuperServer:
 
     def _terminate(self) -> None:
         drain_s = 0 if self._finishing else self._ledger.limits.drain_s
-        if drain_s:
-            self._stop_accepting()
+        self._acceptor.finish()
         self._log.info("received SIGTERM, quitting")
         self._lifecycle.stopping()
         if drain_s:
+            self._finishing = True
             self._reactor.after(drain_s, self._out_of_time)
             self._finish()
         else:
             self._reactor.stop()
-
-    def _stop_accepting(self) -> None:
-        self._finishing = True
-        self._acceptor.close()
 
     def _out_of_time(self) -> None:
         self._signal_connections("out of time", _TERMINATION, " and quitting")
@@ -383,7 +379,7 @@ class SuperServer:
             log(SERVER, "warning", f"unable to fork for connections under way: {error.strerror}")
             return
         with exits():
-            self._stop_accepting()
+            self._finishing = True
             self._reactor.watch_signals({signal.SIGCHLD: self._reap})
             self._reactor.after(_AFTERLIFE_S, lambda: self._drop_waiting(signal.SIGTERM))
             while self._waiting:

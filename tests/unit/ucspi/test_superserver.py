@@ -115,7 +115,8 @@ class Aborts:
 
     def apply(self, image: Image) -> None:
         self.seen += 1
-        self._reactor.soon(self._end)
+        if self.seen == 1:
+            self._reactor.soon(self._end)
         raise StageExit(self.program, 1)
 
     def _end(self) -> None:
@@ -138,6 +139,33 @@ def test_nobody_is_let_in_after_the_signal_that_ends_all_connections(number: sig
         address = listener.getsockname()
         clients = [socket.create_connection(address, PATIENCE)]
         assert in_child(serve) == "1"
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("drain_s", [0, 1])
+def test_who_is_there_at_sigterm_is_taken_and_the_socket_closed_at_once(drain_s: float) -> None:
+    """It stayed open until the process had gone, and the kernel reset who came meanwhile."""
+
+    def serve() -> list[tuple[int, bool]]:
+        reactor = Reactor()
+        aborts = Aborts(reactor, signal.SIGTERM, lambda: clients.append(socket.create_connection(address, PATIENCE)))
+        seen: list[tuple[int, bool]] = []
+
+        class Looks(Unattended):
+            def stopping(self) -> None:
+                seen.append((aborts.seen, listener.fileno() < 0))
+
+        chain = Chain({}, [aborts], [b"true"])
+        ledger = Ledger(Limits(drain_s=drain_s), Log(SERVER, 1), reactor.after)
+        SuperServer(reactor, listener, chain, ledger, Looks(), Uncounted()).serve()
+        return seen
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        address = listener.getsockname()
+        clients = [socket.create_connection(address, PATIENCE)]
+        assert in_child(serve) == "[(2, True)]"
         for client in clients:
             client.close()
 
